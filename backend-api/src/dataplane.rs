@@ -1,0 +1,164 @@
+//! The seam: what a backend promises to whoever drives it.
+//!
+//! Three promises hold for every implementation, and the conformance suite checks them after every step. *Level, not
+//! edge:* the kernel depends on the state last synced, not on the way there. *Ours alone:* nothing that is not provably
+//! ours is touched, after a restart without memory too. *No flap:* what is right already is left alone, and established
+//! connections to an endpoint that stays survive every sync.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::{
+    Affinity, EndpointAddress, FrontendKey, FrontendKind, Masquerade, ServiceName, ServiceState, SourceRanges,
+};
+
+/// A way to make the kernel forward service traffic.
+#[async_trait]
+pub trait Dataplane: Debug + Send {
+    /// Short name for logs, metrics and `--backend`: `nftables`, `ipvs`.
+    fn name(&self) -> &'static str;
+
+    /// Makes the kernel equal to `desired`. The first sync of a process, and the first after an error, may be given any
+    /// scope and works as [`Scope::All`].
+    ///
+    /// Not cancel-safe: a caller that drops the future must treat it as an error.
+    ///
+    /// # Errors
+    /// The kernel's state is unknown, or as it was before; the next sync looks. A service that failed alone is
+    /// no error but an entry in [`Report::failed`].
+    async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError>;
+
+    /// What the kernel holds now, read back from it.
+    ///
+    /// # Errors
+    /// As [`Dataplane::sync`].
+    async fn observe(&mut self) -> Result<Observed, SyncError>;
+
+    /// Removes everything that this backend owns, present or past. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Dataplane::sync`].
+    async fn remove_all(&mut self) -> Result<(), SyncError>;
+
+    /// Resolves when somebody else has changed what is ours in the kernel: the caller syncs with [`Scope::All`] at once.
+    /// Cancel-safe. Pends for ever where nobody can, or where the kernel does not tell.
+    async fn drifted(&mut self);
+}
+
+/// What may have changed since the last sync. A hint: a backend may look at more, never at less.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// Anything: compare everything, with the kernel itself if there is doubt.
+    All,
+    /// These services and nothing else; gone from the state means removed.
+    Services(&'a BTreeSet<ServiceName>),
+}
+
+/// What a sync did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Changes that the kernel was told: elements, rules, chains, virtual and real servers. 0 means that nothing
+    /// was sent.
+    pub writes: usize,
+    /// Stale connection-tracking entries that were deleted.
+    pub flows_deleted: usize,
+    /// Services that could not be programmed, by themselves; everything else is. They are tried again at
+    /// each [`Scope::All`], and when they change.
+    pub failed: Vec<Failure>,
+}
+
+/// A service that the kernel, or the backend, refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub service: ServiceName,
+    /// A sentence that names the object and carries the kernel's own text.
+    pub reason: String,
+}
+
+/// What the kernel holds, in the words of the desired state. It does not know services' names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Every frontend that is programmed.
+    pub frontends: BTreeMap<FrontendKey, ObservedFrontend>,
+}
+
+/// A frontend as the kernel has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedFrontend {
+    /// What kind of address it is.
+    pub kind: FrontendKind,
+    /// Who answers.
+    pub route: ObservedRoute,
+    /// Whose source is rewritten.
+    pub masquerade: Masquerade,
+    /// Session affinity.
+    pub affinity: Affinity,
+    /// Who may dial.
+    pub source_ranges: SourceRanges,
+    /// Connections that were opened to it since it was programmed first, whoever answered.
+    pub connections: u64,
+}
+
+/// Who answers a frontend in the kernel; the shape of [`crate::Route`] with the endpoints themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObservedRoute {
+    /// The same for all.
+    Everyone(ObservedAnswer),
+    /// One answer for pods and the node, another for strangers.
+    Split {
+        /// For pods and the node.
+        inside: ObservedAnswer,
+        /// For everybody else.
+        outside: ObservedAnswer,
+    },
+}
+
+/// How one class of clients is answered by the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObservedAnswer {
+    /// By one of these, each with its share.
+    Balance(BTreeMap<EndpointAddress, u32>),
+    /// By a refusal.
+    Reject,
+    /// By nothing.
+    Drop,
+}
+
+/// Why a sync failed as a whole, by what the caller can do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SyncError {
+    /// Somebody changed the kernel while we did: sync again at once.
+    #[error("{object}: changed by somebody else meanwhile")]
+    Raced {
+        /// What was being written or read.
+        object: String,
+    },
+    /// The kernel is short of memory or buffers, or the socket failed: sync again later.
+    #[error("{object}: {reason}")]
+    Transient {
+        /// What was being written or read.
+        object: String,
+        /// The kernel's error and extended-ack text.
+        reason: String,
+    },
+    /// The kernel refused what every state needs, or answered what we cannot read: retrying the same does not help, a
+    /// changed state or kernel may.
+    #[error("{object}: kernel refused: {reason}")]
+    Refused {
+        /// What was being written or read.
+        object: String,
+        /// The kernel's error and extended-ack text.
+        reason: String,
+    },
+    /// This kernel or process cannot run the backend at all: a feature or a privilege is missing.
+    #[error("{feature}: not available: {reason}")]
+    Unsupported {
+        /// What is missing.
+        feature: String,
+        /// The kernel's error.
+        reason: String,
+    },
+}

@@ -1,0 +1,233 @@
+//! What the node's network is: who counts as a local pod, which addresses carry node ports, which addresses
+//! belong to services.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// One value for each family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PerFamily<T> {
+    /// IPv4's.
+    pub v4: T,
+    /// IPv6's.
+    pub v6: T,
+}
+
+/// What a dataplane must know of its node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeNetwork {
+    /// How a local pod is told from others.
+    pub local_traffic: PerFamily<LocalTraffic>,
+    /// Which of the node's addresses carry node ports.
+    pub node_ports: PerFamily<NodePortAddresses>,
+    /// Every address that the node owns, loopback excepted.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Ranges that cluster addresses come from: a new connection that is forwarded or sent to one that no
+    /// service has is dropped.
+    pub service_cidrs: BTreeSet<Cidr>,
+    /// Whether connections to a cluster address carry the node's address whoever dials. A hint for backends that treat
+    /// the common case of [`crate::Masquerade`] by address; each frontend says for itself what holds.
+    pub masquerade_all: bool,
+}
+
+/// How a connection from a local pod is told from others (KEP-2450).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LocalTraffic {
+    /// It is not: pods are strangers.
+    #[default]
+    Unknown,
+    /// By its source: the cluster's range, or the node's.
+    Source(Cidr),
+    /// By the bridge that it entered through.
+    Bridge(String),
+    /// By the prefix of the interface's name that it entered through.
+    InterfacePrefix(String),
+}
+
+/// Which of the node's addresses carry node ports. Loopback addresses never do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodePortAddresses {
+    /// Every one, as the kernel's routing tables know them.
+    All,
+    /// Exactly these; none if empty.
+    These(BTreeSet<IpAddr>),
+}
+
+/// An address range: `10.244.0.0/16`. Bits after the prefix are always 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix: u8,
+}
+
+/// Why a text or a pair is no range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CidrError {
+    /// Not an address, a slash and a number.
+    #[error("range {0:?}: not an address and a prefix length")]
+    Syntax(String),
+    /// The prefix is longer than an address.
+    #[error("range {address}/{prefix}: prefix longer than the address")]
+    Prefix {
+        /// The address.
+        address: IpAddr,
+        /// The prefix that is too long for it, in bits.
+        prefix: u8,
+    },
+}
+
+impl Cidr {
+    /// A range from an address in it and a prefix length in bits; bits after the prefix are cleared.
+    ///
+    /// # Errors
+    /// [`CidrError::Prefix`] where the prefix is longer than the address.
+    pub fn new(address: IpAddr, prefix: u8) -> Result<Self, CidrError> {
+        let network = match address {
+            IpAddr::V4(v4) if prefix <= 32 => IpAddr::V4((v4.to_bits() & mask32(prefix)).into()),
+            IpAddr::V6(v6) if prefix <= 128 => IpAddr::V6((v6.to_bits() & mask128(prefix)).into()),
+            _ => return Err(CidrError::Prefix { address, prefix }),
+        };
+        Ok(Self { network, prefix })
+    }
+
+    /// The range that holds `address` alone.
+    pub fn host(address: IpAddr) -> Self {
+        Self { network: address, prefix: Family::of(address).bits() }
+    }
+
+    /// Its first address.
+    pub fn network(self) -> IpAddr {
+        self.network
+    }
+
+    /// Its last address.
+    pub fn last(self) -> IpAddr {
+        match self.network {
+            IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() | !mask32(self.prefix)).into()),
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() | !mask128(self.prefix)).into()),
+        }
+    }
+
+    /// Length of the prefix in bits.
+    pub fn prefix(self) -> u8 {
+        self.prefix
+    }
+
+    /// Its family.
+    pub fn family(self) -> Family {
+        Family::of(self.network)
+    }
+
+    /// Whether `address` is in it; never for the other family.
+    pub fn contains(self, address: IpAddr) -> bool {
+        self.family() == Family::of(address) && self.network <= address && address <= self.last()
+    }
+}
+
+fn mask32(prefix: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
+}
+
+fn mask128(prefix: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)
+}
+
+impl Family {
+    /// Both, IPv4 first.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The family of `address`.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// Bits of an address: 32 or 128.
+    pub fn bits(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+}
+
+impl<T> PerFamily<T> {
+    /// The value of `family`.
+    pub fn of(&self, family: Family) -> &T {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+
+    /// The value of `family`, to change.
+    pub fn of_mut(&mut self, family: Family) -> &mut T {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+}
+
+impl LocalTraffic {
+    /// Whether pods can be told at all.
+    pub fn is_known(&self) -> bool {
+        *self != Self::Unknown
+    }
+}
+
+impl NodeNetwork {
+    /// What holds for a cluster address of `family` in the common case: everybody's connections are masqueraded if
+    /// so configured, else those of whoever is no pod, else (pods cannot be told) nobody's.
+    pub fn cluster_masquerade(&self, family: Family) -> crate::Masquerade {
+        match (self.masquerade_all, self.local_traffic.of(family).is_known()) {
+            (true, _) => crate::Masquerade::Always,
+            (false, true) => crate::Masquerade::UnlessPod,
+            (false, false) => crate::Masquerade::Never,
+        }
+    }
+}
+
+impl Default for NodePortAddresses {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let syntax = || CidrError::Syntax(text.to_owned());
+        let (address, prefix) = text.split_once('/').ok_or_else(syntax)?;
+        Self::new(address.parse().map_err(|_| syntax())?, prefix.parse().map_err(|_| syntax())?)
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}

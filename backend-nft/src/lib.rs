@@ -1,0 +1,1 @@
+//! The nftables dataplane: ruleset values, render, diff, netlink.

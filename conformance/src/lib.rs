@@ -1,0 +1,1 @@
+//! Scenarios, worlds, probes.
