@@ -1,1 +1,15 @@
-//! The node agent.
+//! The node agent: from Kubernetes objects to a programmed kernel.
+//!
+//! ```text
+//! source/ ──► resolve/ ──► reconcile/ ──► backend/ (Dataplane::sync) ──► kernel
+//! files        pure         one loop       nftables, …
+//!              ▲
+//! node_addresses/ (rtnetlink), config/ (flags)
+//! ```
+//!
+//! Everything is a library, so that another program can embed the whole agent or a part of it; the `switchyard`
+//! binary is [`command`] and nothing else.
+
+pub mod backend;
+pub mod command;
+pub mod config;

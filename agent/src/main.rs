@@ -1,3 +1,10 @@
-//! The `switchyard` binary.
+//! The `switchyard` binary: flags in, exit code out. Everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use agent::command::CommandLine;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    CommandLine::parse().execute()
+}

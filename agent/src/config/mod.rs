@@ -1,0 +1,48 @@
+//! What the operator decided: flags with kube-proxy's names, parsed into values that cannot be wrong.
+//!
+//! ```text
+//! argv ──► flags (clap) ──► each value by its own FromStr ──► Config
+//! ```
+//!
+//! Each value's type refuses what makes no sense, so nothing downstream checks again; what is needed only with another
+//! flag's value is said to clap itself (`required_if_eq`). A configuration file later parses the same types.
+
+mod flags;
+mod local_traffic;
+mod names;
+mod node_ports;
+mod verbosity;
+
+use std::path::PathBuf;
+
+pub use flags::{LogFlags, RunFlags};
+pub use local_traffic::{ClusterCidrs, LocalDetector};
+pub use names::{InterfaceName, NameError, NodeName};
+pub use node_ports::{NodePortSelection, SelectionError};
+pub use verbosity::Verbosity;
+
+use crate::backend::Backend;
+
+/// A node agent's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Name of this node's Node object.
+    pub node_name: NodeName,
+    /// Who programs the kernel.
+    pub backend: Backend,
+    /// How local pods are told from others.
+    pub local_traffic: LocalDetector,
+    /// Which of the node's addresses carry node ports.
+    pub node_ports: NodePortSelection,
+    /// Whether connections to cluster addresses carry the node's address whoever dials.
+    pub masquerade_all: bool,
+    /// Where objects come from.
+    pub source: SourceConfig,
+}
+
+/// Where Services and their endpoints come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceConfig {
+    /// YAML and JSON files in a folder, which is watched.
+    Folder(PathBuf),
+}
