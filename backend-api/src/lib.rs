@@ -13,9 +13,11 @@
 //! **Invariant:** nothing here does I/O, reads a clock, or knows Kubernetes' types or netlink
 //! (`tests/invariants.rs`).
 
+mod construct;
 mod dataplane;
 mod network;
 mod service;
+mod stale;
 mod state;
 
 pub use dataplane::{
@@ -26,4 +28,5 @@ pub use service::{
     Affinity, Age, Answer, Endpoint, EndpointAddress, Frontend, FrontendKey, FrontendKind, Masquerade, Pool, Pools,
     PortName, Protocol, Route, Service, ServiceName, ServicePort, SourceRanges, TrafficClass,
 };
+pub use stale::{Flow, StaleFlows};
 pub use state::{Change, Claim, Conflict, ServiceState};

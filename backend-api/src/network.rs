@@ -199,6 +199,25 @@ impl NodeNetwork {
             (false, false) => crate::Masquerade::Never,
         }
     }
+
+    /// Whether node ports are dialled at `address`: one that [`NodePortAddresses`] selects, and never loopback. For
+    /// [`NodePortAddresses::All`], as far as [`NodeNetwork::addresses`] knows.
+    pub fn carries_node_ports(&self, address: IpAddr) -> bool {
+        let selected = match self.node_ports.of(Family::of(address)) {
+            NodePortAddresses::All => &self.addresses,
+            NodePortAddresses::These(selected) => selected,
+        };
+        !address.is_loopback() && selected.contains(&address)
+    }
+
+    /// Every address of `family` at which node ports are dialled, in order.
+    pub fn node_port_addresses(&self, family: Family) -> impl Iterator<Item = IpAddr> {
+        let selected = match self.node_ports.of(family) {
+            NodePortAddresses::All => &self.addresses,
+            NodePortAddresses::These(selected) => selected,
+        };
+        selected.iter().copied().filter(move |address| Family::of(*address) == family && !address.is_loopback())
+    }
 }
 
 impl Default for NodePortAddresses {

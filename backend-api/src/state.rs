@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::{Age, FrontendKey, NodeNetwork, Service, ServiceName};
+use crate::{Age, Endpoint, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, ServicePort};
 
 /// Everything that a dataplane is to program.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +87,13 @@ impl ServiceState {
         self.owners.get(frontend).map(|claim| &claim.service)
     }
 
+    /// What answers `frontend`: its service, its port, and the frontend itself.
+    pub fn find(&self, frontend: &FrontendKey) -> Option<(&Arc<Service>, &ServicePort, &Frontend)> {
+        let service = self.services.get(self.owner(frontend)?)?;
+        let (port, frontend) = service.ports.iter().find_map(|port| found_in(port, frontend))?;
+        Some((service, port, frontend))
+    }
+
     /// Every claim that lost, in order of frontends.
     pub fn conflicts(&self) -> impl Iterator<Item = Conflict> {
         self.waiting.iter().flat_map(|(frontend, waiting)| {
@@ -100,8 +107,11 @@ impl ServiceState {
     }
 
     /// Adds a service, or replaces the one of its name. A frontend that an older service claims stays with that
-    /// one; a frontend that a younger one had is taken from it.
-    pub fn upsert(&mut self, service: Service) -> Change {
+    /// one; a frontend that a younger one had is taken from it. Endpoints are put in order.
+    pub fn upsert(&mut self, mut service: Service) -> Change {
+        for port in &mut service.ports {
+            put_in_order(&mut port.endpoints);
+        }
         let name = service.name.clone();
         let same = self.claims_of(&name).is_some_and(|claimed| **claimed == service);
         if same {
@@ -201,6 +211,18 @@ impl ServiceState {
             .get(name)
             .is_some_and(|service| frontends(service).any(|frontend| self.owner(&frontend) == Some(name)))
     }
+}
+
+/// By address, each once: the first of two at one address stays.
+fn put_in_order(endpoints: &mut Vec<Endpoint>) {
+    if !endpoints.is_sorted_by(|one, next| one.address < next.address) {
+        endpoints.sort_by_key(|endpoint| endpoint.address);
+        endpoints.dedup_by_key(|endpoint| endpoint.address);
+    }
+}
+
+fn found_in<'a>(port: &'a ServicePort, key: &FrontendKey) -> Option<(&'a ServicePort, &'a Frontend)> {
+    port.frontends.iter().find(|frontend| frontend.key == *key).map(|frontend| (port, frontend))
 }
 
 fn frontends(service: &Service) -> impl Iterator<Item = FrontendKey> {

@@ -1,0 +1,105 @@
+//! Short ways to write services by hand, with what Kubernetes takes as defaults.
+//!
+//! Kept apart from the types so that these stay plain data: every constructor fills public fields, and struct update
+//! syntax changes what differs (`Frontend { masquerade: Masquerade::Never, ..Frontend::external(…) }`).
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    Affinity, Age, Answer, Endpoint, EndpointAddress, Family, Frontend, FrontendKey, FrontendKind, Masquerade, Pool,
+    Pools, PortName, Protocol, Route, Service, ServiceName, ServicePort, SourceRanges,
+};
+
+impl Service {
+    /// A service of these ports, as old as can be.
+    pub fn new(name: ServiceName, ports: Vec<ServicePort>) -> Self {
+        Self { name, age: Age::default(), ports }
+    }
+}
+
+impl ServicePort {
+    /// A port without a name, affinity, frontends and endpoints.
+    pub fn new(family: Family, protocol: Protocol) -> Self {
+        let (frontends, endpoints) = (Vec::new(), Vec::new());
+        Self { name: PortName::default(), family, protocol, affinity: Affinity::None, frontends, endpoints }
+    }
+}
+
+impl FrontendKey {
+    /// An address and a port of it.
+    pub fn address(address: IpAddr, protocol: Protocol, port: u16) -> Self {
+        Self::Address { address, protocol, port }
+    }
+
+    /// A port of the node's addresses of `family`.
+    pub fn node_port(family: Family, protocol: Protocol, port: u16) -> Self {
+        Self::NodePort { family, protocol, port }
+    }
+}
+
+impl Frontend {
+    /// A cluster address, open to all, balanced over [`Pool::Cluster`]; only pods' source addresses are preserved.
+    pub fn cluster_ip(address: IpAddr, protocol: Protocol, port: u16) -> Self {
+        let key = FrontendKey::address(address, protocol, port);
+        Self::everyone(key, FrontendKind::ClusterIp, Masquerade::UnlessPod)
+    }
+
+    /// An external or load-balancer address, open to all, balanced over [`Pool::Cluster`] with the node's address as
+    /// source.
+    pub fn external(address: IpAddr, protocol: Protocol, port: u16) -> Self {
+        let key = FrontendKey::address(address, protocol, port);
+        Self::everyone(key, FrontendKind::External, Masquerade::Always)
+    }
+
+    /// A node port, open to all, balanced over [`Pool::Cluster`] with the node's address as source.
+    pub fn node_port(family: Family, protocol: Protocol, port: u16) -> Self {
+        let key = FrontendKey::node_port(family, protocol, port);
+        Self::everyone(key, FrontendKind::NodePort, Masquerade::Always)
+    }
+
+    fn everyone(key: FrontendKey, kind: FrontendKind, masquerade: Masquerade) -> Self {
+        let route = Route::Everyone(Answer::Balance(Pool::Cluster));
+        Self { key, kind, route, masquerade, source_ranges: SourceRanges::Any }
+    }
+}
+
+impl Endpoint {
+    /// An endpoint on this node: in both pools, of weight 1.
+    pub fn here(address: EndpointAddress) -> Self {
+        Self { address, weight: 1, pools: Pools::BOTH, on_this_node: true }
+    }
+
+    /// An endpoint on another node, or on none: in the cluster-wide pool, of weight 1.
+    pub fn elsewhere(address: EndpointAddress) -> Self {
+        Self { address, weight: 1, pools: Pools::CLUSTER, on_this_node: false }
+    }
+}
+
+impl EndpointAddress {
+    /// An address and a port of it.
+    pub fn new(ip: IpAddr, port: u16) -> Self {
+        Self { ip, port }
+    }
+}
+
+/// Drops IPv6 scope and flow label.
+impl From<SocketAddr> for EndpointAddress {
+    fn from(socket: SocketAddr) -> Self {
+        Self { ip: socket.ip(), port: socket.port() }
+    }
+}
+
+impl From<EndpointAddress> for SocketAddr {
+    fn from(address: EndpointAddress) -> Self {
+        Self::new(address.ip, address.port)
+    }
+}
+
+/// `10.244.0.4:80`, `[fd00::4]:80`.
+impl std::str::FromStr for EndpointAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<SocketAddr>().map(Self::from)
+    }
+}

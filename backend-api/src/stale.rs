@@ -1,0 +1,219 @@
+//! Which connection-tracking entries a sync leaves stale.
+//!
+//! The kernel asks our rules about the first packet of a flow only. TCP notices when the other end is gone; UDP and SCTP
+//! clients go on for ever along what was decided once: to an endpoint that no longer exists, or untranslated since before
+//! the frontend existed. Such entries are deleted after the sync, and the next packet is decided anew. Kept apart
+//! from the backends because both need the same answer, and from netlink because the answer is pure.
+//!
+//! ```text
+//! what changed ──► StaleFlows ──► is_empty? no dump at all
+//!                      └── kinds ──► dump of conntrack [backend] ── Flow ──► is_stale? delete it
+//! ```
+//!
+//! **Invariant:** an entry of TCP, or to a destination that is not and was not a frontend, is never stale.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::SocketAddr;
+
+use crate::{
+    Answer, EndpointAddress, Family, Frontend, FrontendKey, NodeNetwork, Observed, Protocol, Route, Service,
+    ServicePort, ServiceState,
+};
+
+/// One connection-tracking entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Who dialled: source of the original direction (`CTA_TUPLE_ORIG`).
+    pub source: SocketAddr,
+    /// What was dialled: destination of the original direction (`CTA_TUPLE_ORIG`).
+    pub destination: SocketAddr,
+    /// Who answers: source of the reply direction (`CTA_TUPLE_REPLY`). The same as `destination` where nobody translated.
+    pub reply_source: SocketAddr,
+}
+
+/// The test for entries that are stale now that the kernel forwards as `now` says.
+///
+/// ```
+/// # use backend_api::*;
+/// let now = ServiceState::new(NodeNetwork::default());
+/// let dns = ServicePort {
+///     frontends: vec![Frontend::cluster_ip("10.96.0.10".parse()?, Protocol::Udp, 53)],
+///     ..ServicePort::new(Family::V4, Protocol::Udp)
+/// };
+/// let gone = Service::new(ServiceName::new("kube-system", "kube-dns"), vec![dns]);
+///
+/// let mut stale = StaleFlows::new(now.node(), &now);
+/// stale.service_changed(Some(&gone), None);
+/// let flow = Flow {
+///     protocol: Protocol::Udp,
+///     source: "10.244.2.3:40000".parse()?,
+///     destination: "10.96.0.10:53".parse()?,
+///     reply_source: "10.244.0.2:53".parse()?,
+/// };
+/// assert!(!stale.is_empty() && stale.is_stale(&flow));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StaleFlows<'a> {
+    now: &'a ServiceState,
+    /// Selection of the node's addresses before, where it is another than now's.
+    node_before: Option<NodeNetwork>,
+    /// Frontends whose flows may be stale; never of TCP.
+    changed: HashSet<FrontendKey>,
+    kinds: BTreeSet<(Family, Protocol)>,
+}
+
+impl<'a> StaleFlows<'a> {
+    /// For a sync from a known state: `node_before` is the network that the kernel was programmed for, `now` what it
+    /// is programmed for now. Say next what changed ([`StaleFlows::service_changed`]); where the
+    /// node's addresses changed, node ports are already included.
+    pub fn new(node_before: &NodeNetwork, now: &'a ServiceState) -> Self {
+        let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
+        let moved = |family: &Family| !same_node_port_addresses(node_before, now.node(), *family);
+        let moved: Vec<Family> = Family::ALL.into_iter().filter(moved).collect();
+        if moved.is_empty() {
+            return stale;
+        }
+        stale.node_before = Some(node_before.clone());
+        for (_, frontend) in now.services().flat_map(|service| tracked(service)) {
+            if matches!(frontend.key, FrontendKey::NodePort { family, .. } if moved.contains(&family)) {
+                stale.note(frontend.key);
+            }
+        }
+        stale
+    }
+
+    /// For the first sync of a process, and for the first after an error: `observed` is what the kernel held before.
+    /// Every frontend is suspect, those that did not change too, because whoever programmed them may have died
+    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts nobody.
+    pub fn after_restart(observed: &Observed, now: &'a ServiceState) -> Self {
+        let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
+        for key in observed.frontends.keys().filter(|key| is_tracked(key.protocol())) {
+            stale.note(*key);
+        }
+        for (_, frontend) in now.services().flat_map(|service| tracked(service)) {
+            stale.note(frontend.key);
+        }
+        stale
+    }
+
+    /// One service that was programmed as `before` and is as `after` now, `None` where there was or is none; both in
+    /// granted form ([`ServiceState::service`]). In any order; a service that did not change may be left out. Leave
+    /// out one that failed and is still as before.
+    pub fn service_changed(&mut self, before: Option<&Service>, after: Option<&Service>) {
+        if let (Some(before), Some(after)) = (before, after)
+            && std::ptr::eq(before, after)
+        {
+            return;
+        }
+        for (port, frontend) in before.into_iter().flat_map(tracked) {
+            let successor = after.and_then(|after| tracked(after).find(|(_, other)| other.key == frontend.key));
+            if successor.is_none_or(|successor| endangers((port, frontend), successor)) {
+                self.note(frontend.key);
+            }
+        }
+        for (_, frontend) in after.into_iter().flat_map(tracked) {
+            if !before.is_some_and(|before| tracked(before).any(|(_, other)| other.key == frontend.key)) {
+                self.note(frontend.key);
+            }
+        }
+    }
+
+    /// Whether no flow can be stale: then connection tracking need not be read at all.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    /// The families and protocols whose entries need to be looked at; never TCP.
+    pub fn kinds(&self) -> impl ExactSizeIterator<Item = (Family, Protocol)> {
+        self.kinds.iter().copied()
+    }
+
+    /// Whether this entry is to be deleted: its destination is (or was) a frontend that changed, and its answers come from
+    /// elsewhere than this frontend's endpoints. All of [`ServicePort::endpoints`] may keep their flows, whatever their
+    /// weight, pools, and the frontend's policy. Where the frontend is gone, translated entries are stale and
+    /// untranslated ones are how it should be.
+    pub fn is_stale(&self, flow: &Flow) -> bool {
+        if !is_tracked(flow.protocol) {
+            return false;
+        }
+        let destination = flow.destination.ip();
+        let (protocol, port, family) = (flow.protocol, flow.destination.port(), Family::of(destination));
+        let dialled = FrontendKey::Address { address: destination, protocol, port };
+        let node_port = FrontendKey::NodePort { family, protocol, port };
+        let is_node_port = self.now.node().carries_node_ports(destination);
+        let was_node_port = match &self.node_before {
+            Some(before) => before.carries_node_ports(destination),
+            None => is_node_port,
+        };
+        let suspect =
+            self.changed.contains(&dialled) || (is_node_port || was_node_port) && self.changed.contains(&node_port);
+        if !suspect {
+            return false;
+        }
+        let frontend = self.now.find(&dialled).or_else(|| self.now.find(&node_port).filter(|_| is_node_port));
+        match frontend {
+            Some((_, port, _)) => !has_endpoint(port, flow.reply_source.into()),
+            None => EndpointAddress::from(flow.reply_source) != flow.destination.into(),
+        }
+    }
+
+    fn note(&mut self, key: FrontendKey) {
+        self.kinds.insert((key.family(), key.protocol()));
+        self.changed.insert(key);
+    }
+}
+
+/// Whether flows of a frontend may be stale when it changes like this: it lost an endpoint, or somebody who met a
+/// refusal is balanced now. An endpoint more, another weight or pool, another source range: no flow to look for.
+fn endangers(before: (&ServicePort, &Frontend), after: (&ServicePort, &Frontend)) -> bool {
+    let lost = before.0.endpoints.iter().any(|endpoint| !has_endpoint(after.0, endpoint.address));
+    let begins = |before_answer, after_answer| !balances(before.0, before_answer) && balances(after.0, after_answer);
+    let (before_inside, before_outside) = answers(before.1.route);
+    let (after_inside, after_outside) = answers(after.1.route);
+    lost || begins(before_inside, after_inside) || begins(before_outside, after_outside)
+}
+
+fn answers(route: Route) -> (Answer, Answer) {
+    match route {
+        Route::Everyone(answer) => (answer, answer),
+        Route::Split { inside, outside } => (inside, outside),
+    }
+}
+
+fn balances(port: &ServicePort, answer: Answer) -> bool {
+    match answer {
+        Answer::Balance(pool) => port.pool(pool).next().is_some(),
+        Answer::Reject | Answer::Drop => false,
+    }
+}
+
+fn has_endpoint(port: &ServicePort, address: EndpointAddress) -> bool {
+    port.endpoints.binary_search_by_key(&address, |endpoint| endpoint.address).is_ok()
+}
+
+/// TCP ends itself, and cutting it is a policy that nobody asked us for.
+fn is_tracked(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Tcp => false,
+        Protocol::Udp | Protocol::Sctp => true,
+    }
+}
+
+fn tracked(service: &Service) -> impl Iterator<Item = (&ServicePort, &Frontend)> {
+    service
+        .ports
+        .iter()
+        .flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)))
+        .filter(|(_, frontend)| is_tracked(frontend.key.protocol()))
+}
+
+fn same_node_port_addresses(one: &NodeNetwork, other: &NodeNetwork, family: Family) -> bool {
+    let selected = |node: &NodeNetwork| node.node_port_addresses(family).collect::<BTreeSet<_>>();
+    selected(one) == selected(other)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Tables: what changed, which entry, stale or not.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    Affinity, Endpoint, FrontendKind, Masquerade, NodePortAddresses, ObservedAnswer, ObservedFrontend, ObservedRoute,
+    Pool, Pools, ServiceName, SourceRanges,
+};
+
+const CLUSTER: &str = "10.96.0.10:53";
+const A: &str = "10.244.0.2:53";
+const B: &str = "10.244.1.2:53";
+const NODE: &str = "192.168.67.8";
+const NODE_PORT: u16 = 30053;
+
+fn node() -> NodeNetwork {
+    let mut node = NodeNetwork {
+        addresses: [NODE, "192.168.68.8"].map(|ip| ip.parse().unwrap()).into(),
+        ..NodeNetwork::default()
+    };
+    node.node_ports.v4 = NodePortAddresses::These([NODE.parse().unwrap()].into());
+    node
+}
+
+/// `name`: a cluster address and a node port, of `protocol`, in front of these endpoints.
+fn service(name: &str, protocol: Protocol, endpoints: &[&str]) -> Service {
+    let cluster: SocketAddr = CLUSTER.parse().unwrap();
+    let port = ServicePort {
+        frontends: vec![
+            Frontend::cluster_ip(cluster.ip(), protocol, cluster.port()),
+            Frontend::node_port(Family::V4, protocol, NODE_PORT),
+        ],
+        endpoints: endpoints.iter().map(|at| Endpoint::elsewhere(at.parse().unwrap())).collect(),
+        ..ServicePort::new(Family::V4, protocol)
+    };
+    Service::new(ServiceName::new("kube-system", name), vec![port])
+}
+
+fn dns(endpoints: &[&str]) -> Service {
+    service("kube-dns", Protocol::Udp, endpoints)
+}
+
+fn routed(mut service: Service, route: Route) -> Service {
+    service.ports[0].frontends[0].route = route;
+    service
+}
+
+fn flow(destination: &str, reply_source: &str) -> Flow {
+    Flow {
+        protocol: Protocol::Udp,
+        source: "10.244.2.3:40000".parse().unwrap(),
+        destination: destination.parse().unwrap(),
+        reply_source: reply_source.parse().unwrap(),
+    }
+}
+
+fn state(node: NodeNetwork, services: &[&Service]) -> ServiceState {
+    let mut state = ServiceState::new(node);
+    for service in services {
+        state.upsert((*service).clone());
+    }
+    state
+}
+
+/// `before` became `after`; does that make the flow stale?
+#[track_caller]
+fn check(before: Option<&Service>, after: Option<&Service>, flow: Flow, stale: bool) {
+    let before = state(node(), &before.into_iter().collect::<Vec<_>>());
+    let now = state(node(), &after.into_iter().collect::<Vec<_>>());
+    let mut flows = StaleFlows::new(before.node(), &now);
+    let name = ServiceName::new("kube-system", "kube-dns");
+    flows.service_changed(before.service(&name).map(|s| &**s), now.service(&name).map(|s| &**s));
+    assert_eq!(flows.is_stale(&flow), stale, "{flow:?}");
+    let kind = (Family::of(flow.destination.ip()), flow.protocol);
+    assert!(!stale || flows.kinds().any(|looked_at| looked_at == kind), "would not be dumped: {flow:?}");
+}
+
+#[test]
+fn flows_follow_their_endpoints() {
+    let (both, one, none) = (dns(&[A, B]), dns(&[B]), dns(&[]));
+    for destination in [CLUSTER, "192.168.67.8:30053"] {
+        check(Some(&both), Some(&one), flow(destination, A), true);
+        check(Some(&both), Some(&one), flow(destination, B), false);
+        check(Some(&both), Some(&none), flow(destination, A), true);
+        check(Some(&both), None, flow(destination, A), true);
+    }
+    let moved = dns(&["10.244.0.2:5353", B]);
+    check(Some(&both), Some(&moved), flow(CLUSTER, A), true);
+    check(Some(&both), Some(&moved), flow(CLUSTER, "10.244.0.2:5353"), false);
+}
+
+#[test]
+fn untranslated_flows_die_when_a_frontend_is_born_or_balances_at_last() {
+    let (none, one) = (dns(&[]), dns(&[A]));
+    check(None, Some(&one), flow(CLUSTER, CLUSTER), true);
+    check(Some(&none), Some(&one), flow(CLUSTER, CLUSTER), true);
+    check(None, Some(&none), flow(CLUSTER, CLUSTER), true);
+    check(None, Some(&one), flow("192.168.67.8:30053", "192.168.67.8:30053"), true);
+    let reject = routed(one.clone(), Route::Everyone(Answer::Reject));
+    check(Some(&reject), Some(&one), flow(CLUSTER, CLUSTER), true);
+    let (inside, outside) = (Answer::Balance(Pool::Cluster), Answer::Drop);
+    let drop = routed(one.clone(), Route::Split { inside, outside });
+    check(Some(&drop), Some(&one), flow(CLUSTER, CLUSTER), true);
+}
+
+#[test]
+fn untranslated_flows_are_right_where_the_frontend_is_gone() {
+    check(Some(&dns(&[A])), None, flow(CLUSTER, CLUSTER), false);
+}
+
+#[test]
+fn an_endpoint_that_is_itself_dialled_keeps_its_flows() {
+    let host_network = dns(&["192.168.67.8:30053"]);
+    check(None, Some(&host_network), flow("192.168.67.8:30053", "192.168.67.8:30053"), false);
+}
+
+#[test]
+fn policy_weight_and_pools_never_cut_a_flow() {
+    let before = dns(&[A, B]);
+    let mut after = before.clone();
+    after.ports[0].endpoints[0].weight = 0;
+    after.ports[0].endpoints[1].pools = Pools::NONE;
+    for route in [Route::Everyone(Answer::Drop), Route::Everyone(Answer::Balance(Pool::Local))] {
+        let after = routed(after.clone(), route);
+        check(Some(&before), Some(&after), flow(CLUSTER, A), false);
+        check(None, Some(&after), flow(CLUSTER, B), false);
+    }
+}
+
+#[test]
+fn strangers_flows_are_untouched() {
+    let (both, one) = (dns(&[A, B]), dns(&[B]));
+    for destination in [
+        "10.96.0.10:54",      // another port
+        "10.96.0.11:53",      // another address
+        "8.8.8.8:30053",      // the node port's number elsewhere
+        "192.168.68.8:30053", // an address of the node that carries no node ports
+        "127.0.0.1:30053",
+        "[fd00::a]:53",
+    ] {
+        check(Some(&both), Some(&one), flow(destination, A), false);
+        check(Some(&both), None, flow(destination, A), false);
+        check(None, Some(&one), flow(destination, destination), false);
+    }
+    check(Some(&both), Some(&one), Flow { protocol: Protocol::Sctp, ..flow(CLUSTER, A) }, false);
+}
+
+#[test]
+fn sctp_is_cleaned_and_tcp_never() {
+    for (protocol, stale) in [(Protocol::Udp, true), (Protocol::Sctp, true), (Protocol::Tcp, false)] {
+        let (before, after) = (service("kube-dns", protocol, &[A, B]), service("kube-dns", protocol, &[B]));
+        check(Some(&before), Some(&after), Flow { protocol, ..flow(CLUSTER, A) }, stale);
+        check(Some(&before), None, Flow { protocol, ..flow(CLUSTER, A) }, stale);
+    }
+}
+
+#[test]
+fn nothing_is_read_where_no_flow_can_be_stale() {
+    let both = dns(&[A, B]);
+    let mut weights = both.clone();
+    weights.ports[0].endpoints[0].weight = 0;
+    let mut ranges = both.clone();
+    ranges.ports[0].frontends[0].source_ranges = SourceRanges::Only(vec![]);
+    let tcp = |endpoints: &[&str]| service("kube-dns", Protocol::Tcp, endpoints);
+    for (before, after) in [
+        (Some(dns(&[A])), Some(both.clone())),
+        (Some(both.clone()), Some(both.clone())),
+        (Some(both.clone()), Some(weights)),
+        (Some(both.clone()), Some(ranges)),
+        (Some(tcp(&[A, B])), Some(tcp(&[B]))),
+        (None, Some(tcp(&[A]))),
+        (Some(tcp(&[A])), None),
+    ] {
+        let now = state(node(), &after.iter().collect::<Vec<_>>());
+        let mut flows = StaleFlows::new(now.node(), &now);
+        flows.service_changed(before.as_ref(), after.as_ref());
+        assert!(flows.is_empty() && flows.kinds().len() == 0, "{before:?} -> {after:?}");
+    }
+}
+
+#[test]
+fn a_frontend_that_moves_to_another_service_takes_the_flows_that_fit() {
+    let (old, young) = (service("kube-dns", Protocol::Udp, &[A]), service("z-dns", Protocol::Udp, &[B]));
+    let (before, now) = (state(node(), &[&old]), state(node(), &[&young]));
+    let (gone, born) = (Some(&old), Some(&young));
+    for changes in [[(gone, None), (None, born)], [(None, born), (gone, None)]] {
+        let mut flows = StaleFlows::new(before.node(), &now);
+        changes.into_iter().for_each(|(before, after)| flows.service_changed(before, after));
+        assert!(flows.is_stale(&flow(CLUSTER, A)));
+        assert!(!flows.is_stale(&flow(CLUSTER, B)));
+        assert!(flows.is_stale(&flow(CLUSTER, CLUSTER)));
+    }
+}
+
+#[test]
+fn an_address_of_the_node_that_changes_sides_takes_node_ports_along() {
+    let dns = dns(&[A]);
+    let mut other = node();
+    other.node_ports.v4 = NodePortAddresses::All;
+    other.addresses = ["192.168.68.8".parse().unwrap()].into();
+    let (before, now) = (node(), state(other, &[&dns]));
+    let flows = StaleFlows::new(&before, &now);
+    for (destination, reply_source, stale) in [
+        ("192.168.68.8:30053", "192.168.68.8:30053", true), // a node port now
+        ("192.168.68.8:30053", A, false),
+        ("192.168.67.8:30053", A, true), // no node port any more
+        ("192.168.67.8:30053", "192.168.67.8:30053", false),
+        ("192.168.69.8:30053", A, false),
+        (CLUSTER, B, false), // did not change
+    ] {
+        assert_eq!(flows.is_stale(&flow(destination, reply_source)), stale, "{destination} {reply_source}");
+    }
+    assert!(StaleFlows::new(now.node(), &now).is_empty());
+}
+
+#[test]
+fn an_address_comes_before_a_node_port() {
+    let mut external = service("external", Protocol::Udp, &[B]);
+    external.ports[0].frontends = vec![Frontend::external(NODE.parse().unwrap(), Protocol::Udp, NODE_PORT)];
+    let (before, after) = (dns(&[A, B]), dns(&[A]));
+    let now = state(node(), &[&after, &external]);
+    let mut flows = StaleFlows::new(now.node(), &now);
+    flows.service_changed(Some(&before), Some(&after));
+    assert!(!flows.is_stale(&flow("192.168.67.8:30053", B)), "belongs to the external address, which did not change");
+    assert!(flows.is_stale(&flow(CLUSTER, B)));
+}
+
+#[test]
+fn a_restart_cuts_only_what_leads_nowhere() {
+    let observed = |key: FrontendKey, kind| {
+        let at = BTreeMap::from([(A.parse().unwrap(), 1)]);
+        let route = ObservedRoute::Everyone(ObservedAnswer::Balance(at));
+        let (masquerade, affinity, source_ranges) = (Masquerade::Never, Affinity::None, SourceRanges::Any);
+        (key, ObservedFrontend { kind, route, masquerade, affinity, source_ranges, connections: 0 })
+    };
+    let gone = FrontendKey::address("10.96.0.99".parse().unwrap(), Protocol::Udp, 53);
+    let web = FrontendKey::address("10.96.0.98".parse().unwrap(), Protocol::Tcp, 80);
+    let frontends = [gone, web].map(|key| observed(key, FrontendKind::ClusterIp)).into();
+    let now = state(node(), &[&dns(&[A])]);
+    let flows = StaleFlows::after_restart(&Observed { frontends }, &now);
+    for (destination, reply_source, stale) in [
+        ("10.96.0.99:53", A, true),
+        (CLUSTER, A, false),
+        (CLUSTER, B, true),
+        (CLUSTER, CLUSTER, true),
+        ("192.168.67.8:30053", B, true),
+        ("192.168.68.8:30053", B, false),
+        ("10.96.0.97:53", B, false),
+    ] {
+        assert_eq!(flows.is_stale(&flow(destination, reply_source)), stale, "{destination} {reply_source}");
+    }
+    assert!(!flows.is_stale(&Flow { protocol: Protocol::Tcp, ..flow("10.96.0.98:80", A) }));
+    let nothing = ServiceState::new(node());
+    assert!(StaleFlows::after_restart(&Observed::default(), &nothing).is_empty());
+}
