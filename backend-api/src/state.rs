@@ -12,12 +12,12 @@ use std::sync::Arc;
 use crate::{Age, Endpoint, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, ServicePort};
 
 /// Everything that a dataplane is to program.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceState {
     node: Arc<NodeNetwork>,
     /// As granted: frontends that an older service owns are taken out.
     services: BTreeMap<ServiceName, Arc<Service>>,
-    /// As claimed, of those services only that lost a frontend.
+    /// As claimed, of those services only that lost a frontend, to another or to themselves.
     claimed: BTreeMap<ServiceName, Arc<Service>>,
     owners: HashMap<FrontendKey, Claim>,
     /// Who waits for a frontend that another service owns.
@@ -40,7 +40,7 @@ pub struct Change {
     pub touched: BTreeSet<ServiceName>,
 }
 
-/// A frontend that a service claims and another owns.
+/// A frontend that a service claims and another owns, or that it claims twice (then `owner` is `loser`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
     /// What both claim.
@@ -94,46 +94,69 @@ impl ServiceState {
         Some((service, port, frontend))
     }
 
-    /// Every claim that lost, in order of frontends.
+    /// Every claim that lost, in order of frontends. A service that claims a frontend twice loses to itself.
     pub fn conflicts(&self) -> impl Iterator<Item = Conflict> {
-        self.waiting.iter().flat_map(|(frontend, waiting)| {
+        let with_others = self.waiting.iter().flat_map(|(frontend, waiting)| {
             let owner = self.owners.get(frontend).expect("a frontend that is waited for has an owner");
             waiting.iter().map(|loser| Conflict {
                 frontend: *frontend,
                 owner: owner.service.clone(),
                 loser: loser.service.clone(),
             })
-        })
+        });
+        let with_itself = self.claimed.iter().flat_map(|(name, service)| {
+            let owned = |frontend: &FrontendKey| self.owner(frontend) == Some(name);
+            let twice = claimed_twice(service).into_iter().filter(owned);
+            twice.map(|frontend| Conflict { frontend, owner: name.clone(), loser: name.clone() })
+        });
+        with_others.chain(with_itself).collect::<BTreeSet<_>>().into_iter()
     }
 
     /// Adds a service, or replaces the one of its name. A frontend that an older service claims stays with that
-    /// one; a frontend that a younger one had is taken from it. Endpoints are put in order.
+    /// one; a frontend that a younger one had is taken from it. Of a frontend that the service itself claims twice, the
+    /// first stays. Endpoints are put in order.
     pub fn upsert(&mut self, mut service: Service) -> Change {
         for port in &mut service.ports {
             put_in_order(&mut port.endpoints);
         }
         let name = service.name.clone();
-        let same = self.claims_of(&name).is_some_and(|claimed| **claimed == service);
-        if same {
+        if self.claims_of(&name).is_some_and(|claimed| **claimed == service) {
             return Change::default();
         }
-        let claim = Claim { age: service.age, service: name.clone() };
         let mut unsettled = self.release(&name);
+        let claim = Claim { age: service.age, service: name.clone() };
         for frontend in frontends(&service) {
             self.waiting.entry(frontend).or_default().insert(claim.clone());
             unsettled.insert(frontend);
         }
-        self.claimed.insert(name, Arc::new(service));
-        self.settle(unsettled, claim.service)
+        self.claimed.insert(name.clone(), Arc::new(service));
+        let mut affected = self.settle(unsettled);
+        affected.insert(name);
+        self.grant_all(affected)
     }
 
     /// Takes a service out; what it owned goes to the next older claimant.
     pub fn remove(&mut self, name: &ServiceName) -> Change {
-        if self.claims_of(name).is_none() {
-            return Change::default();
-        }
         let unsettled = self.release(name);
-        self.settle(unsettled, name.clone())
+        let removed = self.services.remove(name);
+        let affected = self.settle(unsettled);
+        let mut change = self.grant_all(affected);
+        change.touched.extend(removed.map(|service| service.name.clone()));
+        change
+    }
+
+    /// Makes these all the services there are: adds, replaces, and removes the others.
+    pub fn replace_all(&mut self, services: impl IntoIterator<Item = Service>) -> Change {
+        let mut gone: BTreeSet<ServiceName> = self.services.keys().cloned().collect();
+        let mut change = Change::default();
+        for service in services {
+            gone.remove(&service.name);
+            change.touched.append(&mut self.upsert(service).touched);
+        }
+        for name in gone {
+            change.touched.append(&mut self.remove(&name).touched);
+        }
+        change
     }
 
     /// What `name` claims, granted or not.
@@ -141,7 +164,7 @@ impl ServiceState {
         self.claimed.get(name).or_else(|| self.services.get(name))
     }
 
-    /// Withdraws every claim of `name` and returns what it claimed; its granted form stays until it is settled.
+    /// Withdraws every claim of `name` and returns what it claimed; its granted form stays as it is.
     fn release(&mut self, name: &ServiceName) -> BTreeSet<FrontendKey> {
         let Some(service) = self.claims_of(name).cloned() else { return BTreeSet::new() };
         let claim = Claim { age: service.age, service: name.clone() };
@@ -158,59 +181,60 @@ impl ServiceState {
         released
     }
 
-    /// Gives each of these frontends to its smallest claim, and grants anew whoever won or lost one.
-    fn settle(&mut self, unsettled: BTreeSet<FrontendKey>, changed: ServiceName) -> Change {
-        let mut affected = BTreeSet::from([changed]);
+    /// Gives each of these frontends to its smallest claim. Returns who won one or lost one to another.
+    fn settle(&mut self, unsettled: BTreeSet<FrontendKey>) -> BTreeSet<ServiceName> {
+        let mut affected = BTreeSet::new();
         for frontend in unsettled {
             let mut claims = self.waiting.remove(&frontend).unwrap_or_default();
             let before = self.owners.remove(&frontend);
             claims.extend(before.clone());
             let Some(winner) = claims.pop_first() else { continue };
-            if before.as_ref() != Some(&winner) {
-                affected.extend(before.map(|loser| loser.service));
-                affected.insert(winner.service.clone());
+            if let Some(loser) = before.filter(|before| *before != winner) {
+                // From now on its claims are more than it is granted: keep them, or they are lost with the frontend.
+                if let Some(service) = self.services.get(&loser.service) {
+                    self.claimed.entry(loser.service.clone()).or_insert_with(|| service.clone());
+                }
+                affected.insert(loser.service);
             }
+            affected.insert(winner.service.clone());
             self.owners.insert(frontend, winner);
             if !claims.is_empty() {
                 self.waiting.insert(frontend, claims);
             }
         }
-        let touched = affected.into_iter().filter(|name| self.grant(name)).collect();
-        Change { touched }
+        affected
+    }
+
+    fn grant_all(&mut self, affected: BTreeSet<ServiceName>) -> Change {
+        Change { touched: affected.into_iter().filter(|name| self.grant(name)).collect() }
     }
 
     /// Recomputes what `name` is granted; returns whether that changed.
     fn grant(&mut self, name: &ServiceName) -> bool {
-        let still_claims = self.claimed.contains_key(name) || self.owns_any(name);
-        let Some(claimed) = self.claims_of(name).filter(|_| still_claims).cloned() else {
-            return self.services.remove(name).is_some();
-        };
+        let Some(claimed) = self.claims_of(name).cloned() else { return false };
         let owned = |frontend: &FrontendKey| self.owner(frontend) == Some(name);
-        let granted = if frontends(&claimed).all(|frontend| owned(&frontend)) {
+        let granted = if frontends(&claimed).all(|frontend| owned(&frontend)) && claimed_twice(&claimed).is_empty() {
             self.claimed.remove(name);
             claimed
         } else {
-            let mut granted = (*claimed).clone();
+            let (mut granted, mut first) = ((*claimed).clone(), BTreeSet::new());
             for port in &mut granted.ports {
-                port.frontends.retain(|frontend| self.owner(&frontend.key) == Some(name));
+                port.frontends.retain(|frontend| owned(&frontend.key) && first.insert(frontend.key));
             }
             self.claimed.insert(name.clone(), claimed);
             Arc::new(granted)
         };
-        match self.services.get(name) {
-            Some(before) if *before == granted => false,
-            _ => {
-                self.services.insert(name.clone(), granted);
-                true
-            }
+        if self.services.get(name) == Some(&granted) {
+            return false;
         }
+        self.services.insert(name.clone(), granted);
+        true
     }
+}
 
-    fn owns_any(&self, name: &ServiceName) -> bool {
-        self.services
-            .get(name)
-            .is_some_and(|service| frontends(service).any(|frontend| self.owner(&frontend) == Some(name)))
-    }
+fn claimed_twice(service: &Service) -> BTreeSet<FrontendKey> {
+    let mut seen = BTreeSet::new();
+    frontends(service).filter(|frontend| !seen.insert(*frontend)).collect()
 }
 
 /// By address, each once: the first of two at one address stays.
