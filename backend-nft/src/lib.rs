@@ -1,1 +1,3 @@
 //! The nftables dataplane: ruleset values, render, diff, netlink.
+
+pub mod kernel;

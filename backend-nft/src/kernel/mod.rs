@@ -1,0 +1,30 @@
+//! The kernel: nf_tables and conntrack over netlink, and nothing about services.
+//!
+//! ```text
+//!  Table, Chain, Rule(Expr…), Set, Element ──► Batch ──► Nftables::commit ──► kernel
+//!        values                                bytes      one socket, for life
+//!        ▲─────────────── Nftables::{tables, chains, rules, sets, elements} ◄──┘
+//!  Watch::changed: somebody else wrote.      Conntrack::{flows, delete}
+//! ```
+//!
+//! The only folder of this crate that does I/O. Layouts are those of linux/netlink.h, linux/netfilter/nfnetlink.h,
+//! nf_tables.h and nfnetlink_conntrack.h. Encoding and decoding are pure and total.
+
+mod abi;
+pub mod attr;
+mod batch;
+mod conntrack;
+mod error;
+pub mod expr;
+mod nftables;
+mod notify;
+pub mod object;
+pub mod udata;
+
+pub use batch::{Batch, Elements};
+pub use conntrack::{Conntrack, Flow, Tuple};
+pub use error::{CommitError, ReadError, Refusal};
+pub use expr::{Counter, Expr, Family, Reg, Verdict};
+pub use nftables::{Nftables, Ownership};
+pub use notify::Watch;
+pub use object::{Base, Bound, Chain, Element, Hook, Rule, Set, SetData, Table, Value};
