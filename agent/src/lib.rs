@@ -13,3 +13,4 @@
 pub mod backend;
 pub mod command;
 pub mod config;
+pub mod objects;

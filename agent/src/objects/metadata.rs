@@ -1,0 +1,62 @@
+//! What an object's `metadata` tells a proxy.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer};
+
+use super::text::shared;
+use super::{Kind, ObjectKey};
+
+/// An object's `metadata`; of its labels, those that `L` names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata<L: Default + for<'a> Deserialize<'a>> {
+    /// `name`.
+    #[serde(deserialize_with = "shared")]
+    pub name: Arc<str>,
+    /// `namespace`; `default` where a hand-written object has none.
+    #[serde(default = "default_namespace", deserialize_with = "namespace")]
+    pub namespace: Arc<str>,
+    /// `creationTimestamp`, as written.
+    #[serde(default)]
+    pub creation_timestamp: Option<Box<str>>,
+    /// `labels`.
+    #[serde(default, deserialize_with = "or_default", bound(deserialize = ""))]
+    pub labels: L,
+}
+
+impl<L: Default + for<'a> Deserialize<'a>> Metadata<L> {
+    /// The key of the object whose metadata this is.
+    pub(super) fn key(&self, kind: Kind) -> ObjectKey {
+        let namespace = if kind.is_namespaced() { self.namespace.clone() } else { Arc::default() };
+        ObjectKey { kind, namespace, name: self.name.clone() }
+    }
+}
+
+/// Reads null as the default: the API leaves no difference between null and missing.
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a label whose presence counts, whatever its value.
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer)?;
+    Ok(true)
+}
+
+fn default_namespace() -> Arc<str> {
+    "default".into()
+}
+
+fn namespace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Written(#[serde(deserialize_with = "shared")] Arc<str>);
+
+    let written = Option::<Written>::deserialize(deserializer)?.map(|written| written.0);
+    Ok(written.filter(|namespace| !namespace.is_empty()).unwrap_or_else(default_namespace))
+}

@@ -1,0 +1,65 @@
+//! v1 Node.
+
+use serde::Deserialize;
+
+use super::metadata::or_default;
+use super::{Address, Kind, Metadata, ObjectKey};
+
+/// v1 Node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Node {
+    /// `metadata`.
+    pub metadata: Metadata<NodeLabels>,
+    /// `spec`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub spec: NodeSpec,
+    /// `status`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub status: NodeStatus,
+}
+
+/// The labels of a Node that a proxy reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct NodeLabels {
+    /// `topology.kubernetes.io/zone`.
+    #[serde(rename = "topology.kubernetes.io/zone", default)]
+    pub zone: Option<Box<str>>,
+}
+
+/// `spec` of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    /// `podCIDR`; the first of `podCIDRs` where both are there.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Option<Box<str>>,
+    /// `podCIDRs`, at most one of each family.
+    #[serde(rename = "podCIDRs", deserialize_with = "or_default")]
+    pub pod_cidrs: Box<[Box<str>]>,
+}
+
+/// `status` of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// `addresses`.
+    #[serde(deserialize_with = "or_default")]
+    pub addresses: Box<[NodeAddress]>,
+}
+
+/// One of `status.addresses` of a Node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct NodeAddress {
+    /// `type`: `InternalIP`, `ExternalIP`, `Hostname`, …
+    #[serde(rename = "type")]
+    pub address_type: Box<str>,
+    /// `address`.
+    pub address: Address,
+}
+
+impl Node {
+    /// Which object it is.
+    pub fn key(&self) -> ObjectKey {
+        self.metadata.key(Kind::Node)
+    }
+}
