@@ -13,4 +13,6 @@
 pub mod backend;
 pub mod command;
 pub mod config;
+pub mod node_addresses;
 pub mod objects;
+pub mod source;

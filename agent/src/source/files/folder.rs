@@ -1,0 +1,251 @@
+//! What the texts in a folder mean: which objects there are, in which file, and what a new text of a file changes.
+//!
+//! **Invariant:** pure: what is told depends on the texts alone, and on the order in which they came only where a text
+//! cannot be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::sync::Arc;
+
+use tracing::debug;
+
+use super::super::{Event, Trouble};
+use crate::objects::{Item, Object, ObjectKey, Refused, read};
+
+/// Every file that was read, and the objects that count.
+#[derive(Debug, Default)]
+pub(super) struct Folder {
+    files: BTreeMap<String, File>,
+    /// Which files hold an object: the first by name counts.
+    holders: BTreeMap<ObjectKey, BTreeSet<String>>,
+    /// What was said of objects that more than one file holds.
+    shadowed: BTreeMap<ObjectKey, BTreeSet<Trouble>>,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    objects: BTreeMap<ObjectKey, Arc<Object>>,
+    troubles: BTreeSet<Trouble>,
+}
+
+impl Folder {
+    /// The files that were read.
+    pub(super) fn files(&self) -> BTreeSet<String> {
+        self.files.keys().cloned().collect()
+    }
+
+    /// Whether `file` held objects and would hold none, nor anything else, with `text`.
+    pub(super) fn would_lose_all(&self, file: &str, text: &str) -> bool {
+        text.trim().is_empty() && self.files.get(file).is_some_and(|file| !file.objects.is_empty())
+    }
+
+    /// `file` holds `text` now.
+    pub(super) fn read(&mut self, file: &str, text: &str) -> Vec<Event> {
+        let before = self.files.get(file).map(|file| file.objects.clone()).unwrap_or_default();
+        let mut now = File::default();
+        let mut unread = Vec::new();
+        for item in read(text) {
+            match item {
+                Item::Object(object) => {
+                    let key = object.key();
+                    if now.objects.contains_key(&key) {
+                        let reason = "a second time in this file, the first one counts".to_owned();
+                        now.troubles.insert(trouble(file, None, Some(key), reason));
+                    } else {
+                        now.objects.insert(key, Arc::new(object));
+                    }
+                }
+                Item::Foreign { line, kind } => debug!(file, line, kind, "kind that is no proxy's business, ignored"),
+                Item::Refused(refused) => unread.push(refused),
+            }
+        }
+        for refused in unread {
+            now.keep(&before, file, refused);
+        }
+        self.replace(file, Some(now))
+    }
+
+    /// `file` is there and cannot be read: what it held holds.
+    pub(super) fn unreadable(&mut self, file: &str, error: &dyn Display) -> Vec<Event> {
+        let objects = self.files.get(file).map(|file| file.objects.clone()).unwrap_or_default();
+        let reason = format!("{error}; what it held before holds");
+        let troubles = BTreeSet::from([trouble(file, None, None, reason)]);
+        self.replace(file, Some(File { objects, troubles }))
+    }
+
+    /// `file` is not there any more.
+    pub(super) fn gone(&mut self, file: &str) -> Vec<Event> {
+        self.replace(file, None)
+    }
+
+    /// Puts `now` in the place of `file` and tells what that changes.
+    fn replace(&mut self, file: &str, now: Option<File>) -> Vec<Event> {
+        let named = |at: &BTreeMap<ObjectKey, Arc<Object>>| at.keys().cloned().collect::<BTreeSet<_>>();
+        let held = self.files.get(file).map(|file| named(&file.objects)).unwrap_or_default();
+        let holds = now.as_ref().map(|file| named(&file.objects)).unwrap_or_default();
+        let concerned: Vec<ObjectKey> = held.union(&holds).cloned().collect();
+
+        let counted: Vec<Option<Arc<Object>>> = concerned.iter().map(|key| self.counting(key).cloned()).collect();
+        for key in held.difference(&holds) {
+            let holders = self.holders.get_mut(key).expect("what a file holds has holders");
+            holders.remove(file);
+            if holders.is_empty() {
+                self.holders.remove(key);
+            }
+        }
+        for key in holds.difference(&held) {
+            self.holders.entry(key.clone()).or_default().insert(file.to_owned());
+        }
+        let known = self.files.remove(file).map(|file| file.troubles).unwrap_or_default();
+        if let Some(now) = now {
+            self.files.insert(file.to_owned(), now);
+        }
+
+        let changes = concerned.iter().zip(counted).filter_map(|(key, before)| match self.counting(key) {
+            Some(object) if before.as_ref() == Some(object) => None,
+            Some(object) => Some(Event::Changed(object.clone())),
+            None => Some(Event::Deleted(key.clone())),
+        });
+        let mut events: Vec<Event> = changes.collect();
+        let troubles = self.files.get(file).map(|file| &file.troubles).into_iter().flatten();
+        events.extend(troubles.filter(|trouble| !known.contains(trouble)).cloned().map(Event::Trouble));
+        events.extend(concerned.iter().flat_map(|key| self.shadow(key)).map(Event::Trouble));
+        events
+    }
+
+    /// The object of this name that counts.
+    fn counting(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        let file = self.holders.get(key)?.first()?;
+        self.files.get(file)?.objects.get(key)
+    }
+
+    /// What is new to say of the files that hold `key` in vain.
+    fn shadow(&mut self, key: &ObjectKey) -> Vec<Trouble> {
+        let said = self.shadowed.remove(key).unwrap_or_default();
+        let mut holders = self.holders.get(key).into_iter().flatten();
+        let Some(first) = holders.next() else { return Vec::new() };
+        let reason = format!("also in {first}, which counts");
+        let now: BTreeSet<_> = holders.map(|file| trouble(file, None, Some(key.clone()), reason.clone())).collect();
+        let news = now.difference(&said).cloned().collect();
+        if !now.is_empty() {
+            self.shadowed.insert(key.clone(), now);
+        }
+        news
+    }
+}
+
+impl File {
+    /// Keeps what `before` holds of something that cannot be read: the object if it says which it is, else all that is
+    /// not there otherwise, for it may be any of them.
+    fn keep(&mut self, before: &BTreeMap<ObjectKey, Arc<Object>>, file: &str, refused: Refused) {
+        let Refused { line, object, reason } = refused;
+        let kept: Vec<_> =
+            before.iter().filter(|(key, _)| object.as_ref().is_none_or(|object| object == *key)).collect();
+        let holds = if kept.is_empty() { "ignored" } else { "what was read before holds" };
+        self.troubles.insert(trouble(file, Some(line), object, format!("{reason}; {holds}")));
+        for (key, object) in kept {
+            self.objects.entry(key.clone()).or_insert_with(|| object.clone());
+        }
+    }
+}
+
+fn trouble(file: &str, line: Option<u64>, object: Option<ObjectKey>, reason: String) -> Trouble {
+    Trouble { place: file.to_owned(), line, object, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, port: u16) -> String {
+        format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n")
+    }
+
+    /// An event in a few words: `web:80`, `-web`, `! a.yaml:7: …`.
+    fn words(events: Vec<Event>) -> Vec<String> {
+        let object = |object: &Object| match object {
+            Object::Service(service) => format!("{}:{}", service.metadata.name, service.spec.ports[0].port),
+            other => other.key().to_string(),
+        };
+        let word = |event| match event {
+            Event::Changed(changed) => object(&changed),
+            Event::Deleted(key) => format!("-{}", key.name),
+            Event::Listed => "listed".to_owned(),
+            Event::Trouble(trouble) => format!("! {trouble}"),
+        };
+        events.into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn only_what_is_another_than_before_is_told() {
+        let mut folder = Folder::default();
+        assert_eq!(words(folder.read("a.yaml", &(service("x", 1) + &service("y", 1)))), ["x:1", "y:1"]);
+        assert_eq!(words(folder.read("a.yaml", &(service("y", 2) + &service("x", 1)))), ["y:2"]);
+        assert_eq!(words(folder.read("a.yaml", &service("x", 1))), ["-y"]);
+        assert_eq!(words(folder.gone("a.yaml")), ["-x"]);
+        assert!(folder.holders.is_empty() && folder.files.is_empty());
+    }
+
+    #[test]
+    fn a_bad_document_keeps_its_object_and_disturbs_no_other() {
+        let mut folder = Folder::default();
+        folder.read("a.yaml", &(service("x", 1) + &service("y", 1) + &service("z", 1)));
+        let bad = "---\napiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec:\n  ports: many\n";
+        let told = words(folder.read("a.yaml", &(bad.to_owned() + &service("y", 2))));
+        assert_eq!(told[..2], ["y:2", "-z"]);
+        assert!(told[2].starts_with("! a.yaml:6: Service default/x: "), "{told:?}");
+        assert!(told[2].ends_with("; what was read before holds"), "{told:?}");
+        assert_eq!(words(folder.read("a.yaml", &(bad.to_owned() + &service("y", 2)))), [""; 0], "said once");
+        assert_eq!(words(folder.read("a.yaml", &(service("x", 3) + &service("y", 2)))), ["x:3"]);
+    }
+
+    #[test]
+    fn a_document_that_does_not_say_what_it_is_keeps_everything() {
+        let mut folder = Folder::default();
+        folder.read("a.yaml", &(service("x", 1) + &service("y", 1)));
+        let told = words(folder.read("a.yaml", &("{ apiVersion: v1, kind: Serv\n".to_owned() + &service("y", 2))));
+        assert_eq!(told[0], "y:2");
+        assert!(told[1].starts_with("! a.yaml:1: "), "{told:?}");
+        assert_eq!(told.len(), 2, "x is not deleted: {told:?}");
+    }
+
+    #[test]
+    fn of_two_files_with_one_object_the_first_by_name_counts_whatever_the_order() {
+        let orders = [["a.yaml", "b.yaml"], ["b.yaml", "a.yaml"]];
+        for order in orders {
+            let mut folder = Folder::default();
+            let mut told = Vec::new();
+            for file in order {
+                told.extend(words(folder.read(file, &service("x", if file == "a.yaml" { 1 } else { 2 }))));
+            }
+            assert_eq!(told.last().unwrap(), "! b.yaml: Service default/x: also in a.yaml, which counts");
+            assert_eq!(told.iter().rfind(|word| !word.starts_with('!')).unwrap(), "x:1");
+            assert_eq!(words(folder.read("b.yaml", &service("x", 3))), [""; 0], "not told again");
+            assert_eq!(words(folder.gone("a.yaml")), ["x:3"], "the other takes over");
+            assert_eq!(words(folder.gone("b.yaml")), ["-x"]);
+        }
+    }
+
+    #[test]
+    fn of_one_object_twice_in_a_file_the_first_counts() {
+        let told = words(Folder::default().read("a.yaml", &(service("x", 1) + &service("x", 2))));
+        assert_eq!(told, ["x:1", "! a.yaml: Service default/x: a second time in this file, the first one counts"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_keeps_its_objects() {
+        let mut folder = Folder::default();
+        folder.read("a.yaml", &service("x", 1));
+        let told = words(folder.unreadable("a.yaml", &"permission denied"));
+        assert_eq!(told, ["! a.yaml: permission denied; what it held before holds"]);
+        assert_eq!(words(folder.read("a.yaml", &service("x", 1))), [""; 0]);
+    }
+
+    #[test]
+    fn an_object_that_moves_to_another_file_is_never_gone() {
+        let mut folder = Folder::default();
+        folder.read("b.yaml", &service("x", 1));
+        folder.read("c.yaml", &service("x", 1));
+        assert_eq!(words(folder.gone("b.yaml")), [""; 0]);
+    }
+}
