@@ -16,6 +16,7 @@
 mod construct;
 mod dataplane;
 mod network;
+pub mod oracle;
 mod service;
 mod stale;
 mod state;

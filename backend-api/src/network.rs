@@ -200,6 +200,11 @@ impl NodeNetwork {
         }
     }
 
+    /// Whether `address` is one of the node's own, loopback included.
+    pub fn owns(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.addresses.contains(&address)
+    }
+
     /// Whether node ports are dialled at `address`: one that [`NodePortAddresses`] selects, and never loopback. For
     /// [`NodePortAddresses::All`], as far as [`NodeNetwork::addresses`] knows.
     pub fn carries_node_ports(&self, address: IpAddr) -> bool {
@@ -223,6 +228,18 @@ impl NodeNetwork {
 impl Default for NodePortAddresses {
     fn default() -> Self {
         Self::These(BTreeSet::new())
+    }
+}
+
+/// `pods are told by source 10.244.0.0/16`.
+impl fmt::Display for LocalTraffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("pods cannot be told"),
+            Self::Source(range) => write!(f, "pods are told by source {range}"),
+            Self::Bridge(name) => write!(f, "pods are told by bridge {name}"),
+            Self::InterfacePrefix(prefix) => write!(f, "pods are told by interface {prefix}*"),
+        }
     }
 }
 

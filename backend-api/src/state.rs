@@ -189,13 +189,7 @@ impl ServiceState {
             let before = self.owners.remove(&frontend);
             claims.extend(before.clone());
             let Some(winner) = claims.pop_first() else { continue };
-            if let Some(loser) = before.filter(|before| *before != winner) {
-                // From now on its claims are more than it is granted: keep them, or they are lost with the frontend.
-                if let Some(service) = self.services.get(&loser.service) {
-                    self.claimed.entry(loser.service.clone()).or_insert_with(|| service.clone());
-                }
-                affected.insert(loser.service);
-            }
+            affected.extend(before.filter(|before| *before != winner).map(|loser| loser.service));
             affected.insert(winner.service.clone());
             self.owners.insert(frontend, winner);
             if !claims.is_empty() {

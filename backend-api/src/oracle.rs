@@ -1,0 +1,307 @@
+//! What a packet must meet: the model that backends are tested against, and that explains a node's decisions.
+//!
+//! ```text
+//! Packet ──► guard ──► services by address ──► node ports ──► undelivered
+//!           source      └─► class ► answer ► pool ► endpoints   wrong port of a cluster address: rejected
+//!           ranges                                              address of a service range: dropped
+//! ```
+//!
+//! Kept apart from every backend, and written for the reader instead of for speed: whoever doubts a backend reads this.
+//! It speaks of a connection's first packet only; later ones go where the first went.
+
+mod reason;
+
+use std::net::IpAddr;
+
+use crate::{
+    Affinity, Answer, Endpoint, EndpointAddress, Family, Frontend, FrontendKey, FrontendKind, LocalTraffic,
+    NodeNetwork, Pool, PortName, Protocol, Route, Service, ServiceName, ServicePort, ServiceState, TrafficClass,
+};
+
+pub use reason::Reason;
+
+/// The first packet of a connection, as it reaches the node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Packet {
+    /// How it came.
+    pub arrival: Arrival,
+    /// Its source address, of the destination's family.
+    pub source: IpAddr,
+    /// Its destination address.
+    pub destination: IpAddr,
+    /// What it carries.
+    pub payload: Payload,
+}
+
+/// How a packet comes to be on the node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Arrival {
+    /// Through the interface of this name, whether from a pod or from outside.
+    Interface(String),
+    /// A process in the node's own network namespace sent it.
+    Sent,
+}
+
+/// What a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Payload {
+    /// A protocol that services know, to this destination port.
+    Transport(Protocol, u16),
+    /// Any other: ICMP echo, GRE.
+    Other,
+}
+
+/// What a packet must meet, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What it must meet.
+    pub verdict: Verdict,
+    /// The frontend that decided, if one did, and its service.
+    pub frontend: Option<(FrontendKey, ServiceName)>,
+    /// What led to the verdict, in the order in which it was found out; each prints as a sentence.
+    pub reasons: Vec<Reason>,
+}
+
+/// What a packet must meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing of ours: routing decides.
+    Untouched,
+    /// A refusal: TCP by RST, all else by ICMP port unreachable.
+    Rejected,
+    /// Silence.
+    Dropped,
+    /// One of these endpoints, chosen at random by weight.
+    Balanced {
+        /// Who may answer, in order of addresses; never empty.
+        candidates: Vec<Candidate>,
+        /// What to remember the chosen endpoint by, where the port has session affinity.
+        memory: Option<Memory>,
+    },
+}
+
+/// An endpoint that may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Candidate {
+    /// Where the packet is sent.
+    pub endpoint: EndpointAddress,
+    /// Its share, relative to the others'; above 0. The only candidate's is 1 where the endpoint is remembered.
+    pub weight: u16,
+    /// The source that the endpoint sees.
+    pub seen: SeenSource,
+}
+
+/// The source address that an endpoint sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SeenSource {
+    /// The packet's own.
+    Preserved,
+    /// The node's, on the way to the endpoint.
+    Node,
+}
+
+/// What session affinity remembers an endpoint by: clients of one service port come back to it, whichever of the port's
+/// frontends they dial.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Memory {
+    /// The source address.
+    pub client: IpAddr,
+    /// The service.
+    pub service: ServiceName,
+    /// The port's name.
+    pub port: PortName,
+    /// The port's protocol.
+    pub protocol: Protocol,
+    /// The pool that was chosen from: a stranger's memory never names an endpoint of another node.
+    pub pool: Pool,
+}
+
+/// Says what `packet` must meet in `state`.
+///
+/// `remembered` is the endpoint that an earlier connection of the same [`Memory`] got, if its timeout has not passed; while it
+/// is in the pool it answers alone. Without session affinity it does not matter. To find the memory, judge
+/// once with `None`.
+///
+/// ```
+/// use backend_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
+/// use backend_api::*;
+///
+/// let state = ServiceState::new(NodeNetwork::default());
+/// let packet = Packet {
+///     arrival: Arrival::Interface("eth0".to_owned()),
+///     source: "192.168.67.1".parse()?,
+///     destination: "10.96.0.1".parse()?,
+///     payload: Payload::Transport(Protocol::Tcp, 443),
+/// };
+/// assert_eq!(judge(&state, &packet, None).verdict, Verdict::Untouched);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+pub fn judge(state: &ServiceState, packet: &Packet, remembered: Option<EndpointAddress>) -> Judgement {
+    let dialled = dialled(state, packet);
+    let mut reasons = Vec::new();
+    for (service, _, frontend) in &dialled {
+        if !frontend.source_ranges.allow(packet.source) {
+            reasons.push(Reason::OutsideRanges { frontend: frontend.key, source: packet.source });
+            let frontend = Some((frontend.key, service.name.clone()));
+            return Judgement { verdict: Verdict::Dropped, frontend, reasons };
+        }
+    }
+    match dialled.into_iter().next() {
+        Some((service, port, frontend)) => {
+            reasons.push(Reason::Dialled { frontend: frontend.key, service: service.name.clone() });
+            let verdict =
+                Dialled { packet, node: state.node(), service, port, frontend }.answer(remembered, &mut reasons);
+            Judgement { verdict, frontend: Some((frontend.key, service.name.clone())), reasons }
+        }
+        None => {
+            let (verdict, reason) = undelivered(state, packet.destination);
+            Judgement { verdict, frontend: None, reasons: vec![reason] }
+        }
+    }
+}
+
+/// Who the sender of `packet` is, seen from `node`.
+pub fn class(node: &NodeNetwork, packet: &Packet) -> TrafficClass {
+    let through = |wanted: &dyn Fn(&str) -> bool| match &packet.arrival {
+        Arrival::Interface(name) => wanted(name),
+        Arrival::Sent => false,
+    };
+    let pod = match node.local_traffic.of(Family::of(packet.source)) {
+        LocalTraffic::Unknown => false,
+        LocalTraffic::Source(range) => range.contains(packet.source),
+        LocalTraffic::Bridge(bridge) => through(&|name| name == bridge),
+        LocalTraffic::InterfacePrefix(prefix) => through(&|name| name.starts_with(prefix.as_str())),
+    };
+    match (pod, node.owns(packet.source)) {
+        (true, _) => TrafficClass::Pod,
+        (false, true) => TrafficClass::Node,
+        (false, false) => TrafficClass::Stranger,
+    }
+}
+
+/// The frontends that a packet's destination matches, in the order in which they are asked: at most one by address, and
+/// one by node port.
+fn dialled<'a>(state: &'a ServiceState, packet: &Packet) -> Vec<(&'a Service, &'a ServicePort, &'a Frontend)> {
+    let (protocol, port) = match packet.payload {
+        Payload::Transport(protocol, port) => (protocol, port),
+        Payload::Other => return Vec::new(),
+    };
+    let by_address = Some(FrontendKey::address(packet.destination, protocol, port));
+    let family = Family::of(packet.destination);
+    let by_node_port =
+        state.node().carries_node_ports(packet.destination).then(|| FrontendKey::node_port(family, protocol, port));
+    let found = |key: FrontendKey| state.find(&key).map(|(service, port, frontend)| (&**service, port, frontend));
+    by_address.into_iter().chain(by_node_port).filter_map(found).collect()
+}
+
+/// A packet at the frontend that it dialled.
+struct Dialled<'a> {
+    packet: &'a Packet,
+    node: &'a NodeNetwork,
+    service: &'a Service,
+    port: &'a ServicePort,
+    frontend: &'a Frontend,
+}
+
+impl Dialled<'_> {
+    fn answer(&self, remembered: Option<EndpointAddress>, reasons: &mut Vec<Reason>) -> Verdict {
+        let class = class(self.node, self.packet);
+        let detector = self.node.local_traffic.of(Family::of(self.packet.source)).clone();
+        reasons.push(Reason::Class { class, detector });
+        let answer = self.frontend.route.answer(class);
+        reasons.push(match self.frontend.route {
+            Route::Everyone(_) => Reason::Everyone(answer),
+            Route::Split { .. } => Reason::Split { class, answer },
+        });
+        match answer {
+            Answer::Reject => Verdict::Rejected,
+            Answer::Drop => Verdict::Dropped,
+            Answer::Balance(pool) => self.balance(pool, class, remembered, reasons),
+        }
+    }
+
+    fn balance(
+        &self,
+        pool: Pool,
+        class: TrafficClass,
+        remembered: Option<EndpointAddress>,
+        reasons: &mut Vec<Reason>,
+    ) -> Verdict {
+        let mut chosen: Vec<Endpoint> = self.port.pool(pool).copied().collect();
+        if chosen.is_empty() {
+            reasons.push(Reason::EmptyPool(pool));
+            return Verdict::Rejected;
+        }
+        let memory = self.memory(pool);
+        if let (Some(_), Some(endpoint)) = (&memory, remembered) {
+            let found = chosen.iter().find(|candidate| candidate.address == endpoint).copied();
+            reasons.push(if found.is_some() { Reason::Remembered(endpoint) } else { Reason::Forgotten(endpoint) });
+            if let Some(found) = found {
+                chosen = vec![Endpoint { weight: 1, ..found }];
+            }
+        }
+        let masqueraded = self.frontend.masquerade.applies_to(class);
+        reasons.push(Reason::Masquerade { masquerade: self.frontend.masquerade, class });
+        let hairpin = |endpoint: &Endpoint| endpoint.on_this_node && endpoint.address.ip == self.packet.source;
+        reasons.extend(chosen.iter().filter(|endpoint| hairpin(endpoint)).map(|one| Reason::Hairpin(one.address)));
+        let seen = |endpoint: &Endpoint| match masqueraded || hairpin(endpoint) {
+            true => SeenSource::Node,
+            false => SeenSource::Preserved,
+        };
+        let candidate = |one: &Endpoint| Candidate { endpoint: one.address, weight: one.weight, seen: seen(one) };
+        Verdict::Balanced { candidates: chosen.iter().map(candidate).collect(), memory }
+    }
+
+    fn memory(&self, pool: Pool) -> Option<Memory> {
+        match self.port.affinity {
+            Affinity::None => None,
+            Affinity::ClientIp { .. } => Some(Memory {
+                client: self.packet.source,
+                service: self.service.name.clone(),
+                port: self.port.name.clone(),
+                protocol: self.port.protocol,
+                pool,
+            }),
+        }
+    }
+}
+
+/// What nobody's frontend takes: nothing of ours, unless it is for an address that exists in our tables only.
+fn undelivered(state: &ServiceState, destination: IpAddr) -> (Verdict, Reason) {
+    if state.node().owns(destination) {
+        return (Verdict::Untouched, Reason::NodesOwn(destination));
+    }
+    let cluster_ip = |frontend: &Frontend| match (frontend.kind, frontend.key) {
+        (FrontendKind::ClusterIp, FrontendKey::Address { address, .. }) => address == destination,
+        _ => false,
+    };
+    let mut frontends = state.services().flat_map(|service| &service.ports).flat_map(|port| &port.frontends);
+    if frontends.any(cluster_ip) {
+        return (Verdict::Rejected, Reason::WrongPort(destination));
+    }
+    match state.node().service_cidrs.iter().find(|range| range.contains(destination)) {
+        Some(range) => (Verdict::Dropped, Reason::Unallocated { address: destination, range: *range }),
+        None => (Verdict::Untouched, Reason::NotOurs(destination)),
+    }
+}
+
+impl Verdict {
+    /// How probable it is that `endpoint` answers, 0 to 1.
+    pub fn probability(&self, endpoint: EndpointAddress) -> f64 {
+        let Self::Balanced { candidates, .. } = self else { return 0.0 };
+        let total: u64 = candidates.iter().map(|candidate| u64::from(candidate.weight)).sum();
+        let found = candidates.iter().find(|candidate| candidate.endpoint == endpoint);
+        found.map_or(0.0, |candidate| f64::from(candidate.weight) / total as f64)
+    }
+
+    /// Who may answer; nobody unless balanced.
+    pub fn candidates(&self) -> &[Candidate] {
+        match self {
+            Self::Balanced { candidates, .. } => candidates,
+            Self::Untouched | Self::Rejected | Self::Dropped => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
