@@ -3,6 +3,7 @@
 //! **Invariant:** pure: what is told depends on the texts alone, and on the order in which they came only where a text
 //! cannot be read.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -48,11 +49,11 @@ impl Folder {
             match item {
                 Item::Object(object) => {
                     let key = object.key();
-                    if now.objects.contains_key(&key) {
+                    if let Entry::Vacant(free) = now.objects.entry(key.clone()) {
+                        free.insert(Arc::new(object));
+                    } else {
                         let reason = "a second time in this file, the first one counts".to_owned();
                         now.troubles.insert(trouble(file, None, Some(key), reason));
-                    } else {
-                        now.objects.insert(key, Arc::new(object));
                     }
                 }
                 Item::Foreign { line, kind } => debug!(file, line, kind, "kind that is no proxy's business, ignored"),
