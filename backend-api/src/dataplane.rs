@@ -5,14 +5,12 @@
 //! ours is touched, after a restart without memory too. *No flap:* what is right already is left alone, and established
 //! connections to an endpoint that stays survive every sync.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use crate::{
-    Affinity, EndpointAddress, FrontendKey, FrontendKind, Masquerade, ServiceName, ServiceState, SourceRanges,
-};
+use crate::{Observed, ServiceName, ServiceState};
 
 /// A way to make the kernel forward service traffic.
 #[async_trait]
@@ -76,55 +74,6 @@ pub struct Failure {
     pub service: ServiceName,
     /// A sentence that names the object and carries the kernel's own text.
     pub reason: String,
-}
-
-/// What the kernel holds, in the words of the desired state. It does not know services' names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
-    /// Every frontend that is programmed.
-    pub frontends: BTreeMap<FrontendKey, ObservedFrontend>,
-}
-
-/// A frontend as the kernel has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObservedFrontend {
-    /// What kind of address it is.
-    pub kind: FrontendKind,
-    /// Who answers.
-    pub route: ObservedRoute,
-    /// Whose source is rewritten.
-    pub masquerade: Masquerade,
-    /// Session affinity.
-    pub affinity: Affinity,
-    /// Who may dial.
-    pub source_ranges: SourceRanges,
-    /// Connections that were opened to it since it was programmed first, whoever answered.
-    pub connections: u64,
-}
-
-/// Who answers a frontend in the kernel; the shape of [`crate::Route`] with the endpoints themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ObservedRoute {
-    /// The same for all.
-    Everyone(ObservedAnswer),
-    /// One answer for pods and the node, another for strangers.
-    Split {
-        /// For pods and the node.
-        inside: ObservedAnswer,
-        /// For everybody else.
-        outside: ObservedAnswer,
-    },
-}
-
-/// How one class of clients is answered by the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ObservedAnswer {
-    /// By one of these, each with its share.
-    Balance(BTreeMap<EndpointAddress, u32>),
-    /// By a refusal.
-    Reject,
-    /// By nothing.
-    Drop,
 }
 
 /// Why a sync failed as a whole, by what the caller can do.

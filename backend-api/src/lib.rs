@@ -15,16 +15,20 @@
 
 mod construct;
 mod dataplane;
+mod fake;
+mod flaw;
 mod network;
+mod observed;
 pub mod oracle;
 mod service;
 mod stale;
 mod state;
 
-pub use dataplane::{
-    Dataplane, Failure, Observed, ObservedAnswer, ObservedFrontend, ObservedRoute, Report, Scope, SyncError,
-};
+pub use dataplane::{Dataplane, Failure, Report, Scope, SyncError};
+pub use fake::Fake;
+pub use flaw::Flaw;
 pub use network::{Cidr, CidrError, Family, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily};
+pub use observed::{Observed, ObservedAnswer, ObservedFrontend, ObservedRoute};
 pub use service::{
     Affinity, Age, Answer, Endpoint, EndpointAddress, Frontend, FrontendKey, FrontendKind, Masquerade, Pool, Pools,
     PortName, Protocol, Route, Service, ServiceName, ServicePort, SourceRanges, TrafficClass,

@@ -1,0 +1,244 @@
+//! A dataplane without a kernel, for the tests of whoever drives one.
+//!
+//! It keeps the contract where a real backend would and is strict where one may be lenient: it looks at exactly what
+//! [`Scope`] names, so that a hint that is too small shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
+
+use async_trait::async_trait;
+
+use crate::{
+    Dataplane, Failure, Flow, FrontendKey, NodeNetwork, Observed, Report, Scope, Service, ServiceName, ServiceState,
+    StaleFlows, SyncError,
+};
+
+/// A dataplane in memory.
+///
+/// A clone works on the same kernel and knows nothing of it yet: keep one to look inside and to stir, or sync through
+/// it as a process that was restarted would.
+///
+/// ```
+/// use backend_api::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let web = ServicePort {
+///     frontends: vec![Frontend::cluster_ip("10.96.0.1".parse()?, Protocol::Tcp, 80)],
+///     endpoints: vec![Endpoint::here("10.244.0.4:80".parse()?)],
+///     ..ServicePort::new(Family::V4, Protocol::Tcp)
+/// };
+/// let mut state = ServiceState::new(NodeNetwork::default());
+/// let change = state.upsert(Service::new(ServiceName::new("default", "web"), vec![web]));
+///
+/// let mut dataplane = Fake::default();
+/// let report = dataplane.sync(&state, Scope::Services(&change.touched)).await?;
+/// assert!(report.writes > 0);
+/// assert_eq!(dataplane.observe().await?, Observed::expected(&state));
+///
+/// // The same again writes nothing, and neither does a new process.
+/// assert_eq!(dataplane.sync(&state, Scope::All).await?.writes, 0);
+/// assert_eq!(dataplane.clone().sync(&state, Scope::All).await?.writes, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Default)]
+pub struct Fake {
+    kernel: Arc<Mutex<Kernel>>,
+    /// Whether we know what the kernel holds: not before the first sync, not after an error.
+    knows: bool,
+}
+
+/// What a kernel holds, and how it misbehaves.
+#[derive(Debug, Default)]
+struct Kernel {
+    node: NodeNetwork,
+    services: BTreeMap<ServiceName, Arc<Service>>,
+    flows: Vec<Flow>,
+    refused: BTreeMap<ServiceName, String>,
+    next_error: Option<SyncError>,
+    disturbed: bool,
+    waiting: Option<Waker>,
+}
+
+impl Fake {
+    /// Refuses to program `service` from now on: it stays as it is, and [`Report::failed`] says `reason`.
+    pub fn refuse(&self, service: ServiceName, reason: &str) {
+        self.kernel().refused.insert(service, reason.to_owned());
+    }
+
+    /// Refuses `service` no more.
+    pub fn accept(&self, service: &ServiceName) {
+        self.kernel().refused.remove(service);
+    }
+
+    /// Fails the next call of [`Dataplane::sync`], [`Dataplane::observe`] or [`Dataplane::remove_all`] with `error`; nothing
+    /// is written by it.
+    pub fn fail_once(&self, error: SyncError) {
+        self.kernel().next_error = Some(error);
+    }
+
+    /// Removes everything that was programmed, as another program might: [`Dataplane::drifted`] resolves.
+    pub fn flush(&self) {
+        let mut kernel = self.kernel();
+        kernel.services.clear();
+        kernel.node = NodeNetwork::default();
+        kernel.disturbed = true;
+        kernel.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Adds an entry to connection tracking. A sync deletes it if it becomes stale.
+    pub fn track(&self, flow: Flow) {
+        self.kernel().flows.push(flow);
+    }
+
+    /// Every entry of connection tracking, in the order in which they were added.
+    pub fn flows(&self) -> Vec<Flow> {
+        self.kernel().flows.clone()
+    }
+
+    /// Every service that is programmed, in order of names.
+    pub fn services(&self) -> Vec<Arc<Service>> {
+        self.kernel().services.values().cloned().collect()
+    }
+
+    /// The network that is programmed.
+    pub fn node(&self) -> NodeNetwork {
+        self.kernel().node.clone()
+    }
+
+    fn kernel(&self) -> MutexGuard<'_, Kernel> {
+        self.kernel.lock().expect("nothing panics while it holds the kernel")
+    }
+
+    /// The error that was ordered; from then on the kernel's state is unknown.
+    fn fail_if_told(&mut self) -> Result<(), SyncError> {
+        let error = self.kernel().next_error.take();
+        error.map_or(Ok(()), |error| {
+            self.knows = false;
+            Err(error)
+        })
+    }
+}
+
+/// Another handle of the same kernel, which does not know yet what is in it.
+impl Clone for Fake {
+    fn clone(&self) -> Self {
+        Self { kernel: self.kernel.clone(), knows: false }
+    }
+}
+
+#[async_trait]
+impl Dataplane for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
+        self.fail_if_told()?;
+        let restarted = !self.knows;
+        self.knows = true;
+        let kernel = &mut *self.kernel();
+        let scope = if restarted { Scope::All } else { scope };
+        let names: BTreeSet<ServiceName> = match scope {
+            Scope::Services(names) => names.clone(),
+            Scope::All => {
+                let wanted = desired.services().map(|service| service.name.clone());
+                wanted.chain(kernel.services.keys().cloned()).collect()
+            }
+        };
+        let before = Kernel { node: kernel.node.clone(), services: kernel.services.clone(), ..Kernel::default() };
+        let failed = kernel.program(desired, &names);
+        if matches!(scope, Scope::All) {
+            kernel.node = (**desired.node()).clone();
+        }
+        let mut stale = match restarted {
+            true => StaleFlows::after_restart(&before.observed(), desired),
+            false => StaleFlows::new(&before.node, desired),
+        };
+        for name in &names {
+            let (was, is) = (before.services.get(name), kernel.services.get(name));
+            stale.service_changed(was.map(|was| &**was), is.map(|is| &**is));
+        }
+        let flows = kernel.flows.len();
+        kernel.flows.retain(|flow| !stale.is_stale(flow));
+        let flows_deleted = flows - kernel.flows.len();
+        Ok(Report { writes: before.difference(kernel), flows_deleted, failed })
+    }
+
+    async fn observe(&mut self) -> Result<Observed, SyncError> {
+        self.fail_if_told()?;
+        Ok(self.kernel().observed())
+    }
+
+    async fn remove_all(&mut self) -> Result<(), SyncError> {
+        self.fail_if_told()?;
+        let mut kernel = self.kernel();
+        kernel.services.clear();
+        kernel.node = NodeNetwork::default();
+        Ok(())
+    }
+
+    async fn drifted(&mut self) {
+        poll_fn(|context| {
+            let mut kernel = self.kernel();
+            if std::mem::take(&mut kernel.disturbed) {
+                return Poll::Ready(());
+            }
+            kernel.waiting = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        self.knows = false;
+    }
+}
+
+impl Kernel {
+    /// Makes each of these services what it is in `desired`, but for those that are refused.
+    fn program(&mut self, desired: &ServiceState, names: &BTreeSet<ServiceName>) -> Vec<Failure> {
+        let mut failed = Vec::new();
+        for name in names {
+            let Some(wanted) = desired.service(name) else {
+                self.services.remove(name);
+                continue;
+            };
+            let ordered = self.refused.get(name).cloned();
+            match ordered.or_else(|| wanted.check().err().map(|flaw| flaw.to_string())) {
+                None => drop(self.services.insert(name.clone(), wanted.clone())),
+                Some(reason) => {
+                    failed.push(Failure { service: name.clone(), reason });
+                    self.give_up_lost_frontends(name, desired);
+                }
+            }
+        }
+        failed
+    }
+
+    /// What stays as it was still makes room for whoever owns its frontends now.
+    fn give_up_lost_frontends(&mut self, name: &ServiceName, desired: &ServiceState) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        let lost = |frontend: &FrontendKey| desired.owner(frontend).is_some_and(|owner| owner != name);
+        for port in &mut Arc::make_mut(service).ports {
+            port.frontends.retain(|frontend| !lost(&frontend.key));
+        }
+    }
+
+    fn observed(&self) -> Observed {
+        let mut state = ServiceState::new(self.node.clone());
+        self.services.values().for_each(|service| drop(state.upsert((**service).clone())));
+        Observed::expected(&state)
+    }
+
+    /// How many things a kernel would have to be told: the network, and each frontend that differs.
+    fn difference(&self, other: &Self) -> usize {
+        let (one, two) = (self.observed().frontends, other.observed().frontends);
+        let keys: BTreeSet<_> = one.keys().chain(two.keys()).collect();
+        let frontends = keys.into_iter().filter(|key| one.get(key) != two.get(key)).count();
+        frontends + usize::from(self.node != other.node)
+    }
+}
+
+#[cfg(test)]
+mod tests;
