@@ -16,3 +16,5 @@ pub mod config;
 pub mod node_addresses;
 pub mod objects;
 pub mod source;
+#[cfg(feature = "demo")]
+pub mod world;
