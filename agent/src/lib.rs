@@ -15,6 +15,7 @@ pub mod command;
 pub mod config;
 pub mod node_addresses;
 pub mod objects;
+pub mod resolve;
 pub mod source;
 #[cfg(feature = "demo")]
 pub mod world;

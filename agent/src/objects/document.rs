@@ -3,6 +3,7 @@
 //! One bad object costs itself alone: the other documents of a text and the other items of a list are read.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
@@ -184,11 +185,11 @@ impl Document<'_> {
 
     fn parse_object(self, kind: Kind) -> Result<Object, Mistake> {
         Ok(match kind {
-            Kind::Service => Object::Service(self.parse()?),
-            Kind::EndpointSlice => Object::EndpointSlice(self.parse()?),
-            Kind::Endpoints => Object::Endpoints(self.parse()?),
-            Kind::Node => Object::Node(self.parse()?),
-            Kind::ServiceCidr => Object::ServiceCidr(self.parse()?),
+            Kind::Service => Object::Service(Arc::new(self.parse()?)),
+            Kind::EndpointSlice => Object::EndpointSlice(Arc::new(self.parse()?)),
+            Kind::Endpoints => Object::Endpoints(Arc::new(self.parse()?)),
+            Kind::Node => Object::Node(Arc::new(self.parse()?)),
+            Kind::ServiceCidr => Object::ServiceCidr(Arc::new(self.parse()?)),
         })
     }
 
@@ -260,7 +261,7 @@ struct List {
 enum ListItem {
     Read {
         line: u64,
-        item: Box<Item>,
+        item: Item,
     },
     /// As the API itself prints `ServiceList` and such: the items do not repeat their kind.
     Kindless {
@@ -276,7 +277,7 @@ impl<'de> Deserialize<'de> for ListItem {
         let line = referenced.line();
         Ok(match value.get("kind") {
             None => Self::Kindless { line, value },
-            Some(_) => Self::Read { line, item: Box::new(item(value, Header::default())) },
+            Some(_) => Self::Read { line, item: item(value, Header::default()) },
         })
     }
 }
@@ -285,7 +286,7 @@ impl ListItem {
     /// The item, in a list that starts in line `first`.
     fn place(self, first: u64, api_version: &str, kind: &str) -> Item {
         let (line, mut item) = match self {
-            Self::Read { line, item } => (line, *item),
+            Self::Read { line, item } => (line, item),
             Self::Kindless { line, value } => {
                 let header = Header { api_version: api_version.to_owned(), kind: kind.to_owned(), ..Header::default() };
                 (line, item(value, header))
@@ -312,15 +313,19 @@ fn item(value: Value, inherited: Header) -> Item {
         header = Header { metadata: header.metadata, ..inherited };
     }
     let object = match header.kind() {
-        Ok(Some(Kind::Service)) => serde_json::from_value(value).map(Object::Service),
-        Ok(Some(Kind::EndpointSlice)) => serde_json::from_value(value).map(Object::EndpointSlice),
-        Ok(Some(Kind::Endpoints)) => serde_json::from_value(value).map(Object::Endpoints),
-        Ok(Some(Kind::Node)) => serde_json::from_value(value).map(Object::Node),
-        Ok(Some(Kind::ServiceCidr)) => serde_json::from_value(value).map(Object::ServiceCidr),
+        Ok(Some(Kind::Service)) => from_value(value).map(Object::Service),
+        Ok(Some(Kind::EndpointSlice)) => from_value(value).map(Object::EndpointSlice),
+        Ok(Some(Kind::Endpoints)) => from_value(value).map(Object::Endpoints),
+        Ok(Some(Kind::Node)) => from_value(value).map(Object::Node),
+        Ok(Some(Kind::ServiceCidr)) => from_value(value).map(Object::ServiceCidr),
         Ok(None) => return Item::Foreign { line: 0, kind: header.to_string() },
         Err(reason) => return refused(header.key(), reason),
     };
     object.map_or_else(|error| refused(header.key(), error.to_string()), Item::Object)
+}
+
+fn from_value<T: DeserializeOwned>(value: Value) -> Result<Arc<T>, serde_json::Error> {
+    serde_json::from_value(value).map(Arc::new)
 }
 
 /// `line 12: Service default/web: …`.

@@ -36,19 +36,19 @@ pub use service_cidr::{ServiceCidr, ServiceCidrLabels, ServiceCidrSpec};
 pub use slice::{AddressType, Conditions, EndpointPort, EndpointSlice, Hints, SliceEndpoint, SliceLabels};
 pub use text::{Address, Keyword, Word};
 
-/// An object of one of the kinds that a proxy reads.
+/// An object of one of the kinds that a proxy reads. Cheap to clone: whoever keeps it shares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// v1 Service.
-    Service(Service),
+    Service(Arc<Service>),
     /// discovery.k8s.io/v1 EndpointSlice.
-    EndpointSlice(EndpointSlice),
+    EndpointSlice(Arc<EndpointSlice>),
     /// v1 Endpoints.
-    Endpoints(Endpoints),
+    Endpoints(Arc<Endpoints>),
     /// v1 Node.
-    Node(Node),
+    Node(Arc<Node>),
     /// networking.k8s.io/v1 ServiceCIDR.
-    ServiceCidr(ServiceCidr),
+    ServiceCidr(Arc<ServiceCidr>),
 }
 
 /// The kind of an [`Object`].

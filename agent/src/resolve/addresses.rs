@@ -1,0 +1,89 @@
+//! Which addresses a service is dialled on.
+
+use std::net::IpAddr;
+
+use backend_api::{Family, PerFamily};
+
+use super::notation::{usable_address, word};
+use super::selection::cluster_ips;
+use super::warning::{Log, Problem};
+use crate::objects::{Address, IngressIp, IpMode, Service};
+
+/// A service's addresses in one family in which it has a cluster address; no address is in it twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Addresses {
+    pub(super) cluster_ip: IpAddr,
+    /// Of load balancers, as far as the node answers in their place.
+    pub(super) vips: Vec<IpAddr>,
+    /// Announced by the operator's own means.
+    pub(super) external: Vec<IpAddr>,
+}
+
+/// The service's addresses. A family in which it has no cluster address does not exist for it: other addresses of
+/// that family are left out.
+///
+/// An address that stands in several places counts in the first of: cluster address, load balancer's, external. So
+/// source ranges hold for a load balancer's address that is an external one too.
+pub(super) fn of_service(service: &Service, log: &mut Log<'_>) -> PerFamily<Option<Addresses>> {
+    let mut families: PerFamily<Option<Addresses>> = PerFamily::default();
+    for (field, written) in cluster_ips(service) {
+        let Some(ip) = usable_address(written, &field, log) else { continue };
+        let empty = Addresses { cluster_ip: ip, vips: Vec::new(), external: Vec::new() };
+        families.of_mut(Family::of(ip)).get_or_insert(empty);
+    }
+    for (i, ingress) in service.status.load_balancer.ingress.iter().enumerate() {
+        let field = format!("status.loadBalancer.ingress[{i}]");
+        let Some(written) = captured(ingress, &field, log) else { continue };
+        let field = format!("{field}.ip");
+        if let Some((ip, addresses)) = placed(written, &field, &mut families, log)
+            && !addresses.contains(ip)
+        {
+            addresses.vips.push(ip);
+        }
+    }
+    for (i, written) in service.spec.external_ips.iter().enumerate() {
+        let field = format!("spec.externalIPs[{i}]");
+        if let Some((ip, addresses)) = placed(written, &field, &mut families, log)
+            && !addresses.contains(ip)
+        {
+            addresses.external.push(ip);
+        }
+    }
+    families
+}
+
+impl Addresses {
+    fn contains(&self, ip: IpAddr) -> bool {
+        self.cluster_ip == ip || self.vips.contains(&ip) || self.external.contains(&ip)
+    }
+}
+
+/// The address of a load balancer if the node answers in its place: it has an address and not just a hostname, and
+/// does not insist on rewriting itself (KEP-1860).
+fn captured<'a>(ingress: &'a IngressIp, field: &str, log: &mut Log<'_>) -> Option<&'a Address> {
+    let written = ingress.ip.as_ref().filter(|ip| **ip != Address::Text(Box::default()))?;
+    let mode = match &ingress.ip_mode {
+        None => IpMode::Vip,
+        Some(mode) => word(mode, "connections to the address are left alone", &format!("{field}.ipMode"), log)?,
+    };
+    match mode {
+        IpMode::Vip => Some(written),
+        IpMode::Proxy => None,
+    }
+}
+
+/// The address with its family's others, if the service exists in that family.
+fn placed<'a>(
+    written: &Address,
+    field: &str,
+    families: &'a mut PerFamily<Option<Addresses>>,
+    log: &mut Log<'_>,
+) -> Option<(IpAddr, &'a mut Addresses)> {
+    let ip = usable_address(written, field, log)?;
+    let family = Family::of(ip);
+    let addresses = families.of_mut(family).as_mut();
+    if addresses.is_none() {
+        log.warn(field, Problem::NoClusterIp { address: ip, family });
+    }
+    addresses.map(|addresses| (ip, addresses))
+}

@@ -1,0 +1,261 @@
+//! All objects, indexed so that a change costs what it concerns: one service, unless the node itself changed.
+//!
+//! What is known of a service is kept under its name, whichever of its objects came first; when the last one is gone
+//! nothing is left.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use backend_api::{NodeNetwork, ServiceName, ServiceState};
+
+use super::Settings;
+use super::node::{NodeFacts, resolve_node};
+use super::service::{self, Resolution};
+use super::warning::Warning;
+use crate::objects::{EndpointSlice, Endpoints, Kind, Node, Object, ObjectKey, Service, ServiceCidr};
+
+/// Every object that is known, and which services they leave unresolved.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    settings: Settings,
+    /// This node's own object.
+    node: Option<Arc<Node>>,
+    service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
+    addresses: BTreeSet<IpAddr>,
+    services: BTreeMap<ServiceName, Known>,
+    /// Under which service each slice is kept, by namespace and name.
+    owners: HashMap<(Arc<str>, Arc<str>), ServiceName>,
+    /// Unresolved since their objects changed.
+    dirty: BTreeSet<ServiceName>,
+    /// Set until the node is resolved, and whenever what it is resolved from changes.
+    node_is_dirty: bool,
+    /// As last resolved.
+    facts: Option<NodeFacts>,
+    node_warnings: Vec<Warning>,
+}
+
+/// What is known of a service, which itself may not be known yet.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    service: Option<Arc<Service>>,
+    slices: BTreeMap<Arc<str>, Arc<EndpointSlice>>,
+    endpoints: Option<Arc<Endpoints>>,
+    /// As last resolved.
+    warnings: Vec<Warning>,
+}
+
+/// What has changed since the last time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The node's network, if what it is resolved from has changed.
+    pub node: Option<NodeNetwork>,
+    /// Every service of which an object has changed, or all; `None` for one that is not to be programmed (any more).
+    pub services: BTreeMap<ServiceName, Option<backend_api::Service>>,
+    /// What is wrong and was not the last time, to be logged.
+    pub warnings: Vec<Warning>,
+}
+
+/// What changes did to a [`ServiceState`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Services whose granted form is another than before.
+    pub touched: BTreeSet<ServiceName>,
+    /// Whether the node's network is.
+    pub node_changed: bool,
+}
+
+impl Resolver {
+    /// Knows nothing yet but what the operator decided.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            node: None,
+            service_cidrs: BTreeMap::new(),
+            addresses: BTreeSet::new(),
+            services: BTreeMap::new(),
+            owners: HashMap::new(),
+            dirty: BTreeSet::new(),
+            node_is_dirty: true,
+            facts: None,
+            node_warnings: Vec::new(),
+        }
+    }
+
+    /// Adds an object, or replaces the one of its key.
+    pub fn upsert(&mut self, object: &Object) {
+        match object {
+            Object::Service(service) => {
+                self.change(&service.service_name(), |known| replace(&mut known.service, service));
+            }
+            Object::Endpoints(endpoints) => {
+                self.change(&name_of(&endpoints.key()), |known| replace(&mut known.endpoints, endpoints));
+            }
+            Object::EndpointSlice(slice) => self.upsert_slice(slice),
+            Object::Node(node) if *node.metadata.name == *self.settings.node_name.as_str() => {
+                self.node_is_dirty |= replace(&mut self.node, node);
+            }
+            Object::Node(_) => {}
+            Object::ServiceCidr(cidr) => {
+                let before = self.service_cidrs.insert(cidr.metadata.name.clone(), cidr.clone());
+                self.node_is_dirty |= before.as_ref() != Some(cidr);
+            }
+        }
+    }
+
+    /// Takes an object out; nothing happens if it is not known.
+    pub fn remove(&mut self, key: &ObjectKey) {
+        match key.kind {
+            Kind::Service => self.change(&name_of(key), |known| known.service.take().is_some()),
+            Kind::EndpointSlice => self.remove_slice(&(key.namespace.clone(), key.name.clone())),
+            Kind::Endpoints => self.change(&name_of(key), |known| known.endpoints.take().is_some()),
+            Kind::Node => {
+                let removed = self.node.take_if(|node| node.metadata.name == key.name).is_some();
+                self.node_is_dirty |= removed;
+            }
+            Kind::ServiceCidr => self.node_is_dirty |= self.service_cidrs.remove(&key.name).is_some(),
+        }
+    }
+
+    /// Replaces the list of addresses that the kernel has.
+    pub fn set_addresses(&mut self, addresses: BTreeSet<IpAddr>) {
+        self.node_is_dirty |= self.addresses != addresses;
+        self.addresses = addresses;
+    }
+
+    /// This node's Node object, if it is known.
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_deref()
+    }
+
+    /// Everything that is wrong with the objects as last resolved, in order of services.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.node_warnings.iter().chain(self.services.values().flat_map(|known| &known.warnings))
+    }
+
+    /// Whether nothing is known of any service.
+    pub fn has_no_services(&self) -> bool {
+        self.services.is_empty() && self.owners.is_empty()
+    }
+
+    /// Resolves what has changed since the last time.
+    pub fn resolve(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        let facts = self.resolve_node(&mut changes);
+        for name in mem::take(&mut self.dirty) {
+            let Some(known) = self.services.get_mut(&name) else {
+                changes.services.insert(name, None);
+                continue;
+            };
+            let Resolution { service, warnings, .. } = known.resolve(&facts);
+            changes.warnings.extend(new_ones(&warnings, &known.warnings));
+            known.warnings = warnings;
+            changes.services.insert(name, service);
+        }
+        self.facts = Some(facts);
+        changes
+    }
+
+    /// The facts about the node; where they are others than before, every service is dirty.
+    fn resolve_node(&mut self, changes: &mut Changes) -> NodeFacts {
+        match self.facts.take() {
+            Some(facts) if !self.node_is_dirty => facts,
+            before => {
+                let cidrs = self.service_cidrs.values().map(|cidr| &**cidr);
+                let resolved = resolve_node(&self.settings, self.node.as_deref(), cidrs, &self.addresses);
+                changes.node = Some(resolved.network);
+                changes.warnings.extend(new_ones(&resolved.warnings, &self.node_warnings));
+                self.node_warnings = resolved.warnings;
+                if before.as_ref() != Some(&resolved.facts) {
+                    self.dirty.extend(self.services.keys().cloned());
+                }
+                self.node_is_dirty = false;
+                resolved.facts
+            }
+        }
+    }
+
+    fn upsert_slice(&mut self, slice: &Arc<EndpointSlice>) {
+        let key = (slice.metadata.namespace.clone(), slice.metadata.name.clone());
+        let owner = slice.service_name();
+        if self.owners.get(&key) != owner.as_ref() {
+            self.remove_slice(&key);
+        }
+        let Some(owner) = owner else { return };
+        self.change(&owner, |known| {
+            let before = known.slices.insert(key.1.clone(), slice.clone());
+            before.as_ref() != Some(slice)
+        });
+        self.owners.insert(key, owner);
+    }
+
+    fn remove_slice(&mut self, key: &(Arc<str>, Arc<str>)) {
+        if let Some(owner) = self.owners.remove(key) {
+            self.change(&owner, |known| known.slices.remove(&key.1).is_some());
+        }
+    }
+
+    /// Changes what is known of a service; `change` tells whether there is any difference.
+    fn change(&mut self, name: &ServiceName, change: impl FnOnce(&mut Known) -> bool) {
+        let known = self.services.entry(name.clone()).or_default();
+        let changed = change(known);
+        if known.is_nothing() {
+            self.services.remove(name);
+        }
+        if changed {
+            self.dirty.insert(name.clone());
+        }
+    }
+}
+
+impl Known {
+    fn is_nothing(&self) -> bool {
+        self.service.is_none() && self.slices.is_empty() && self.endpoints.is_none()
+    }
+
+    fn resolve(&self, node: &NodeFacts) -> Resolution {
+        match &self.service {
+            Some(service) => {
+                service::resolve(service, self.slices.values().map(|slice| &**slice), self.endpoints.as_deref(), node)
+            }
+            None => Resolution::default(),
+        }
+    }
+}
+
+impl Changes {
+    /// Whether nothing has changed.
+    pub fn is_empty(&self) -> bool {
+        self.node.is_none() && self.services.is_empty()
+    }
+
+    /// Makes `state` what the objects say now.
+    pub fn apply(self, state: &mut ServiceState) -> Applied {
+        let mut applied = Applied::default();
+        if let Some(node) = self.node {
+            applied.node_changed = state.set_node(node);
+        }
+        for (name, service) in self.services {
+            let change = match service {
+                Some(service) => state.upsert(service),
+                None => state.remove(&name),
+            };
+            applied.touched.extend(change.touched);
+        }
+        applied
+    }
+}
+
+/// Returns whether `new` differs from what was there.
+fn replace<T: PartialEq>(place: &mut Option<Arc<T>>, new: &Arc<T>) -> bool {
+    place.replace(new.clone()).as_ref() != Some(new)
+}
+
+fn name_of(key: &ObjectKey) -> ServiceName {
+    ServiceName { namespace: key.namespace.clone(), name: key.name.clone() }
+}
+
+fn new_ones<'a>(now: &'a [Warning], before: &'a [Warning]) -> impl Iterator<Item = Warning> {
+    now.iter().filter(|warning| !before.contains(warning)).cloned()
+}
