@@ -1,13 +1,18 @@
 //! Laws of the state and of the oracle, against models that are too simple to be wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use backend_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
 use backend_api::{
-    Age, Conflict, Endpoint, EndpointAddress, Family, Frontend, FrontendKey, NodeNetwork, Protocol, Service,
-    ServiceName, ServicePort, ServiceState,
+    Age, Answer, Conflict, Dataplane, Endpoint, EndpointAddress, Fake, Family, Flow, Frontend, FrontendKey,
+    FrontendKind, LocalTraffic, Masquerade, NodeNetwork, NodePortAddresses, Observed, PerFamily, Pool, Pools, Protocol,
+    Route, Scope, Service, ServiceName, ServicePort, ServiceState, SourceRanges, StaleFlows,
 };
 use proptest::prelude::*;
+
+const NODE: [[u8; 4]; 2] = [[192, 168, 67, 8], [192, 168, 68, 8]];
 
 /// One step of a history.
 #[derive(Clone, Debug)]
@@ -20,24 +25,81 @@ fn name() -> impl Strategy<Value = ServiceName> {
     (0..5u8).prop_map(|number| ServiceName::new("default", &format!("service-{number}")))
 }
 
-/// Few keys, so that services collide.
-fn frontend() -> impl Strategy<Value = Frontend> {
+/// Few keys, so that services collide; the node's address is both dialled by itself and by node port.
+fn key() -> impl Strategy<Value = FrontendKey> {
     prop_oneof![
-        (0..4u8).prop_map(|last| Frontend::cluster_ip([10, 96, 0, last].into(), Protocol::Tcp, 80)),
-        (0..2u16).prop_map(|port| Frontend::node_port(Family::V4, Protocol::Udp, 30000 + port)),
+        (0..3u8).prop_map(|last| FrontendKey::address([10, 96, 0, last].into(), Protocol::Udp, 53)),
+        (0..2u16).prop_map(|port| FrontendKey::node_port(Family::V4, Protocol::Udp, 30000 + port)),
+        Just(FrontendKey::address(NODE[0].into(), Protocol::Udp, 30000)),
     ]
 }
 
+fn frontend() -> impl Strategy<Value = Frontend> {
+    let pool = prop_oneof![Just(Pool::Cluster), Just(Pool::Local)];
+    let answer = prop_oneof![3 => pool.prop_map(Answer::Balance), 1 => Just(Answer::Reject), 1 => Just(Answer::Drop)];
+    let split = (answer.clone(), answer.clone()).prop_map(|(inside, outside)| Route::Split { inside, outside });
+    let route = prop_oneof![answer.prop_map(Route::Everyone), split];
+    let masquerade = prop::sample::select(vec![Masquerade::Never, Masquerade::UnlessPod, Masquerade::FromNode]);
+    (key(), route, masquerade).prop_map(|(key, route, masquerade)| {
+        let kind = match key {
+            FrontendKey::Address { .. } => FrontendKind::ClusterIp,
+            FrontendKey::NodePort { .. } => FrontendKind::NodePort,
+        };
+        Frontend { key, kind, route, masquerade, source_ranges: SourceRanges::Any }
+    })
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let pools = prop::sample::select(vec![Pools::NONE, Pools::CLUSTER, Pools::LOCAL, Pools::BOTH]);
+    (0..4u8, 0..3u16, pools, any::<bool>()).prop_map(|(last, weight, pools, on_this_node)| Endpoint {
+        address: EndpointAddress::new([10, 244, 0, last].into(), 53),
+        weight,
+        pools,
+        on_this_node,
+    })
+}
+
 fn service() -> impl Strategy<Value = Service> {
-    let endpoint = (0..3u8).prop_map(|last| Endpoint::elsewhere(EndpointAddress::new([10, 244, 0, last].into(), 80)));
-    let port = (prop::collection::vec(frontend(), 0..3), prop::collection::vec(endpoint, 0..3)).prop_map(
-        |(frontends, endpoints)| ServicePort { frontends, endpoints, ..ServicePort::new(Family::V4, Protocol::Tcp) },
+    let port = (prop::collection::vec(frontend(), 0..3), prop::collection::vec(endpoint(), 0..4)).prop_map(
+        |(frontends, endpoints)| ServicePort { frontends, endpoints, ..ServicePort::new(Family::V4, Protocol::Udp) },
     );
     // Three ages for five names: equals are settled by name.
-    (name(), 0..3i128, prop::collection::vec(port, 0..3)).prop_map(|(name, age, ports)| Service {
-        name,
-        age: Age(age),
-        ports,
+    (name(), 0..3i128, prop::collection::vec(port, 0..3)).prop_map(|(name, age, mut ports)| {
+        ports.iter_mut().enumerate().for_each(|(at, port)| port.name = at.to_string().into());
+        Service { name, age: Age(age), ports }
+    })
+}
+
+/// A node with two addresses, of which some carry node ports.
+fn node() -> impl Strategy<Value = NodeNetwork> {
+    let selected = prop::sample::subsequence(NODE.to_vec(), 0..=2);
+    let these = selected.prop_map(|these| NodePortAddresses::These(these.into_iter().map(IpAddr::from).collect()));
+    (prop_oneof![these, Just(NodePortAddresses::All)], any::<bool>()).prop_map(|(v4, pods)| NodeNetwork {
+        addresses: NODE.map(IpAddr::from).into(),
+        node_ports: PerFamily { v4, ..PerFamily::default() },
+        local_traffic: PerFamily {
+            v4: if pods { LocalTraffic::Source("10.244.0.0/16".parse().unwrap()) } else { LocalTraffic::Unknown },
+            ..PerFamily::default()
+        },
+        service_cidrs: ["10.96.0.0/30".parse().unwrap()].into(),
+        ..NodeNetwork::default()
+    })
+}
+
+/// Every packet that can make a difference: who sends, and what is dialled.
+fn packets() -> impl Iterator<Item = Packet> {
+    let sources = [[192, 168, 67, 1], [10, 244, 0, 1], NODE[0]].map(IpAddr::from);
+    let cluster = (0..4u8).flat_map(|last| [53, 30000].map(|port| (IpAddr::from([10, 96, 0, last]), port)));
+    let node = NODE.into_iter().flat_map(|address| [30000, 30001, 53].map(|port| (IpAddr::from(address), port)));
+    let stranger = [(IpAddr::from([8, 8, 8, 8]), 30000)];
+    let destinations: Vec<_> = cluster.chain(node).chain(stranger).collect();
+    sources.into_iter().flat_map(move |source| {
+        destinations.clone().into_iter().map(move |(destination, port)| Packet {
+            arrival: Arrival::Interface("eth0".to_owned()),
+            source,
+            destination,
+            payload: Payload::Transport(Protocol::Udp, port),
+        })
     })
 }
 
@@ -72,8 +134,11 @@ impl Model {
         for service in self.by_age() {
             let mut service = service.clone();
             for port in &mut service.ports {
-                port.endpoints.sort();
-                port.endpoints.dedup();
+                let mut endpoints = BTreeMap::new();
+                for endpoint in &port.endpoints {
+                    endpoints.entry(endpoint.address).or_insert(*endpoint);
+                }
+                port.endpoints = endpoints.into_values().collect();
             }
             let (name, mut own) = (service.name.clone(), BTreeSet::new());
             for port in &mut service.ports {
@@ -166,6 +231,95 @@ proptest! {
             prop_assert!(apply(&mut state, step).is_empty(), "the same again changes nothing");
         }
     }
+
+    /// A dataplane that looks only at what `touched` names ends where one that looks at everything does.
+    #[test]
+    fn touched_is_hint_enough(steps in history()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (mut fake, mut state) = (Fake::default(), ServiceState::default());
+        for step in &steps {
+            let touched = apply(&mut state, step);
+            runtime.block_on(fake.sync(&state, Scope::Services(&touched))).unwrap();
+            prop_assert_eq!(runtime.block_on(fake.observe()).unwrap(), Observed::expected(&state));
+            prop_assert_eq!(runtime.block_on(fake.sync(&state, Scope::All)).unwrap().writes, 0);
+        }
+    }
+
+    /// Whatever a state made of a packet: after a change its flow is stale exactly if it does not lead where flows of its
+    /// destination may lead now.
+    #[test]
+    fn flows_are_stale_exactly_if_they_lead_astray(
+        before in (node(), history()),
+        after in (node(), history()),
+        same_node in any::<bool>(),
+    ) {
+        let mut was = ServiceState::new(before.0.clone());
+        before.1.iter().for_each(|step| drop(apply(&mut was, step)));
+        let mut is = was.clone();
+        is.set_node(if same_node { before.0 } else { after.0 });
+        let touched: BTreeSet<_> = after.1.iter().flat_map(|step| apply(&mut is, step)).collect();
+        let mut stale = StaleFlows::new(was.node(), &is);
+        for name in &touched {
+            stale.service_changed(was.service(name).map(|s| &**s), is.service(name).map(|s| &**s));
+        }
+        let restart = StaleFlows::after_restart(&Observed::expected(&was), &is);
+        for packet in packets() {
+            for flow in flows(&was, &packet) {
+                let serving = serving(&is, &packet);
+                let translated = flow.reply_source != flow.destination;
+                let astray = match &serving {
+                    Some(endpoints) => !endpoints.contains(&flow.reply_source.into()),
+                    None => translated,
+                };
+                prop_assert_eq!(stale.is_stale(&flow), astray, "{:?}", flow);
+                prop_assert!(!stale.is_empty() || !astray);
+                // Without memory of the node's addresses: a node port that moved away from one is not recognised.
+                prop_assert!(!restart.is_stale(&flow) || astray, "{:?}", flow);
+                prop_assert!(restart.is_stale(&flow) || !astray || !same_node, "{:?}", flow);
+            }
+        }
+    }
+
+    /// Nobody answers who may not, chances add up to one, and what is remembered only narrows the choice.
+    #[test]
+    fn candidates_are_of_the_pool(network in node(), steps in history()) {
+        let mut state = ServiceState::new(network);
+        steps.iter().for_each(|step| drop(apply(&mut state, step)));
+        for packet in packets() {
+            let judgement = judge(&state, &packet, None);
+            let candidates = judgement.verdict.candidates();
+            if !matches!(judgement.verdict, Verdict::Balanced { .. }) {
+                prop_assert!(candidates.is_empty());
+                continue;
+            }
+            let sum: f64 = candidates.iter().map(|one| judgement.verdict.probability(one.endpoint)).sum();
+            prop_assert!((sum - 1.0).abs() < 1e-9);
+            let (_, port, _) = state.find(&judgement.frontend.unwrap().0).unwrap();
+            for candidate in candidates {
+                let serves = |one: &Endpoint| one.address == candidate.endpoint && one.weight == candidate.weight;
+                prop_assert!(candidate.weight > 0 && port.endpoints.iter().any(serves));
+            }
+        }
+    }
+}
+
+/// The flows that `packet` may have become in `state`.
+fn flows(state: &ServiceState, packet: &Packet) -> Vec<Flow> {
+    let Payload::Transport(protocol, port) = packet.payload else { return Vec::new() };
+    let destination = SocketAddr::new(packet.destination, port);
+    let source = SocketAddr::new(packet.source, 40000);
+    let flow = |reply_source| Flow { protocol, source, destination, reply_source };
+    match judge(state, packet, None).verdict {
+        Verdict::Untouched => vec![flow(destination)],
+        Verdict::Rejected | Verdict::Dropped => Vec::new(),
+        Verdict::Balanced { candidates, .. } => candidates.iter().map(|one| flow(one.endpoint.into())).collect(),
+    }
+}
+
+/// The endpoints to which flows of this packet's destination may lead, if it is a frontend.
+fn serving(state: &ServiceState, packet: &Packet) -> Option<BTreeSet<EndpointAddress>> {
+    let (frontend, _) = judge(state, packet, None).frontend?;
+    Some(state.find(&frontend)?.1.endpoints.iter().map(|endpoint| endpoint.address).collect())
 }
 
 #[test]
