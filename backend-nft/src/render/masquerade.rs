@@ -1,0 +1,83 @@
+//! Whose source is rewritten: decided where packets leave, by what the client dialled (`ct original`), without marks.
+
+use backend_api::{Family, Masquerade, NodeNetwork, NodePortAddresses, Protocol};
+
+use super::skeleton::from_pod;
+use crate::ruleset::{By, ChainName, Field, Rewrite, Rule, SetName, Statement};
+
+/// The rules of `nat-postrouting`.
+pub(super) fn postrouting(node: &NodeNetwork, family: Family) -> Vec<Rule> {
+    let mut rules = vec![
+        // ct status ! dnat accept
+        Rule(vec![Statement::NotTranslated, Statement::Accept]),
+        // ip saddr . ip daddr @hairpin masquerade fully-random
+        Rule(vec![
+            Statement::In(vec![Field::Source, Field::Destination], SetName::Hairpin),
+            Statement::Masquerade,
+        ]),
+    ];
+    let dialled = vec![Field::OriginalDestination, Field::Protocol, Field::OriginalPort];
+    for (protocol, rewrite) in every_protocol(&Rewrite::ALL) {
+        // meta l4proto tcp ct original ip daddr . meta l4proto . ct original proto-dst @masquerade-always masquerade …
+        rules.push(Rule(vec![
+            Statement::ProtocolIs(protocol),
+            Statement::In(dialled.clone(), SetName::Masquerade(By::Address, rewrite)),
+            verdict(rewrite),
+        ]));
+    }
+    // ct original ip daddr @cluster-ips goto masquerade-unless-pod
+    rules.push(Rule(vec![
+        Statement::In(vec![Field::OriginalDestination], SetName::ClusterIps),
+        verdict(rewrite(node.cluster_masquerade(family))),
+    ]));
+    for (protocol, rewrite) in every_protocol(&[Rewrite::Always, Rewrite::UnlessPod, Rewrite::FromNode]) {
+        // meta l4proto tcp ct original ip daddr @node-addresses meta l4proto . ct original proto-dst @node-port-… goto …
+        let mut statements = vec![Statement::ProtocolIs(protocol)];
+        if let NodePortAddresses::These(_) = node.node_ports.of(family) {
+            statements.push(Statement::In(vec![Field::OriginalDestination], SetName::NodeAddresses));
+        }
+        let port = vec![Field::Protocol, Field::OriginalPort];
+        statements.extend([Statement::In(port, SetName::Masquerade(By::NodePort, rewrite)), verdict(rewrite)]);
+        rules.push(Rule(statements));
+    }
+    rules
+}
+
+/// `ct original proto-dst` needs the protocol to be matched before it in the same rule, hence a rule for each.
+fn every_protocol(rewrites: &[Rewrite]) -> impl Iterator<Item = (Protocol, Rewrite)> + '_ {
+    Protocol::ALL.into_iter().flat_map(|protocol| rewrites.iter().map(move |rewrite| (protocol, *rewrite)))
+}
+
+/// The rules of `masquerade-unless-pod`.
+pub(super) fn unless_pod(node: &NodeNetwork, family: Family) -> Vec<Rule> {
+    // ip saddr 10.244.0.0/16 accept
+    let pods = from_pod(node, family).map(|from_pod| Rule(vec![from_pod, Statement::Accept]));
+    // masquerade fully-random
+    pods.into_iter().chain([Rule(vec![Statement::Masquerade])]).collect()
+}
+
+/// The rules of `masquerade-from-node`.
+pub(super) fn from_node(node: &NodeNetwork, family: Family) -> Vec<Rule> {
+    let pods = from_pod(node, family).map(|from_pod| Rule(vec![from_pod, Statement::Accept]));
+    // fib saddr type local masquerade fully-random
+    pods.into_iter().chain([Rule(vec![Statement::SourceIsLocal, Statement::Masquerade])]).collect()
+}
+
+/// The set that says `masquerade`.
+pub(super) fn rewrite(masquerade: Masquerade) -> Rewrite {
+    match masquerade {
+        Masquerade::Never => Rewrite::Never,
+        Masquerade::Always => Rewrite::Always,
+        Masquerade::UnlessPod => Rewrite::UnlessPod,
+        Masquerade::FromNode => Rewrite::FromNode,
+    }
+}
+
+fn verdict(rewrite: Rewrite) -> Statement {
+    match rewrite {
+        Rewrite::Always => Statement::Masquerade,
+        Rewrite::UnlessPod => Statement::Goto(ChainName::MasqueradeUnlessPod),
+        Rewrite::FromNode => Statement::Goto(ChainName::MasqueradeFromNode),
+        Rewrite::Never => Statement::Accept,
+    }
+}

@@ -1,0 +1,20 @@
+//! Desired state → what our tables hold. Pure and total.
+//!
+//! ```text
+//!  NodeNetwork ──► skeleton: chains and their rules, a fixed number
+//!              ──► node: elements that say what the node is
+//!  Service, slots ──► service: elements that are the service
+//! ```
+//!
+//! **Invariant:** `skeleton` never sees a service, so no chain, rule, set or map can depend on one.
+
+mod affinity;
+mod masquerade;
+mod node;
+mod ranges;
+mod service;
+mod skeleton;
+
+pub use node::node_elements;
+pub use service::{Assignment, beyond_limits, service_elements};
+pub use skeleton::{base, constant_elements, initial_chains, rules, sized_element};

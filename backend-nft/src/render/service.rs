@@ -1,0 +1,220 @@
+//! The elements that are a service.
+
+use std::collections::BTreeSet;
+
+use backend_api::{
+    Affinity, Answer, Family, Frontend, FrontendKey, FrontendKind, Masquerade, NodeNetwork, Pool, Route, Service,
+    ServicePort, SourceRanges,
+};
+
+use super::affinity::affinity_id;
+use super::masquerade::rewrite;
+use super::ranges::disjoint;
+use crate::assign::{Slots, assign, first_slot, first_sticky_slot, live};
+use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Policy, Rewrite, SetName, Tag, Value};
+
+/// The slots of every port and pool of a service, where they differ from what they would be without a past: mostly
+/// nowhere, so that 50,000 services weigh little.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assignment(Vec<(usize, Pool, Slots)>);
+
+impl Assignment {
+    /// The slots of `service`, with as few changes as possible from `before`, which answers what the slots of a port and
+    /// pool were.
+    pub fn new(service: &Service, before: impl Fn(&ServicePort, Pool) -> Option<Slots>) -> Self {
+        let mut slots = Vec::new();
+        for (i, port) in service.ports.iter().enumerate() {
+            for pool in pools(port) {
+                let Some(before) = before(port, pool) else { continue };
+                let now = assign(Some(&before), port, pool);
+                if now != assign(None, port, pool) {
+                    slots.push((i, pool, now));
+                }
+            }
+        }
+        Self(slots)
+    }
+
+    /// The slots of the port at `index` in one of its pools.
+    pub fn slots(&self, service: &Service, index: usize, pool: Pool) -> Slots {
+        let past = self.0.iter().find(|(i, of, _)| (*i, *of) == (index, pool));
+        past.map_or_else(|| assign(None, &service.ports[index], pool), |(.., slots)| slots.clone())
+    }
+
+    /// The slots of the port of `service` that is `port` in another form: the same name, family and protocol.
+    pub fn slots_of(&self, service: &Service, port: &ServicePort, pool: Pool) -> Option<Slots> {
+        let same = |other: &ServicePort| {
+            (&other.name, other.family, other.protocol) == (&port.name, port.family, port.protocol)
+        };
+        let index = service.ports.iter().position(same)?;
+        pools(&service.ports[index]).contains(&pool).then(|| self.slots(service, index, pool))
+    }
+}
+
+/// The pools that a port's frontends balance over.
+fn pools(port: &ServicePort) -> BTreeSet<Pool> {
+    let answers = port.frontends.iter().flat_map(|frontend| match frontend.route {
+        Route::Everyone(answer) => [Some(answer), None],
+        Route::Split { inside, outside } => [Some(inside), Some(outside)],
+    });
+    answers
+        .flatten()
+        .filter_map(|answer| match answer {
+            Answer::Balance(pool) => Some(pool),
+            Answer::Reject | Answer::Drop => None,
+        })
+        .collect()
+}
+
+/// Why a service cannot be programmed by us, whatever the kernel says.
+pub fn beyond_limits(service: &Service) -> Option<String> {
+    service.ports.iter().find_map(|port| {
+        let name = || format!("port {:?} ({}, {})", port.name, port.protocol, port.family);
+        for pool in pools(port) {
+            let live = live(port, pool);
+            let shares: u64 = live.iter().map(|(_, share)| u64::from(*share)).sum();
+            if shares > u16::MAX.into() {
+                return Some(format!("{}: weights need {shares} slots, {} at most", name(), u16::MAX));
+            }
+            if port.affinity != Affinity::None && live.len() > LOCAL_STICKY_SLOT.into() {
+                let most = LOCAL_STICKY_SLOT;
+                return Some(format!("{}: {} endpoints with session affinity, {most} at most", name(), live.len()));
+            }
+        }
+        match port.affinity {
+            Affinity::ClientIp { timeout } if timeout.get() > Tag::MAX_TIMEOUT => {
+                Some(format!("{}: affinity timeout of {timeout} s, {} s at most", name(), Tag::MAX_TIMEOUT))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// Shows every element of a service to `put`; one that several of its ports need, several times.
+pub fn service_elements(service: &Service, slots: &Assignment, node: &NodeNetwork, mut put: impl FnMut(Element)) {
+    for (index, port) in service.ports.iter().enumerate() {
+        let pools: Vec<(Pool, Slots)> =
+            pools(port).into_iter().map(|pool| (pool, slots.slots(service, index, pool))).collect();
+        let context = Context { service, port, pools: &pools, cluster_default: node.cluster_masquerade(port.family) };
+        for frontend in &port.frontends {
+            context.frontend(frontend, &mut put);
+        }
+        if !port.frontends.is_empty() {
+            for endpoint in port.endpoints.iter().filter(|endpoint| endpoint.on_this_node) {
+                put(Element::member(port.family, SetName::Hairpin, Key::Itself(endpoint.address.ip)));
+            }
+        }
+    }
+}
+
+/// What the frontends of a port have in common.
+struct Context<'a> {
+    service: &'a Service,
+    port: &'a ServicePort,
+    pools: &'a [(Pool, Slots)],
+    cluster_default: Masquerade,
+}
+
+impl Context<'_> {
+    fn family(&self) -> Family {
+        self.port.family
+    }
+
+    fn frontend(&self, frontend: &Frontend, put: &mut impl FnMut(Element)) {
+        let by = match frontend.key {
+            FrontendKey::Address { .. } => By::Address,
+            FrontendKey::NodePort { .. } => By::NodePort,
+        };
+        let answers = self.route(frontend, by, put);
+        for (pool, slots) in self.pools.iter().filter(|(pool, _)| answers.contains(&Answer::Balance(*pool))) {
+            self.balance(frontend.key, by, (*pool, slots), put);
+        }
+        self.source(frontend, by, put);
+        if let (FrontendKind::ClusterIp, FrontendKey::Address { address, .. }) = (frontend.kind, frontend.key) {
+            put(Element::member(self.family(), SetName::ClusterIps, Key::Address(address)));
+        }
+    }
+
+    /// Who answers; returns every answer that somebody meets.
+    fn route(&self, frontend: &Frontend, by: By, put: &mut impl FnMut(Element)) -> Vec<Answer> {
+        let mut map = |set, policy: Policy| {
+            put(Element::maps(self.family(), set, Key::Frontend(frontend.key), Value::Code(policy.code())));
+        };
+        match frontend.route {
+            Route::Everyone(answer) => {
+                map(SetName::Services(by), self.policy(answer));
+                vec![answer]
+            }
+            Route::Split { inside, outside } => {
+                map(SetName::Services(by), Policy::Split);
+                map(SetName::Inside(by), self.policy(inside));
+                map(SetName::Outside(by), self.policy(outside));
+                vec![inside, outside]
+            }
+        }
+    }
+
+    fn policy(&self, answer: Answer) -> Policy {
+        match answer {
+            Answer::Reject => Policy::Refuse,
+            Answer::Drop => Policy::Drop,
+            Answer::Balance(pool) => {
+                let size = self.pools.iter().find(|(of, _)| *of == pool).map_or(0, |(_, slots)| slots.size());
+                let size = u16::try_from(size).expect("larger pools are beyond our limits");
+                match (size, self.port.affinity) {
+                    (0, _) => Policy::Refuse,
+                    (_, Affinity::None) => Policy::Pick(pool, size),
+                    (_, Affinity::ClientIp { .. }) => Policy::Sticky(pool, size),
+                }
+            }
+        }
+    }
+
+    fn balance(&self, frontend: FrontendKey, by: By, (pool, slots): (Pool, &Slots), put: &mut impl FnMut(Element)) {
+        let family = self.family();
+        match (slots, self.port.affinity) {
+            (Slots::Plain(endpoints), _) => {
+                for (slot, endpoint) in (first_slot(pool)..).zip(endpoints) {
+                    let key = Key::Slot(frontend, slot);
+                    put(Element::maps(family, SetName::Endpoints(by), key, Value::Endpoint(*endpoint)));
+                }
+            }
+            (Slots::Sticky(_), Affinity::None) => {}
+            (Slots::Sticky(sticky), Affinity::ClientIp { timeout }) => {
+                let first = first_sticky_slot(pool);
+                let id = Value::Code(affinity_id(&self.service.name, self.port));
+                put(Element::maps(family, SetName::AffinityIds(by), Key::Frontend(frontend), id));
+                for (index, pick) in (first_slot(pool)..).zip(&sticky.picks) {
+                    let tag = Tag { slot: first + pick, timeout: timeout.get() };
+                    let key = Key::Slot(frontend, index);
+                    put(Element::maps(family, SetName::StickyPicks(by), key, Value::Code(tag.code())));
+                }
+                for (slot, endpoint) in (first..).zip(&sticky.endpoints) {
+                    let Some(endpoint) = endpoint else { continue };
+                    let key = Key::Remembered(frontend, slot);
+                    put(Element::maps(family, SetName::StickyEndpoints(by), key, Value::Endpoint(*endpoint)));
+                }
+            }
+        }
+    }
+
+    /// Who may dial, and whose source is rewritten.
+    fn source(&self, frontend: &Frontend, by: By, put: &mut impl FnMut(Element)) {
+        let family = self.family();
+        if let SourceRanges::Only(ranges) = &frontend.source_ranges {
+            put(Element::member(family, SetName::Restricted(by), Key::Frontend(frontend.key)));
+            for range in disjoint(ranges).into_iter().filter(|range| range.family() == family) {
+                put(Element::member(family, SetName::Allowed(by), Key::Source(frontend.key, range)));
+            }
+        }
+        let is_default = match frontend.kind {
+            FrontendKind::ClusterIp => frontend.masquerade == self.cluster_default,
+            FrontendKind::External => false,
+            FrontendKind::NodePort => false,
+        };
+        let rewrite = rewrite(frontend.masquerade);
+        if !is_default && (by, rewrite) != (By::NodePort, Rewrite::Never) {
+            put(Element::member(family, SetName::Masquerade(by, rewrite), Key::Frontend(frontend.key)));
+        }
+    }
+}

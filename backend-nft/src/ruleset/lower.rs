@@ -1,0 +1,240 @@
+//! Statements as the kernel's expressions.
+//!
+//! Pure, and the only place that knows registers. What it yields has the form in which the kernel dumps a rule, so that a
+//! restarted process can tell its rules from others by comparing.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use backend_api::{Cidr, Family};
+
+use super::name::SetName;
+use super::rule::{CLIENT_MODULUS, CLIENT_SEED, Field, REMEMBERED_BY, Rule, Statement, loopback};
+use crate::kernel::expr::{
+    CmpOp, CtDirection, CtKey, DynsetOp, FIB_DADDR, FIB_SADDR, FibResult, ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH,
+    IPS_DST_NAT, Membership, MetaKey, NAT_FULLY_RANDOM, NatKind, PayloadBase, RTN_LOCAL, Reject,
+};
+use crate::kernel::{self, Expr, Reg, Verdict, attr};
+
+/// The expressions of a rule in the table of `family`.
+pub fn lower(rule: &Rule, family: Family) -> Vec<Expr> {
+    let mut exprs = Vec::new();
+    for statement in &rule.0 {
+        lower_statement(&mut exprs, statement, family);
+    }
+    exprs
+}
+
+/// The kernel's word for a family.
+pub fn kernel_family(family: Family) -> kernel::Family {
+    match family {
+        Family::V4 => kernel::Family::Ipv4,
+        Family::V6 => kernel::Family::Ipv6,
+    }
+}
+
+const FIRST: Reg = Reg::word(0);
+
+fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
+    match statement {
+        Statement::ProtocolIs(protocol) => {
+            out.push(Expr::Meta { key: MetaKey::L4Proto, dreg: FIRST });
+            out.push(equal(vec![protocol.number()]));
+        }
+        Statement::SourceIn(cidr) => match_range(out, Field::Source, *cidr, CmpOp::Eq),
+        Statement::DestinationIn(cidr) => match_range(out, Field::Destination, *cidr, CmpOp::Eq),
+        Statement::DestinationNotLoopback => match_range(out, Field::Destination, loopback(family), CmpOp::Neq),
+        Statement::EnteredThrough(name) => {
+            let mut padded = name.as_bytes().to_vec();
+            padded.resize(IFNAMSIZ, 0);
+            out.push(Expr::Meta { key: MetaKey::IifName, dreg: FIRST });
+            out.push(equal(padded));
+        }
+        Statement::EnteredThroughPrefix(prefix) => {
+            out.push(Expr::Meta { key: MetaKey::IifName, dreg: FIRST });
+            out.push(equal(prefix.as_bytes().to_vec()));
+        }
+        Statement::SourceIsLocal => match_local(out, FIB_SADDR, CmpOp::Eq),
+        Statement::DestinationIsLocal => match_local(out, FIB_DADDR, CmpOp::Eq),
+        Statement::DestinationIsNotLocal => match_local(out, FIB_DADDR, CmpOp::Neq),
+        Statement::NotTranslated => {
+            out.push(Expr::Ct { key: CtKey::Status, direction: None, dreg: FIRST });
+            let (mask, xor) = (IPS_DST_NAT.to_ne_bytes().to_vec(), vec![0; 4]);
+            out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask, xor });
+            out.push(equal(vec![0; 4]));
+        }
+        Statement::PriorityIs(code) => {
+            out.push(Expr::Meta { key: MetaKey::Priority, dreg: FIRST });
+            out.push(equal(code.0.to_ne_bytes().to_vec()));
+        }
+        Statement::In(key, set) => lookup(out, key, *set, family, (None, Membership::Present)),
+        Statement::NotIn(key, set) => lookup(out, key, *set, family, (None, Membership::Absent)),
+        Statement::SetPriority(code) => {
+            out.push(Expr::Immediate { dreg: FIRST, value: code.0.to_ne_bytes().to_vec() });
+            out.push(SET_PRIORITY);
+        }
+        Statement::SetPriorityLowBit => {
+            out.push(Expr::Meta { key: MetaKey::Priority, dreg: FIRST });
+            let (mask, xor) = ((!1u32).to_ne_bytes().to_vec(), 1u32.to_ne_bytes().to_vec());
+            out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask, xor });
+            out.push(SET_PRIORITY);
+        }
+        Statement::SetPriorityFrom(key, map) => {
+            lookup(out, key, *map, family, (Some(FIRST), Membership::Present));
+            out.push(SET_PRIORITY);
+        }
+        Statement::Follow(map) => {
+            lookup(out, &[Field::Priority], *map, family, (Some(Reg::VERDICT), Membership::Present));
+        }
+        Statement::Remember { code, timeout } => {
+            dynset(out, DynsetOp::Update, code.0, Duration::from_secs((*timeout).into()), family);
+        }
+        Statement::Forget { code } => dynset(out, DynsetOp::Delete, code.0, Duration::ZERO, family),
+        Statement::Translate(key, map) => {
+            lookup(out, key, *map, family, (Some(FIRST), Membership::Present));
+            out.push(Expr::Nat {
+                kind: NatKind::Destination,
+                family: kernel_family(family),
+                addr: Some(FIRST),
+                port: Some(Reg::word(width(Field::Destination, family))),
+                flags: 0,
+            });
+        }
+        Statement::Masquerade => out.push(Expr::Masquerade { flags: NAT_FULLY_RANDOM }),
+        Statement::RejectWithReset => out.push(Expr::Reject(Reject::TcpReset)),
+        Statement::Reject => out.push(Expr::Reject(Reject::Icmp(match family {
+            Family::V4 => ICMP_PORT_UNREACH,
+            Family::V6 => ICMPV6_PORT_UNREACH,
+        }))),
+        Statement::Accept => out.push(Expr::Verdict(Verdict::Accept)),
+        Statement::Drop => out.push(Expr::Verdict(Verdict::Drop)),
+        Statement::Goto(chain) => out.push(Expr::Verdict(Verdict::Goto(chain.to_string()))),
+        Statement::Jump(chain) => out.push(Expr::Verdict(Verdict::Jump(chain.to_string()))),
+    }
+}
+
+/// `IFNAMSIZ` (linux/if.h): an exact name is compared with its padding.
+const IFNAMSIZ: usize = 16;
+
+const SET_PRIORITY: Expr = Expr::MetaSet { key: MetaKey::Priority, sreg: FIRST };
+
+fn equal(value: Vec<u8>) -> Expr {
+    Expr::Cmp { op: CmpOp::Eq, sreg: FIRST, value }
+}
+
+/// Compares whole bytes where the prefix allows, as nft does; else under a mask.
+fn match_range(out: &mut Vec<Expr>, field: Field, cidr: Cidr, op: CmpOp) {
+    let family = cidr.family();
+    let bytes = match cidr.network() {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let prefix = usize::from(cidr.prefix());
+    if prefix.is_multiple_of(8) && prefix > 0 {
+        let len = prefix / 8;
+        out.push(address(field, family, FIRST, len as u32));
+        out.push(Expr::Cmp { op, sreg: FIRST, value: bytes[..len].to_vec() });
+    } else {
+        let ones = |byte: usize| u8::try_from(!(0xffu32 >> prefix.saturating_sub(byte * 8).min(8)) & 0xff).expect("8 bits");
+        let mask: Vec<u8> = (0..bytes.len()).map(ones).collect();
+        out.push(address(field, family, FIRST, bytes.len() as u32));
+        out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, xor: vec![0; mask.len()], mask });
+        out.push(Expr::Cmp { op, sreg: FIRST, value: bytes });
+    }
+}
+
+fn match_local(out: &mut Vec<Expr>, flags: u32, op: CmpOp) {
+    out.push(Expr::Fib { result: FibResult::AddrType, flags, dreg: FIRST });
+    out.push(Expr::Cmp { op, sreg: FIRST, value: RTN_LOCAL.to_ne_bytes().to_vec() });
+}
+
+fn lookup(out: &mut Vec<Expr>, key: &[Field], set: SetName, family: Family, to: (Option<Reg>, Membership)) {
+    load_all(out, key, family);
+    let (dreg, expect) = to;
+    out.push(Expr::Lookup { set: set.as_str().to_owned(), sreg: FIRST, dreg, expect });
+}
+
+/// Loads fields side by side from the first register on; answers the first word behind them.
+fn load_all(out: &mut Vec<Expr>, fields: &[Field], family: Family) -> u32 {
+    let mut word = 0;
+    for field in fields {
+        load(out, *field, family, word);
+        word += width(*field, family);
+    }
+    word
+}
+
+fn load(out: &mut Vec<Expr>, field: Field, family: Family, word: u32) {
+    let dreg = Reg::word(word);
+    let original = |key| Expr::Ct { key, direction: Some(CtDirection::Original), dreg };
+    match (field, family) {
+        (Field::Source, _) | (Field::Destination, _) | (Field::Client, Family::V4) => {
+            out.push(address(field, family, dreg, u32::from(family.bits()) / 8));
+        }
+        (Field::Protocol, _) => out.push(Expr::Meta { key: MetaKey::L4Proto, dreg }),
+        (Field::Port, _) => out.push(Expr::Payload { base: PayloadBase::Transport, offset: 2, len: 2, dreg }),
+        (Field::OriginalDestination, Family::V4) => out.push(original(CtKey::DstIp)),
+        (Field::OriginalDestination, Family::V6) => out.push(original(CtKey::DstIp6)),
+        (Field::OriginalPort, _) => out.push(original(CtKey::ProtoDst)),
+        (Field::Priority, _) => out.push(Expr::Meta { key: MetaKey::Priority, dreg }),
+        (Field::Random { modulus, offset }, _) => out.push(Expr::NumgenRandom { dreg, modulus, offset }),
+        (Field::Client, Family::V6) => {
+            // Behind the key, where nothing has been loaded yet.
+            let scratch = Reg::word(4);
+            out.push(address(Field::Source, family, scratch, 16));
+            out.push(hash(scratch, dreg));
+        }
+    }
+}
+
+fn address(field: Field, family: Family, dreg: Reg, len: u32) -> Expr {
+    let offset = match (field, family) {
+        (Field::Destination, Family::V4) => 16,
+        (Field::Destination, Family::V6) => 24,
+        (_, Family::V4) => 12,
+        (_, Family::V6) => 8,
+    };
+    Expr::Payload { base: PayloadBase::Network, offset, len, dreg }
+}
+
+/// Registers of 32 bits that a field takes.
+fn width(field: Field, family: Family) -> u32 {
+    match field {
+        Field::Source | Field::Destination | Field::OriginalDestination => u32::from(family.bits()) / 32,
+        Field::Protocol
+        | Field::Port
+        | Field::OriginalPort
+        | Field::Priority
+        | Field::Random { .. }
+        | Field::Client => 1,
+    }
+}
+
+fn dynset(out: &mut Vec<Expr>, op: DynsetOp, code: u32, timeout: Duration, family: Family) {
+    let behind = load_all(out, &REMEMBERED_BY, family);
+    let data = Reg::word(behind);
+    out.push(Expr::Immediate { dreg: data, value: code.to_ne_bytes().to_vec() });
+    out.push(Expr::Dynset { op, set: SetName::Affinity.as_str().to_owned(), key: FIRST, data: Some(data), timeout });
+}
+
+/// `[ hash reg 1 = jhash(reg 2, 16, 0x53575357) % mod 4294967295 ]`, in the order in which `nft_jhash_dump` writes.
+fn hash(sreg: Reg, dreg: Reg) -> Expr {
+    let mut data = Vec::new();
+    attr::put_be32(&mut data, NFTA_HASH_SREG, sreg.abi());
+    attr::put_be32(&mut data, NFTA_HASH_DREG, dreg.abi());
+    attr::put_be32(&mut data, NFTA_HASH_LEN, 16);
+    attr::put_be32(&mut data, NFTA_HASH_MODULUS, CLIENT_MODULUS);
+    attr::put_be32(&mut data, NFTA_HASH_SEED, CLIENT_SEED);
+    attr::put_be32(&mut data, NFTA_HASH_TYPE, NFT_HASH_JENKINS);
+    Expr::Unknown { name: "hash".to_owned(), data }
+}
+
+// `enum nft_hash_attributes`, linux/netfilter/nf_tables.h.
+const NFTA_HASH_SREG: u16 = 1;
+const NFTA_HASH_DREG: u16 = 2;
+const NFTA_HASH_LEN: u16 = 3;
+const NFTA_HASH_MODULUS: u16 = 4;
+const NFTA_HASH_SEED: u16 = 5;
+const NFTA_HASH_TYPE: u16 = 7;
+/// `NFT_HASH_JENKINS`
+const NFT_HASH_JENKINS: u32 = 0;

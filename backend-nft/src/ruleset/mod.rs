@@ -1,0 +1,22 @@
+//! What our table is, as values: names, rules, sets, elements, each with the text that nft prints for it.
+//!
+//! ```text
+//!  name, code ◄── rule ──► lower ──► kernel::Expr
+//!       ▲    ◄── spec ─────────────► kernel::Set
+//!       └─────── element ─► layout ► key and value bytes
+//! ```
+//!
+//! **Invariant:** nothing here decides anything about services, and nothing here can fail.
+
+pub mod code;
+pub mod element;
+pub mod layout;
+pub mod lower;
+pub mod name;
+pub mod rule;
+pub mod spec;
+
+pub use code::{Code, Policy};
+pub use element::{Element, Key, Value};
+pub use name::{By, ChainName, LOCAL_STICKY_SLOT, Rewrite, SetName, TABLE, Tag};
+pub use rule::{Field, Rule, Statement};

@@ -1,0 +1,329 @@
+//! What each set and map is made of: its key, its value, and what nft needs to know to print them.
+//!
+//! Where a field has no type of its own (`numgen`, `meta priority`), nft prints a map by the expressions that its key came
+//! from: `typeof`, kept as user data. `tcp dport` stands for any port there: with `th dport` nft 1.0.6 refuses to load what it listed.
+
+use std::time::Duration;
+
+use backend_api::Family;
+
+use super::name::{By, SetName};
+use super::rule::keyword;
+use crate::kernel::object::{SET_CONCAT, SET_EVAL, SET_INTERVAL, SET_TIMEOUT};
+use crate::kernel::udata::{
+    self, SET_DATA_BYTEORDER, SET_DATA_INTERVAL, SET_DATA_TYPEOF, SET_KEY_BYTEORDER, SET_KEY_TYPEOF, TYPEOF_DATA,
+    TYPEOF_EXPR,
+};
+use crate::kernel::{Counter, Expr, Set, SetData};
+
+/// The most clients that are remembered at a time. When it is full, the next ones are not remembered, and served.
+pub const AFFINITY_SIZE: u32 = 262_144;
+
+/// What a key or a value consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Source,
+    Destination,
+    Protocol,
+    Port,
+    /// `numgen random mod 2`: a number.
+    Number,
+    /// `meta priority`: a code.
+    Code,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maps {
+    Nothing,
+    Code,
+    Endpoint,
+    Verdict,
+}
+
+/// How nft learns the types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Declared {
+    /// `typeof ip daddr`
+    Typeof,
+    /// `type ipv4_addr`: rules look it up by `ct original`, which nft cannot tell the type of.
+    Type,
+}
+
+struct Spec {
+    key: Vec<Part>,
+    maps: Maps,
+    declared: Declared,
+}
+
+impl SetName {
+    fn spec(self, family: Family) -> Spec {
+        use Part::{Code, Destination, Number, Port, Protocol, Source};
+        let frontend = |by, more: &[Part]| {
+            let mut key = match by {
+                By::Address => vec![Destination, Protocol, Port],
+                By::NodePort => vec![Protocol, Port],
+            };
+            key.extend(more);
+            key
+        };
+        let spec = |key, maps| Spec { key, maps, declared: Declared::Typeof };
+        match self {
+            Self::Services(by) | Self::Inside(by) | Self::Outside(by) | Self::AffinityIds(by) => {
+                spec(frontend(by, &[]), Maps::Code)
+            }
+            Self::Policies(_) | Self::StickySlots(_) => spec(vec![Code], Maps::Verdict),
+            Self::Endpoints(by) => spec(frontend(by, &[Number]), Maps::Endpoint),
+            Self::StickyPicks(by) => spec(frontend(by, &[Number]), Maps::Code),
+            Self::StickyEndpoints(by) => spec(frontend(by, &[Code]), Maps::Endpoint),
+            Self::Restricted(by) => spec(frontend(by, &[]), Maps::Nothing),
+            Self::Allowed(by) => spec(frontend(by, &[Source]), Maps::Nothing),
+            Self::Masquerade(by, _) => Spec { declared: Declared::Type, ..spec(frontend(by, &[]), Maps::Nothing) },
+            Self::Affinity => match family {
+                Family::V4 => spec(vec![Source, Code], Maps::Code),
+                Family::V6 => spec(vec![Number, Code], Maps::Code),
+            },
+            Self::ClusterIps | Self::NodeAddresses => spec(vec![Destination], Maps::Nothing),
+            Self::Hairpin => spec(vec![Source, Destination], Maps::Nothing),
+        }
+    }
+
+    /// Whether each element counts the connections that found it.
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Services(_))
+    }
+
+    /// Whether it holds ranges.
+    pub fn is_interval(self) -> bool {
+        matches!(self, Self::Allowed(_))
+    }
+
+    /// The set as the kernel is given it, in the table of `family`.
+    pub fn kernel_set(self, family: Family) -> Set {
+        let spec = self.spec(family);
+        let (flags, size) = match self {
+            Self::Affinity => (SET_TIMEOUT | SET_EVAL, AFFINITY_SIZE),
+            _ if self.is_interval() => (SET_INTERVAL | SET_CONCAT, 0),
+            _ => (0, 0),
+        };
+        Set {
+            name: self.as_str().to_owned(),
+            flags,
+            key_type: nft_type(&spec.key, family),
+            key_len: spec.key.iter().map(|part| padded(part.len(family))).sum(),
+            fields: match self.is_interval() {
+                true => spec.key.iter().map(|part| part.len(family)).collect(),
+                false => Vec::new(),
+            },
+            data: spec.maps.kernel_data(family),
+            timeout: Duration::ZERO,
+            size,
+            userdata: userdata(&spec, family),
+            exprs: if self.counts() { vec![Expr::Counter(Counter::default())] } else { Vec::new() },
+        }
+    }
+
+    /// The lines of nft that declare it, without indentation.
+    pub fn declaration(self, family: Family) -> Vec<String> {
+        let spec = self.spec(family);
+        let join = |word: &dyn Fn(Part) -> String| spec.key.iter().map(|part| word(*part)).collect::<Vec<_>>().join(" . ");
+        let key = match spec.declared {
+            Declared::Typeof => format!("typeof {}", join(&|part| part.expression(family))),
+            Declared::Type => format!("type {}", join(&|part| part.type_name(family).to_owned())),
+        };
+        let maps = match spec.maps {
+            Maps::Nothing => String::new(),
+            Maps::Code => " : meta priority".to_owned(),
+            Maps::Endpoint => format!(" : {} daddr . tcp dport", keyword(family)),
+            Maps::Verdict => " : verdict".to_owned(),
+        };
+        let mut lines = vec![key + &maps];
+        match self {
+            Self::Affinity => lines.extend([format!("size {AFFINITY_SIZE}"), "flags dynamic,timeout".to_owned()]),
+            _ if self.is_interval() => lines.push("flags interval".to_owned()),
+            _ if self.counts() => lines.push("counter".to_owned()),
+            _ => {}
+        }
+        lines
+    }
+
+    /// `map` or `set`.
+    pub fn noun(self) -> &'static str {
+        if self.spec(Family::V4).maps == Maps::Nothing { "set" } else { "map" }
+    }
+}
+
+/// nft's numbers of types (`enum datatypes`, nftables `include/datatype.h`), 6 bits for each field of a concatenation.
+fn nft_type(key: &[Part], family: Family) -> u32 {
+    key.iter().fold(0, |number, part| number << 6 | part.nft_type(family))
+}
+
+fn padded(len: u32) -> u32 {
+    len.next_multiple_of(4)
+}
+
+impl Maps {
+    fn parts(self) -> &'static [Part] {
+        match self {
+            Self::Nothing | Self::Verdict => &[],
+            Self::Code => &[Part::Code],
+            Self::Endpoint => &[Part::Destination, Part::Port],
+        }
+    }
+
+    fn kernel_data(self, family: Family) -> Option<SetData> {
+        match self {
+            Self::Nothing => None,
+            Self::Verdict => Some(SetData::Verdict),
+            Self::Code | Self::Endpoint => Some(SetData::Value {
+                kind: nft_type(self.parts(), family),
+                len: self.parts().iter().map(|part| padded(part.len(family))).sum(),
+            }),
+        }
+    }
+}
+
+impl Part {
+    fn len(self, family: Family) -> u32 {
+        match self {
+            Self::Source | Self::Destination => u32::from(family.bits()) / 8,
+            Self::Protocol => 1,
+            Self::Port => 2,
+            Self::Number | Self::Code => 4,
+        }
+    }
+
+    fn nft_type(self, family: Family) -> u32 {
+        match (self, family) {
+            (Self::Source | Self::Destination, Family::V4) => 7,
+            (Self::Source | Self::Destination, Family::V6) => 8,
+            (Self::Protocol, _) => 12,
+            (Self::Port, _) => 13,
+            (Self::Number, _) => 4,
+            (Self::Code, _) => 23,
+        }
+    }
+
+    fn type_name(self, family: Family) -> &'static str {
+        match (self, family) {
+            (Self::Source | Self::Destination, Family::V4) => "ipv4_addr",
+            (Self::Source | Self::Destination, Family::V6) => "ipv6_addr",
+            (Self::Protocol, _) => "inet_proto",
+            (Self::Port, _) => "inet_service",
+            (Self::Number, _) => "integer",
+            (Self::Code, _) => "classid",
+        }
+    }
+
+    fn expression(self, family: Family) -> String {
+        match self {
+            Self::Source => format!("{} saddr", keyword(family)),
+            Self::Destination => format!("{} daddr", keyword(family)),
+            Self::Protocol => "meta l4proto".to_owned(),
+            Self::Port => "tcp dport".to_owned(),
+            Self::Number => "numgen random mod 2".to_owned(),
+            Self::Code => "meta priority".to_owned(),
+        }
+    }
+
+    /// In the machine's order, or in the network's.
+    fn byte_order(self) -> u32 {
+        match self {
+            Self::Number | Self::Code => HOST_ENDIAN,
+            Self::Source | Self::Destination | Self::Protocol | Self::Port => BIG_ENDIAN,
+        }
+    }
+
+    /// `typeof`, as nft keeps it: the number of the expression, then its parameters.
+    fn put_typeof(self, bytes: &mut Vec<u8>, family: Family) {
+        let payload = |bytes: &mut Vec<u8>, protocol, template| {
+            put_expr(bytes, EXPR_PAYLOAD, |bytes| {
+                udata::put_u32(bytes, 0, protocol);
+                udata::put_u32(bytes, 1, template);
+            });
+        };
+        match (self, family) {
+            (Self::Source, Family::V4) => payload(bytes, PROTO_IP, IPHDR_SADDR),
+            (Self::Destination, Family::V4) => payload(bytes, PROTO_IP, IPHDR_DADDR),
+            (Self::Source, Family::V6) => payload(bytes, PROTO_IP6, IP6HDR_SADDR),
+            (Self::Destination, Family::V6) => payload(bytes, PROTO_IP6, IP6HDR_DADDR),
+            (Self::Port, _) => payload(bytes, PROTO_TCP, TCPHDR_DPORT),
+            (Self::Protocol, _) => put_expr(bytes, EXPR_META, |bytes| udata::put_u32(bytes, 0, META_L4PROTO)),
+            (Self::Code, _) => put_expr(bytes, EXPR_META, |bytes| udata::put_u32(bytes, 0, META_PRIORITY)),
+            (Self::Number, _) => put_expr(bytes, EXPR_NUMGEN, |bytes| {
+                udata::put_u32(bytes, 0, NUMGEN_RANDOM);
+                udata::put_u32(bytes, 1, 2);
+                udata::put_u32(bytes, 2, 0);
+            }),
+        }
+    }
+}
+
+/// The user data that nft 1.0.6 writes for such a declaration, byte for byte.
+fn userdata(spec: &Spec, family: Family) -> Vec<u8> {
+    let order = |parts: &[Part]| match parts {
+        [one] => one.byte_order(),
+        _ => NO_ORDER,
+    };
+    let mut bytes = Vec::new();
+    udata::put_u32(&mut bytes, SET_KEY_BYTEORDER, order(&spec.key));
+    if spec.maps != Maps::Nothing {
+        let data = if spec.maps == Maps::Verdict { NO_ORDER } else { order(spec.maps.parts()) };
+        udata::put_u32(&mut bytes, SET_DATA_BYTEORDER, data);
+    }
+    if spec.declared == Declared::Type {
+        udata::put_nested(&mut bytes, SET_KEY_TYPEOF, |bytes| put_expr(bytes, EXPR_CONCAT, |_| {}));
+        return bytes;
+    }
+    udata::put_nested(&mut bytes, SET_KEY_TYPEOF, |bytes| put_concat(bytes, &spec.key, family));
+    match spec.maps {
+        Maps::Nothing => return bytes,
+        Maps::Verdict => {
+            udata::put_nested(&mut bytes, SET_DATA_TYPEOF, |bytes| put_expr(bytes, EXPR_VERDICT, |_| {}));
+        }
+        Maps::Code | Maps::Endpoint => {
+            udata::put_nested(&mut bytes, SET_DATA_TYPEOF, |bytes| put_concat(bytes, spec.maps.parts(), family));
+        }
+    }
+    udata::put_u32(&mut bytes, SET_DATA_INTERVAL, 0);
+    bytes
+}
+
+fn put_concat(bytes: &mut Vec<u8>, parts: &[Part], family: Family) {
+    if let [one] = parts {
+        return one.put_typeof(bytes, family);
+    }
+    put_expr(bytes, EXPR_CONCAT, |bytes| {
+        for (i, part) in (0u8..).zip(parts) {
+            udata::put_nested(bytes, i, |bytes| part.put_typeof(bytes, family));
+        }
+    });
+}
+
+fn put_expr(bytes: &mut Vec<u8>, number: u32, parameters: impl FnOnce(&mut Vec<u8>)) {
+    udata::put_u32(bytes, TYPEOF_EXPR, number);
+    udata::put_nested(bytes, TYPEOF_DATA, parameters);
+}
+
+// nftables 1.0.6: `enum byteorder` (include/datatype.h).
+const NO_ORDER: u32 = 0;
+const HOST_ENDIAN: u32 = 1;
+const BIG_ENDIAN: u32 = 2;
+// `enum expr_types` (include/expression.h).
+const EXPR_VERDICT: u32 = 1;
+const EXPR_PAYLOAD: u32 = 7;
+const EXPR_META: u32 = 9;
+const EXPR_CONCAT: u32 = 13;
+const EXPR_NUMGEN: u32 = 23;
+// `enum proto_desc_id` and the header templates (include/proto.h).
+const PROTO_TCP: u32 = 8;
+const PROTO_IP: u32 = 12;
+const PROTO_IP6: u32 = 13;
+const TCPHDR_DPORT: u32 = 2;
+const IPHDR_SADDR: u32 = 11;
+const IPHDR_DADDR: u32 = 12;
+const IP6HDR_SADDR: u32 = 8;
+const IP6HDR_DADDR: u32 = 9;
+// linux/netfilter/nf_tables.h.
+const META_PRIORITY: u32 = 2;
+const META_L4PROTO: u32 = 16;
+const NUMGEN_RANDOM: u32 = 1;
