@@ -10,6 +10,7 @@
 //! (`namespace::tests::a_namespace_is_never_the_callers_own`).
 
 pub mod links;
+mod load;
 mod namespace;
 mod packet;
 mod plan;
@@ -17,11 +18,14 @@ pub mod probe;
 pub mod responder;
 mod sctp;
 pub mod sink;
+mod tally;
 mod topology;
 
+pub use load::Load;
 pub use namespace::{Executor, Inside, Namespace, NamespaceError};
 pub use plan::{HostPlan, Listen, NodePlan, Placement, PodPlan, WorldPlan, of_family};
 pub use probe::{Answer, Dial, Held, Outcome, Refusal};
+pub use tally::{Evenness, Tally};
 pub use topology::{Place, World, WorldError};
 
 #[cfg(test)]

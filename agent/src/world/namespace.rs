@@ -174,16 +174,18 @@ impl Namespace {
 }
 
 impl Executor {
-    /// Runs `task` on a thread inside, and waits for it; a panic in it is passed on.
+    /// Runs `task` on a thread inside, and blocks until it is done; a panic in it is passed on.
     ///
     /// # Panics
     /// As the task does.
     pub fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> T {
-        let runtime = self.runtime.as_ref().expect("the runtime is there until drop");
         // Spawned, because `block_on` would poll the task on the calling thread, which is not inside.
-        match runtime.block_on(runtime.spawn(task)) {
-            Ok(value) => value,
-            Err(error) => resume_unwind(error.into_panic()),
+        let task = self.handle().spawn(task);
+        // Waited for on a thread of its own, because the caller's may be another runtime's.
+        match thread::scope(|scope| scope.spawn(|| self.handle().block_on(task)).join()) {
+            Ok(Ok(value)) => value,
+            Ok(Err(error)) => resume_unwind(error.into_panic()),
+            Err(panic) => resume_unwind(panic),
         }
     }
 
@@ -298,6 +300,12 @@ mod tests {
         let executor = namespace.executor().unwrap();
         assert_eq!(executor.run(async { current() }), namespace.run(current));
         assert_eq!(executor.run(async { tokio::task::spawn_blocking(current).await.unwrap() }), namespace.run(current));
+    }
+
+    #[tokio::test]
+    async fn an_executor_may_be_used_inside_another_runtime() {
+        let namespace = Namespace::create("nested").unwrap();
+        assert_eq!(namespace.executor().unwrap().run(async { current() }), namespace.run(current));
     }
 
     #[test]

@@ -191,3 +191,16 @@ fn hundreds_of_probes_take_a_second() {
         assert!(started.elapsed() < Duration::from_secs(30));
     }
 }
+
+#[test]
+fn a_load_dials_until_it_is_finished() {
+    let world = World::build(&WorldPlan::example()).unwrap();
+    let load = Load::start(world.place("mytools").unwrap(), &patient(Protocol::Tcp, "10.244.2.2:80")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while load.dialled() < 10 {
+        assert!(Instant::now() < deadline, "10 dials awaited, {} made", load.dialled());
+        std::thread::yield_now();
+    }
+    let tally = load.finish().unwrap();
+    assert!(tally.answers["nginx-3"] >= 10 && tally.failures.is_empty(), "{tally:?}");
+}
