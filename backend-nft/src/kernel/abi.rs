@@ -38,6 +38,7 @@ pub(crate) use abi_enum;
 /// Declares constants that count up, as a C `enum` does.
 macro_rules! count_up {
     ($first:expr => $name:ident $(, $rest:ident)*) => {
+        #[allow(dead_code, reason = "enumerations are listed without gaps")]
         pub(crate) const $name: u16 = $first;
         count_up!($first + 1 => $($rest),*);
     };
@@ -140,3 +141,20 @@ count_up!(1 => NFTA_MASQ_FLAGS);
 count_up!(1 => NFTA_FIB_DREG, NFTA_FIB_RESULT, NFTA_FIB_FLAGS);
 count_up!(1 => NFTA_NG_DREG, NFTA_NG_MODULUS, NFTA_NG_TYPE, NFTA_NG_OFFSET);
 pub(crate) const NFT_NG_RANDOM: u32 = 1;
+
+// linux/netfilter/nfnetlink_conntrack.h
+pub(crate) const IPCTNL_MSG_CT_GET: u16 = 1;
+pub(crate) const IPCTNL_MSG_CT_DELETE: u16 = 2;
+pub(crate) const CTA_TUPLE_ORIG: u16 = 1;
+pub(crate) const CTA_TUPLE_REPLY: u16 = 2;
+pub(crate) const CTA_STATUS: u16 = 3;
+pub(crate) const CTA_ID: u16 = 12;
+pub(crate) const CTA_ZONE: u16 = 18;
+pub(crate) const CTA_FILTER: u16 = 25;
+count_up!(1 => CTA_TUPLE_IP, CTA_TUPLE_PROTO);
+count_up!(1 => CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST);
+count_up!(1 => CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT);
+pub(crate) const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+/// The bits are the kernel's own (`include/net/netfilter/nf_conntrack_core.h` has no UAPI twin):
+/// net/netfilter/nf_conntrack_netlink.c, `CTA_FILTER_F_CTA_PROTO_NUM`.
+pub(crate) const CTA_FILTER_F_CTA_PROTO_NUM: u32 = 1 << 3;

@@ -19,7 +19,9 @@ pub mod expr;
 mod nftables;
 mod notify;
 pub mod object;
+mod socket;
 pub mod udata;
+mod wire;
 
 pub use batch::{Batch, Elements};
 pub use conntrack::{Conntrack, Flow, Tuple};

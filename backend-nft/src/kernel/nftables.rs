@@ -1,32 +1,48 @@
 //! The connection to nf_tables: one socket for life, because the kernel ties a table's owner to its socket.
+//!
+//! Kept apart from what is asked for: nothing here knows a service, or what our chains are called.
 
+use std::io;
+
+use nix::errno::Errno;
+
+use super::abi::*;
+use super::attr::{close, open, put_str};
 use super::batch::Batch;
-use super::error::{CommitError, ReadError};
+use super::error::{CommitError, ReadError, Refusal};
 use super::expr::{Counter, Family};
-use super::object::{Chain, Element, Rule, Set, Table};
+use super::notify::Watch;
+use super::object::{Chain, Element, Rule, Set, TABLE_OWNER, TABLE_PERSIST, Table};
+use super::socket::Socket;
+use super::wire::message::{self, Ack, Message};
+use super::wire::{put_element, read_chain, read_element, read_rule, read_set, read_table, table_name};
 
 /// A connection to nf_tables, about the tables of one name.
 #[derive(Debug)]
 pub struct Nftables {
+    socket: Socket,
     table: String,
 }
 
 /// What this kernel can do to keep others off a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// `NFT_TABLE_F_OWNER` and `NFT_TABLE_F_PERSIST` (Linux 6.9): others cannot touch it while we live, and it stays when we go.
+    /// [`TABLE_OWNER`] and [`TABLE_PERSIST`] (Linux 6.9): others cannot touch it while we live, and it stays when we go.
     Kept,
     /// Nothing that would let the table stay when we go.
     None,
 }
 
+/// Keys asked for at a time: the answers, a page or two each in the kernel, must fit into the receive buffer.
+const KEYS_AT_A_TIME: usize = 256;
+
 impl Nftables {
-    /// Opens the socket in the network namespace of this thread.
+    /// Opens the socket in the network namespace of this thread. Within a tokio runtime.
     ///
     /// # Errors
     /// The socket's.
-    pub fn open(table: &str) -> std::io::Result<Self> {
-        Ok(Nftables { table: table.to_owned() })
+    pub fn open(table: &str) -> io::Result<Self> {
+        Ok(Nftables { socket: Socket::open()?, table: table.to_owned() })
     }
 
     /// The name of the tables.
@@ -34,17 +50,91 @@ impl Nftables {
         &self.table
     }
 
-    /// The netlink port id of the socket: the owner of its tables, and how [`super::Watch`] tells us from others.
+    /// The netlink port id of the socket: the owner of the tables that it puts with [`TABLE_OWNER`].
     pub fn port(&self) -> u32 {
-        todo!()
+        self.socket.port()
     }
 
-    /// Does everything in the batch, or nothing. The kernel works while the thread waits: 100,000 elements take some 100 ms.
+    /// Begins to watch for changes of our tables by others, in the network namespace of this thread.
     ///
     /// # Errors
-    /// Nothing was done, but for [`CommitError::Unclear`].
-    pub async fn commit(&mut self, _batch: &mut Batch) -> Result<(), CommitError> {
-        todo!()
+    /// The socket's.
+    pub fn watch(&self) -> io::Result<Watch> {
+        Watch::open(&self.table, self.port())
+    }
+
+    /// Does everything in the batch, or nothing. An empty batch asks nothing of the kernel.
+    ///
+    /// The kernel does its work on this thread, before the first suspension: 100,000 elements take it some 100 ms. A future that is
+    /// dropped has committed.
+    ///
+    /// # Errors
+    /// Nothing was done, but for [`CommitError::Unclear`] and [`CommitError::Socket`].
+    pub async fn commit(&mut self, batch: &mut Batch) -> Result<(), CommitError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let first = self.socket.reserve(batch.messages() + 1);
+        if let Err(error) = self.socket.send(batch.sealed(first)) {
+            return Err(match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
+                errno @ (Errno::EMSGSIZE | Errno::EPERM | Errno::ENOMEM) => {
+                    CommitError::Whole { errno, text: format!("{} bytes", batch.bytes()) }
+                }
+                _ => CommitError::Socket(error),
+            });
+        }
+        match self.outcome(batch, first)? {
+            Outcome::Done => Ok(()),
+            Outcome::Refused(refusals) => Err(CommitError::Refused(refusals)),
+            Outcome::Lost => self.resolve(batch).await,
+        }
+    }
+
+    /// Reads what the kernel said of a batch. Nothing to wait for: it answers while the batch is sent.
+    fn outcome(&mut self, batch: &Batch, first: u32) -> Result<Outcome, CommitError> {
+        let mut refusals = Vec::new();
+        let (mut acknowledged, mut lost) = (false, false);
+        loop {
+            let messages = match self.socket.pending() {
+                Ok(Some(messages)) => messages,
+                Ok(None) => break,
+                // The answers did not fit into the buffer, which says nothing about the batch.
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    lost = true;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for message in messages {
+                let index = message.sequence.wrapping_sub(first);
+                let Some(ack) = message.ack().filter(|_| index < batch.messages()) else { continue };
+                match (index, ack.errno) {
+                    (_, 0) => acknowledged = true,
+                    // The header stands for the batch.
+                    (0, errno) => return Err(whole(Errno::from_raw(errno), ack.text)),
+                    (index, errno) => refusals.push(refusal(batch, index, Errno::from_raw(errno), ack)),
+                }
+            }
+        }
+        Ok(match (refusals.is_empty(), acknowledged && !lost) {
+            (false, _) => Outcome::Refused(refusals),
+            (true, true) => Outcome::Done,
+            (true, false) => Outcome::Lost,
+        })
+    }
+
+    /// Decides by the generation whether a batch was done whose answers were lost: it moves on by one with each that was.
+    async fn resolve(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let now = match self.generation().await {
+            Ok(now) => now,
+            Err(ReadError::Socket(error)) => return Err(CommitError::Socket(error)),
+            Err(ReadError::Refused { .. } | ReadError::Raced { .. }) => return Err(CommitError::Unclear),
+        };
+        match batch.expected_generation() {
+            0 => Err(CommitError::Unclear),
+            expected if now == expected.wrapping_add(1).max(1) => Ok(()),
+            _ => Err(CommitError::Unclear),
+        }
     }
 
     /// The ruleset's generation: it changes with every commit by anybody.
@@ -52,7 +142,19 @@ impl Nftables {
     /// # Errors
     /// As [`ReadError`] says.
     pub async fn generation(&mut self) -> Result<u32, ReadError> {
-        todo!()
+        let mut request = Vec::new();
+        let start = begin(&mut request, NFT_MSG_GETGEN, 0);
+        message::end(&mut request, start);
+        let mut answer = Err(Ack { errno: 0, offset: None, text: String::new() });
+        self.socket
+            .ask(request, |_, message| {
+                answer = match message.ack() {
+                    Some(ack) => Err(ack),
+                    None => Ok(message.attrs().find(NFTA_GEN_ID).and_then(|attr| attr.be32()).unwrap_or_default()),
+                };
+            })
+            .await?;
+        answer.map_err(|ack| refused("generation", ack))
     }
 
     /// The tables of our name, in both families.
@@ -60,45 +162,69 @@ impl Nftables {
     /// # Errors
     /// As [`ReadError`] says.
     pub async fn tables(&mut self) -> Result<Vec<Table>, ReadError> {
-        todo!()
+        let Nftables { socket, table } = self;
+        let mut request = Vec::new();
+        let start = begin(&mut request, NFT_MSG_GETTABLE, 0);
+        message::end(&mut request, start);
+        socket
+            .dump("tables", request, Vec::new, |tables, message| {
+                let family = Family::from_abi(message.family().into());
+                if let Some(family) = family.filter(|_| table_name(message.attrs()) == Some(table)) {
+                    tables.push(read_table(family, message.attrs()));
+                }
+            })
+            .await
     }
 
     /// The chains.
     ///
     /// # Errors
     /// As [`ReadError`] says.
-    pub async fn chains(&mut self, _family: Family) -> Result<Vec<Chain>, ReadError> {
-        todo!()
+    pub async fn chains(&mut self, family: Family) -> Result<Vec<Chain>, ReadError> {
+        self.list("chains", NFT_MSG_GETCHAIN, NFTA_CHAIN_TABLE, family, |message| read_chain(message.attrs())).await
     }
 
     /// The rules, in order within each chain.
     ///
     /// # Errors
     /// As [`ReadError`] says.
-    pub async fn rules(&mut self, _family: Family) -> Result<Vec<Rule>, ReadError> {
-        todo!()
+    pub async fn rules(&mut self, family: Family) -> Result<Vec<Rule>, ReadError> {
+        self.list("rules", NFT_MSG_GETRULE, NFTA_RULE_TABLE, family, |message| read_rule(message.attrs())).await
     }
 
     /// The sets and maps, anonymous ones included.
     ///
     /// # Errors
     /// As [`ReadError`] says.
-    pub async fn sets(&mut self, _family: Family) -> Result<Vec<Set>, ReadError> {
-        todo!()
+    pub async fn sets(&mut self, family: Family) -> Result<Vec<Set>, ReadError> {
+        self.list("sets", NFT_MSG_GETSET, NFTA_SET_TABLE, family, |message| read_set(message.attrs())).await
     }
 
-    /// Folds over the elements of a set or a map, in no order. Starts again from `empty` if the ruleset changes meanwhile.
+    /// Folds over the elements of a set or a map, in no order. Begins again from `empty` if the ruleset changes meanwhile.
+    ///
+    /// The kernel walks the set from its beginning for each 32 KiB of answer: 100,000 elements of a map take some 100 ms, and ten
+    /// times as many take more than ten times as long.
     ///
     /// # Errors
-    /// As [`ReadError`] says.
+    /// As [`ReadError`] says; a set that is not there is refused with `ENOENT`.
     pub async fn elements<A>(
         &mut self,
-        _family: Family,
-        _set: &str,
-        _empty: impl Fn() -> A,
-        _add: impl FnMut(&mut A, &Element<'_>),
+        family: Family,
+        set: &str,
+        empty: impl Fn() -> A,
+        mut add: impl FnMut(&mut A, &Element<'_>),
     ) -> Result<A, ReadError> {
-        todo!()
+        let mut request = Vec::new();
+        let start = begin(&mut request, NFT_MSG_GETSETELEM, family.abi() as u8);
+        put_str(&mut request, NFTA_SET_ELEM_LIST_TABLE, &self.table);
+        put_str(&mut request, NFTA_SET_ELEM_LIST_SET, set);
+        message::end(&mut request, start);
+        let object = object(family, &self.table, &format!("set {set}"));
+        self.socket
+            .dump(&object, request, empty, |all, message| {
+                each_element(&message, |element| add(all, element));
+            })
+            .await
     }
 
     /// The counters of some elements, in the order of their keys; none for a key that is not there, or has none.
@@ -107,18 +233,128 @@ impl Nftables {
     /// As [`ReadError`] says.
     pub async fn counters(
         &mut self,
-        _family: Family,
-        _set: &str,
-        _keys: &[&[u8]],
+        family: Family,
+        set: &str,
+        keys: &[&[u8]],
     ) -> Result<Vec<Option<Counter>>, ReadError> {
-        todo!()
+        let mut counters = vec![None; keys.len()];
+        for (keys, counters) in keys.chunks(KEYS_AT_A_TIME).zip(counters.chunks_mut(KEYS_AT_A_TIME)) {
+            let mut requests = Vec::new();
+            // A message for each: the kernel stops at the first key of a message that it does not find.
+            for key in keys {
+                self.put_get_element(&mut requests, family, set, key);
+            }
+            let mut failed = None;
+            self.socket
+                .ask(requests, |index, message| match message.ack() {
+                    Some(ack) if ack.errno == Errno::ENOENT as i32 => {}
+                    Some(ack) => failed = Some(ack),
+                    None => each_element(&message, |element| counters[index as usize] = element.counter),
+                })
+                .await?;
+            if let Some(ack) = failed {
+                return Err(refused(&object(family, &self.table, &format!("set {set}")), ack));
+            }
+        }
+        Ok(counters)
     }
 
-    /// What this kernel can do to keep others off our tables: probed once, on a table that is never committed.
+    /// What this kernel can do to keep others off our tables: asked with a batch that cannot succeed, so that nothing is ever
+    /// created.
     ///
     /// # Errors
-    /// As [`ReadError`] says.
-    pub async fn ownership(&mut self) -> Result<Ownership, ReadError> {
-        todo!()
+    /// As [`CommitError`] says, for other reasons than the question.
+    pub async fn ownership(&mut self) -> Result<Ownership, CommitError> {
+        const ASKED: u32 = 0;
+        let name = format!("{}-probe-{}", self.table, self.port());
+        let mut batch = Batch::new(&name);
+        let flags = TABLE_OWNER | TABLE_PERSIST;
+        batch.put_table(ASKED, &Table { family: Family::Ipv4, flags, owner: None, userdata: Vec::new() });
+        batch.remove_chain(1, Family::Ipv4, "absent");
+        match self.commit(&mut batch).await {
+            Err(CommitError::Refused(refusals)) => {
+                let known = refusals.iter().all(|refusal| !refusal.operations.contains(&ASKED));
+                Ok(if known { Ownership::Kept } else { Ownership::None })
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(Ownership::None),
+        }
+    }
+
+    fn put_get_element(&self, requests: &mut Vec<u8>, family: Family, set: &str, key: &[u8]) {
+        let start = begin(requests, NFT_MSG_GETSETELEM, family.abi() as u8);
+        put_str(requests, NFTA_SET_ELEM_LIST_TABLE, &self.table);
+        put_str(requests, NFTA_SET_ELEM_LIST_SET, set);
+        let list = open(requests, NFTA_SET_ELEM_LIST_ELEMENTS);
+        put_element(requests, &Element::key(key));
+        close(requests, list);
+        message::end(requests, start);
+    }
+
+    async fn list<T>(
+        &mut self,
+        what: &str,
+        kind: u16,
+        table_attr: u16,
+        family: Family,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, ReadError> {
+        let Nftables { socket, table } = self;
+        let mut request = Vec::new();
+        let start = begin(&mut request, kind, family.abi() as u8);
+        put_str(&mut request, table_attr, table);
+        message::end(&mut request, start);
+        socket
+            .dump(&object(family, table, what), request, Vec::new, |all, message| {
+                // Older kernels overlook the name for some kinds of object.
+                if table_name(message.attrs()) == Some(table) {
+                    all.extend(read(&message));
+                }
+            })
+            .await
+    }
+}
+
+/// What became of a batch.
+enum Outcome {
+    Done,
+    Refused(Vec<Refusal>),
+    Lost,
+}
+
+fn whole(errno: Errno, text: String) -> CommitError {
+    match errno {
+        Errno::ERESTART | Errno::EINTR | Errno::EAGAIN => CommitError::Raced,
+        errno => CommitError::Whole { errno, text },
+    }
+}
+
+fn refusal(batch: &Batch, index: u32, errno: Errno, ack: Ack) -> Refusal {
+    Refusal {
+        operations: batch.operations_of(index, ack.offset),
+        object: batch.object_of(index),
+        errno,
+        text: ack.text,
+    }
+}
+
+fn refused(object: &str, ack: Ack) -> ReadError {
+    ReadError::Refused { object: object.to_owned(), errno: Errno::from_raw(ack.errno), text: ack.text }
+}
+
+fn object(family: Family, table: &str, what: &str) -> String {
+    match family {
+        Family::Ipv4 => format!("ip {table} {what}"),
+        Family::Ipv6 => format!("ip6 {table} {what}"),
+    }
+}
+
+fn begin(bytes: &mut Vec<u8>, kind: u16, family: u8) -> usize {
+    message::begin(bytes, (NFNL_SUBSYS_NFTABLES << 8) | kind, 0, family)
+}
+
+fn each_element(message: &Message<'_>, mut each: impl FnMut(&Element<'_>)) {
+    if let Some(list) = message.attrs().find(NFTA_SET_ELEM_LIST_ELEMENTS) {
+        list.nested().filter_map(|element| read_element(element.nested())).for_each(|element| each(&element));
     }
 }

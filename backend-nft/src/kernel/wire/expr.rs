@@ -1,0 +1,421 @@
+//! Expressions to attributes and back.
+//!
+//! Reading is strict about meaning: an attribute that we would not write makes the expression [`Expr::Unknown`].
+
+use std::time::Duration;
+
+use super::super::abi::*;
+use super::super::attr::{Attrs, put, put_be32, put_be64, put_nested, put_str, put_u8};
+use super::super::expr::*;
+
+/// Writes a list of expressions: `NFTA_RULE_EXPRESSIONS`, `NFTA_SET_EXPRESSIONS`.
+pub(super) fn put_exprs(bytes: &mut Vec<u8>, kind: u16, exprs: &[Expr]) {
+    put_nested(bytes, kind, |bytes| exprs.iter().for_each(|expr| put_expr(bytes, NFTA_LIST_ELEM, expr)));
+}
+
+/// Reads a list of expressions.
+pub(super) fn read_exprs(list: Attrs<'_>) -> Vec<Expr> {
+    list.map(|element| read_expr(element.nested())).collect()
+}
+
+/// Writes one expression.
+pub(super) fn put_expr(bytes: &mut Vec<u8>, kind: u16, expr: &Expr) {
+    put_nested(bytes, kind, |bytes| {
+        put_str(bytes, NFTA_EXPR_NAME, name(expr));
+        match expr {
+            Expr::Unknown { data, .. } => put(bytes, NFTA_EXPR_DATA, data),
+            expr => put_nested(bytes, NFTA_EXPR_DATA, |bytes| put_body(bytes, expr)),
+        }
+    });
+}
+
+/// Reads one expression.
+pub(super) fn read_expr(attrs: Attrs<'_>) -> Expr {
+    let name = attrs.find(NFTA_EXPR_NAME).and_then(|attr| attr.str()).unwrap_or_default();
+    let data = attrs.find(NFTA_EXPR_DATA).map(|attr| attr.payload).unwrap_or_default();
+    read_body(name, Attrs(data)).unwrap_or_else(|| Expr::Unknown { name: name.to_owned(), data: data.to_owned() })
+}
+
+/// Writes a value: `struct nft_data` in its container.
+pub(super) fn put_value(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    put_nested(bytes, kind, |bytes| put(bytes, NFTA_DATA_VALUE, value));
+}
+
+/// Writes a verdict in its container.
+pub(super) fn put_verdict(bytes: &mut Vec<u8>, kind: u16, verdict: Verdict<&str>) {
+    let (code, chain) = match verdict {
+        Verdict::Accept => (NF_ACCEPT, None),
+        Verdict::Drop => (NF_DROP, None),
+        Verdict::Continue => (NFT_CONTINUE, None),
+        Verdict::Return => (NFT_RETURN, None),
+        Verdict::Jump(chain) => (NFT_JUMP, Some(chain)),
+        Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
+    };
+    put_nested(bytes, kind, |bytes| {
+        put_nested(bytes, NFTA_DATA_VERDICT, |bytes| {
+            put_be32(bytes, NFTA_VERDICT_CODE, code);
+            if let Some(chain) = chain {
+                put_str(bytes, NFTA_VERDICT_CHAIN, chain);
+            }
+        });
+    });
+}
+
+/// Reads a value from its container.
+pub(super) fn read_value(container: Attrs<'_>) -> Option<&[u8]> {
+    container.find(NFTA_DATA_VALUE).map(|attr| attr.payload)
+}
+
+/// Reads a verdict from its container.
+pub(super) fn read_verdict(container: Attrs<'_>) -> Option<Verdict<&str>> {
+    let verdict = container.find(NFTA_DATA_VERDICT)?.nested();
+    let chain = || verdict.find(NFTA_VERDICT_CHAIN)?.str();
+    match verdict.find(NFTA_VERDICT_CODE)?.be32()? {
+        NF_ACCEPT => Some(Verdict::Accept),
+        NF_DROP => Some(Verdict::Drop),
+        NFT_CONTINUE => Some(Verdict::Continue),
+        NFT_RETURN => Some(Verdict::Return),
+        NFT_JUMP => Some(Verdict::Jump(chain()?)),
+        NFT_GOTO => Some(Verdict::Goto(chain()?)),
+        _ => None,
+    }
+}
+
+/// The body of a counter, which elements carry without being rules.
+pub(super) fn put_counter(bytes: &mut Vec<u8>, counter: Counter) {
+    put_be64(bytes, NFTA_COUNTER_BYTES, counter.bytes);
+    put_be64(bytes, NFTA_COUNTER_PACKETS, counter.packets);
+}
+
+fn name(expr: &Expr) -> &str {
+    match expr {
+        Expr::Payload { .. } => "payload",
+        Expr::Meta { .. } | Expr::MetaSet { .. } => "meta",
+        Expr::Ct { .. } => "ct",
+        Expr::Fib { .. } => "fib",
+        Expr::Cmp { .. } => "cmp",
+        Expr::Bitwise { .. } => "bitwise",
+        Expr::Byteorder { .. } => "byteorder",
+        Expr::Lookup { .. } => "lookup",
+        Expr::NumgenRandom { .. } => "numgen",
+        Expr::Immediate { .. } | Expr::Verdict(_) => "immediate",
+        Expr::Nat { .. } => "nat",
+        Expr::Masquerade { .. } => "masq",
+        Expr::Reject(_) => "reject",
+        Expr::Dynset { .. } => "dynset",
+        Expr::Counter(_) => "counter",
+        Expr::Unknown { name, .. } => name,
+    }
+}
+
+fn put_reg(bytes: &mut Vec<u8>, kind: u16, reg: Reg) {
+    put_be32(bytes, kind, reg.abi());
+}
+
+fn put_body(bytes: &mut Vec<u8>, expr: &Expr) {
+    match expr {
+        Expr::Payload { base, offset, len, dreg } => {
+            put_reg(bytes, NFTA_PAYLOAD_DREG, *dreg);
+            put_be32(bytes, NFTA_PAYLOAD_BASE, base.abi());
+            put_be32(bytes, NFTA_PAYLOAD_OFFSET, *offset);
+            put_be32(bytes, NFTA_PAYLOAD_LEN, *len);
+        }
+        Expr::Meta { key, dreg } => {
+            put_be32(bytes, NFTA_META_KEY, key.abi());
+            put_reg(bytes, NFTA_META_DREG, *dreg);
+        }
+        Expr::MetaSet { key, sreg } => {
+            put_be32(bytes, NFTA_META_KEY, key.abi());
+            put_reg(bytes, NFTA_META_SREG, *sreg);
+        }
+        Expr::Ct { key, direction, dreg } => {
+            put_be32(bytes, NFTA_CT_KEY, key.abi());
+            put_reg(bytes, NFTA_CT_DREG, *dreg);
+            if let Some(direction) = direction {
+                put_u8(bytes, NFTA_CT_DIRECTION, direction.abi() as u8);
+            }
+        }
+        Expr::Fib { result, flags, dreg } => {
+            put_be32(bytes, NFTA_FIB_FLAGS, *flags);
+            put_be32(bytes, NFTA_FIB_RESULT, result.abi());
+            put_reg(bytes, NFTA_FIB_DREG, *dreg);
+        }
+        Expr::Cmp { op, sreg, value } => {
+            put_reg(bytes, NFTA_CMP_SREG, *sreg);
+            put_be32(bytes, NFTA_CMP_OP, op.abi());
+            put_value(bytes, NFTA_CMP_DATA, value);
+        }
+        Expr::Bitwise { sreg, dreg, mask, xor } => {
+            put_reg(bytes, NFTA_BITWISE_SREG, *sreg);
+            put_reg(bytes, NFTA_BITWISE_DREG, *dreg);
+            put_be32(bytes, NFTA_BITWISE_OP, NFT_BITWISE_MASK_XOR);
+            put_be32(bytes, NFTA_BITWISE_LEN, mask.len() as u32);
+            put_value(bytes, NFTA_BITWISE_MASK, mask);
+            put_value(bytes, NFTA_BITWISE_XOR, xor);
+        }
+        Expr::Byteorder { op, sreg, dreg, len, size } => {
+            put_reg(bytes, NFTA_BYTEORDER_SREG, *sreg);
+            put_reg(bytes, NFTA_BYTEORDER_DREG, *dreg);
+            put_be32(bytes, NFTA_BYTEORDER_OP, op.abi());
+            put_be32(bytes, NFTA_BYTEORDER_LEN, *len);
+            put_be32(bytes, NFTA_BYTEORDER_SIZE, *size);
+        }
+        Expr::Lookup { set, sreg, dreg, expect } => {
+            put_reg(bytes, NFTA_LOOKUP_SREG, *sreg);
+            if let Some(dreg) = dreg {
+                put_reg(bytes, NFTA_LOOKUP_DREG, *dreg);
+            }
+            put_str(bytes, NFTA_LOOKUP_SET, set);
+            if *expect == Membership::Absent {
+                put_be32(bytes, NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+            }
+        }
+        Expr::NumgenRandom { dreg, modulus, offset } => {
+            put_reg(bytes, NFTA_NG_DREG, *dreg);
+            put_be32(bytes, NFTA_NG_MODULUS, *modulus);
+            put_be32(bytes, NFTA_NG_TYPE, NFT_NG_RANDOM);
+            put_be32(bytes, NFTA_NG_OFFSET, *offset);
+        }
+        Expr::Immediate { dreg, value } => {
+            put_reg(bytes, NFTA_IMMEDIATE_DREG, *dreg);
+            put_value(bytes, NFTA_IMMEDIATE_DATA, value);
+        }
+        Expr::Verdict(verdict) => {
+            put_reg(bytes, NFTA_IMMEDIATE_DREG, Reg::VERDICT);
+            put_verdict(bytes, NFTA_IMMEDIATE_DATA, verdict.borrowed());
+        }
+        Expr::Nat { kind, family, addr, port, flags } => {
+            put_be32(bytes, NFTA_NAT_TYPE, kind.abi());
+            put_be32(bytes, NFTA_NAT_FAMILY, family.abi());
+            if let Some(addr) = addr {
+                put_reg(bytes, NFTA_NAT_REG_ADDR_MIN, *addr);
+            }
+            if let Some(port) = port {
+                put_reg(bytes, NFTA_NAT_REG_PROTO_MIN, *port);
+            }
+            if *flags != 0 {
+                put_be32(bytes, NFTA_NAT_FLAGS, *flags);
+            }
+        }
+        Expr::Masquerade { flags } => {
+            if *flags != 0 {
+                put_be32(bytes, NFTA_MASQ_FLAGS, *flags);
+            }
+        }
+        Expr::Reject(Reject::TcpReset) => put_be32(bytes, NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST),
+        Expr::Reject(Reject::Icmp(code)) => {
+            put_be32(bytes, NFTA_REJECT_TYPE, NFT_REJECT_ICMP_UNREACH);
+            put_u8(bytes, NFTA_REJECT_ICMP_CODE, *code);
+        }
+        Expr::Dynset { op, set, key, data, timeout } => {
+            put_reg(bytes, NFTA_DYNSET_SREG_KEY, *key);
+            if let Some(data) = data {
+                put_reg(bytes, NFTA_DYNSET_SREG_DATA, *data);
+            }
+            put_be32(bytes, NFTA_DYNSET_OP, op.abi());
+            if !timeout.is_zero() {
+                put_be64(bytes, NFTA_DYNSET_TIMEOUT, timeout.as_millis() as u64);
+            }
+            put_str(bytes, NFTA_DYNSET_SET_NAME, set);
+        }
+        Expr::Counter(counter) => put_counter(bytes, *counter),
+        Expr::Unknown { .. } => {}
+    }
+}
+
+fn read_body(name: &str, attrs: Attrs<'_>) -> Option<Expr> {
+    match name {
+        "payload" => {
+            only(attrs, &[NFTA_PAYLOAD_DREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN])?;
+            Some(Expr::Payload {
+                base: PayloadBase::from_abi(u32_in(attrs, NFTA_PAYLOAD_BASE)?)?,
+                offset: u32_in(attrs, NFTA_PAYLOAD_OFFSET)?,
+                len: u32_in(attrs, NFTA_PAYLOAD_LEN)?,
+                dreg: reg(attrs, NFTA_PAYLOAD_DREG)?,
+            })
+        }
+        "meta" => {
+            only(attrs, &[NFTA_META_KEY, NFTA_META_DREG, NFTA_META_SREG])?;
+            let key = MetaKey::from_abi(u32_in(attrs, NFTA_META_KEY)?)?;
+            match (attrs.find(NFTA_META_DREG), attrs.find(NFTA_META_SREG)) {
+                (Some(_), None) => Some(Expr::Meta { key, dreg: reg(attrs, NFTA_META_DREG)? }),
+                (None, Some(_)) => Some(Expr::MetaSet { key, sreg: reg(attrs, NFTA_META_SREG)? }),
+                _ => None,
+            }
+        }
+        "ct" => {
+            only(attrs, &[NFTA_CT_KEY, NFTA_CT_DREG, NFTA_CT_DIRECTION])?;
+            let direction = match attrs.find(NFTA_CT_DIRECTION) {
+                Some(direction) => Some(CtDirection::from_abi(direction.u8()?.into())?),
+                None => None,
+            };
+            let key = CtKey::from_abi(u32_in(attrs, NFTA_CT_KEY)?)?;
+            Some(Expr::Ct { key, direction, dreg: reg(attrs, NFTA_CT_DREG)? })
+        }
+        "fib" => {
+            only(attrs, &[NFTA_FIB_DREG, NFTA_FIB_RESULT, NFTA_FIB_FLAGS])?;
+            Some(Expr::Fib {
+                result: FibResult::from_abi(u32_in(attrs, NFTA_FIB_RESULT)?)?,
+                flags: u32_in(attrs, NFTA_FIB_FLAGS)?,
+                dreg: reg(attrs, NFTA_FIB_DREG)?,
+            })
+        }
+        "cmp" => {
+            only(attrs, &[NFTA_CMP_SREG, NFTA_CMP_OP, NFTA_CMP_DATA])?;
+            Some(Expr::Cmp {
+                op: CmpOp::from_abi(u32_in(attrs, NFTA_CMP_OP)?)?,
+                sreg: reg(attrs, NFTA_CMP_SREG)?,
+                value: value(attrs, NFTA_CMP_DATA)?,
+            })
+        }
+        "bitwise" => {
+            let known = [NFTA_BITWISE_SREG, NFTA_BITWISE_DREG, NFTA_BITWISE_OP, NFTA_BITWISE_LEN];
+            only(attrs, &[&known[..], &[NFTA_BITWISE_MASK, NFTA_BITWISE_XOR]].concat())?;
+            let (mask, xor) = (value(attrs, NFTA_BITWISE_MASK)?, value(attrs, NFTA_BITWISE_XOR)?);
+            let length = u32_in(attrs, NFTA_BITWISE_LEN)? as usize;
+            // The operation came with Linux 5.6; without it there is only this one.
+            let op = u32_or(attrs, NFTA_BITWISE_OP, NFT_BITWISE_MASK_XOR)?;
+            (op == NFT_BITWISE_MASK_XOR && mask.len() == length && xor.len() == length).then_some(())?;
+            Some(Expr::Bitwise {
+                sreg: reg(attrs, NFTA_BITWISE_SREG)?,
+                dreg: reg(attrs, NFTA_BITWISE_DREG)?,
+                mask,
+                xor,
+            })
+        }
+        "byteorder" => {
+            let known = [NFTA_BYTEORDER_SREG, NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_OP, NFTA_BYTEORDER_LEN];
+            only(attrs, &[&known[..], &[NFTA_BYTEORDER_SIZE]].concat())?;
+            Some(Expr::Byteorder {
+                op: ByteorderOp::from_abi(u32_in(attrs, NFTA_BYTEORDER_OP)?)?,
+                sreg: reg(attrs, NFTA_BYTEORDER_SREG)?,
+                dreg: reg(attrs, NFTA_BYTEORDER_DREG)?,
+                len: u32_in(attrs, NFTA_BYTEORDER_LEN)?,
+                size: u32_in(attrs, NFTA_BYTEORDER_SIZE)?,
+            })
+        }
+        "lookup" => {
+            only(attrs, &[NFTA_LOOKUP_SET, NFTA_LOOKUP_SREG, NFTA_LOOKUP_DREG, NFTA_LOOKUP_FLAGS])?;
+            Some(Expr::Lookup {
+                set: text(attrs, NFTA_LOOKUP_SET)?,
+                sreg: reg(attrs, NFTA_LOOKUP_SREG)?,
+                dreg: reg_or_none(attrs, NFTA_LOOKUP_DREG)?,
+                expect: match u32_or(attrs, NFTA_LOOKUP_FLAGS, 0)? {
+                    0 => Membership::Present,
+                    NFT_LOOKUP_F_INV => Membership::Absent,
+                    _ => return None,
+                },
+            })
+        }
+        "numgen" => {
+            only(attrs, &[NFTA_NG_DREG, NFTA_NG_MODULUS, NFTA_NG_TYPE, NFTA_NG_OFFSET])?;
+            (u32_in(attrs, NFTA_NG_TYPE)? == NFT_NG_RANDOM).then_some(())?;
+            Some(Expr::NumgenRandom {
+                dreg: reg(attrs, NFTA_NG_DREG)?,
+                modulus: u32_in(attrs, NFTA_NG_MODULUS)?,
+                offset: u32_or(attrs, NFTA_NG_OFFSET, 0)?,
+            })
+        }
+        "immediate" => {
+            only(attrs, &[NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA])?;
+            match reg(attrs, NFTA_IMMEDIATE_DREG)? {
+                Reg::VERDICT => Some(Expr::Verdict(read_verdict(attrs.find(NFTA_IMMEDIATE_DATA)?.nested())?.owned())),
+                dreg => Some(Expr::Immediate { dreg, value: value(attrs, NFTA_IMMEDIATE_DATA)? }),
+            }
+        }
+        "nat" => read_nat(attrs),
+        "masq" => {
+            only(attrs, &[NFTA_MASQ_FLAGS])?;
+            Some(Expr::Masquerade { flags: u32_or(attrs, NFTA_MASQ_FLAGS, 0)? })
+        }
+        "reject" => {
+            only(attrs, &[NFTA_REJECT_TYPE, NFTA_REJECT_ICMP_CODE])?;
+            match u32_in(attrs, NFTA_REJECT_TYPE)? {
+                NFT_REJECT_TCP_RST => Some(Expr::Reject(Reject::TcpReset)),
+                NFT_REJECT_ICMP_UNREACH => Some(Expr::Reject(Reject::Icmp(attrs.find(NFTA_REJECT_ICMP_CODE)?.u8()?))),
+                _ => None,
+            }
+        }
+        "dynset" => {
+            let known = [NFTA_DYNSET_SET_NAME, NFTA_DYNSET_OP, NFTA_DYNSET_SREG_KEY, NFTA_DYNSET_SREG_DATA];
+            only(attrs, &[&known[..], &[NFTA_DYNSET_TIMEOUT, NFTA_DYNSET_PAD, NFTA_DYNSET_FLAGS]].concat())?;
+            (u32_or(attrs, NFTA_DYNSET_FLAGS, 0)? == 0).then_some(())?;
+            Some(Expr::Dynset {
+                op: DynsetOp::from_abi(u32_in(attrs, NFTA_DYNSET_OP)?)?,
+                set: text(attrs, NFTA_DYNSET_SET_NAME)?,
+                key: reg(attrs, NFTA_DYNSET_SREG_KEY)?,
+                data: reg_or_none(attrs, NFTA_DYNSET_SREG_DATA)?,
+                timeout: match attrs.find(NFTA_DYNSET_TIMEOUT) {
+                    Some(timeout) => Duration::from_millis(timeout.be64()?),
+                    None => Duration::ZERO,
+                },
+            })
+        }
+        "counter" => Some(Expr::Counter(read_counter(attrs)?)),
+        _ => None,
+    }
+}
+
+/// The body of a counter.
+pub(super) fn read_counter(attrs: Attrs<'_>) -> Option<Counter> {
+    only(attrs, &[NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS, NFTA_COUNTER_PAD])?;
+    Some(Counter { packets: attrs.find(NFTA_COUNTER_PACKETS)?.be64()?, bytes: attrs.find(NFTA_COUNTER_BYTES)?.be64()? })
+}
+
+fn read_nat(attrs: Attrs<'_>) -> Option<Expr> {
+    let known = [NFTA_NAT_TYPE, NFTA_NAT_FAMILY, NFTA_NAT_REG_ADDR_MIN, NFTA_NAT_REG_ADDR_MAX];
+    only(attrs, &[&known[..], &[NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_REG_PROTO_MAX, NFTA_NAT_FLAGS]].concat())?;
+    let addr = reg_or_none(attrs, NFTA_NAT_REG_ADDR_MIN)?;
+    let port = reg_or_none(attrs, NFTA_NAT_REG_PROTO_MIN)?;
+    // The kernel dumps the ends of ranges that nobody gave, equal to their beginnings, and flags that follow from the
+    // registers.
+    let same = |kind, min| reg_or_none(attrs, kind).is_some_and(|max| max.is_none() || max == min);
+    (same(NFTA_NAT_REG_ADDR_MAX, addr) && same(NFTA_NAT_REG_PROTO_MAX, port)).then_some(())?;
+    let mut implied = 0;
+    if addr.is_some() {
+        implied |= NF_NAT_RANGE_MAP_IPS;
+    }
+    if port.is_some() {
+        implied |= NF_NAT_RANGE_PROTO_SPECIFIED;
+    }
+    Some(Expr::Nat {
+        kind: NatKind::from_abi(u32_in(attrs, NFTA_NAT_TYPE)?)?,
+        family: Family::from_abi(u32_in(attrs, NFTA_NAT_FAMILY)?)?,
+        addr,
+        port,
+        flags: u32_or(attrs, NFTA_NAT_FLAGS, 0)? & !implied,
+    })
+}
+
+/// Whether we understand every attribute.
+fn only(mut attrs: Attrs<'_>, known: &[u16]) -> Option<()> {
+    attrs.all(|attr| known.contains(&attr.kind)).then_some(())
+}
+
+fn u32_in(attrs: Attrs<'_>, kind: u16) -> Option<u32> {
+    attrs.find(kind)?.be32()
+}
+
+fn u32_or(attrs: Attrs<'_>, kind: u16, absent: u32) -> Option<u32> {
+    attrs.find(kind).map_or(Some(absent), |attr| attr.be32())
+}
+
+fn reg(attrs: Attrs<'_>, kind: u16) -> Option<Reg> {
+    Reg::from_abi(u32_in(attrs, kind)?)
+}
+
+/// None where the attribute cannot be read; none inside where it is not there.
+fn reg_or_none(attrs: Attrs<'_>, kind: u16) -> Option<Option<Reg>> {
+    match attrs.find(kind) {
+        Some(_) => Some(Some(reg(attrs, kind)?)),
+        None => Some(None),
+    }
+}
+
+fn value(attrs: Attrs<'_>, kind: u16) -> Option<Vec<u8>> {
+    read_value(attrs.find(kind)?.nested()).map(<[u8]>::to_vec)
+}
+
+fn text(attrs: Attrs<'_>, kind: u16) -> Option<String> {
+    attrs.find(kind)?.str().map(str::to_owned)
+}
