@@ -41,8 +41,11 @@ pub trait Dataplane: Debug + Send {
     async fn remove_all(&mut self) -> Result<(), SyncError>;
 
     /// Resolves when somebody else has changed what is ours in the kernel: the caller syncs with [`Scope::All`] at once.
-    /// Cancel-safe. Pends for ever where nobody can, or where the kernel does not tell.
-    async fn drifted(&mut self);
+    /// Cancel-safe. Pends for ever where nobody can, or where the kernel does not tell; so it does unless a backend says
+    /// otherwise.
+    async fn drifted(&mut self) {
+        std::future::pending().await
+    }
 }
 
 /// What may have changed since the last sync. A hint: a backend may look at more, never at less.

@@ -10,6 +10,34 @@
 //! Kept apart from every backend so that an embedder can build a state by hand, and so that the backends cannot
 //! grow opinions of their own.
 //!
+//! A state by hand, and what a pod must meet in it:
+//!
+//! ```
+//! use backend_api::oracle::{Arrival, Packet, Payload, judge};
+//! use backend_api::*;
+//!
+//! let mut node = NodeNetwork::default();
+//! node.local_traffic.v4 = LocalTraffic::Source("10.244.0.0/16".parse()?);
+//! let web = ServicePort {
+//!     frontends: vec![Frontend::cluster_ip("10.105.145.136".parse()?, Protocol::Tcp, 8080)],
+//!     endpoints: vec![Endpoint::here("10.244.2.2:80".parse()?), Endpoint::elsewhere("10.244.1.2:80".parse()?)],
+//!     ..ServicePort::new(Family::V4, Protocol::Tcp)
+//! };
+//! let mut state = ServiceState::new(node);
+//! state.upsert(Service::new(ServiceName::new("default", "web"), vec![web]));
+//! // Any `Dataplane` takes it from here: `dataplane.sync(&state, Scope::All).await?`; for tests there is `Fake`.
+//!
+//! let packet = Packet {
+//!     arrival: Arrival::Interface("cni0".to_owned()),
+//!     source: "10.244.2.3".parse()?,
+//!     destination: "10.105.145.136".parse()?,
+//!     payload: Payload::Transport(Protocol::Tcp, 8080),
+//! };
+//! let verdict = judge(&state, &packet, None).verdict;
+//! assert_eq!(verdict.to_string(), "balanced over 10.244.1.2:80 (50 %), 10.244.2.2:80 (50 %)");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! **Invariant:** nothing here does I/O, reads a clock, or knows Kubernetes' types or netlink
 //! (`tests/invariants.rs`).
 
@@ -34,4 +62,4 @@ pub use service::{
     PortName, Protocol, Route, Service, ServiceName, ServicePort, SourceRanges, TrafficClass,
 };
 pub use stale::{Flow, StaleFlows};
-pub use state::{Change, Claim, Conflict, ServiceState};
+pub use state::{Change, Conflict, ServiceState};

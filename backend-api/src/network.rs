@@ -49,9 +49,9 @@ pub enum LocalTraffic {
     Unknown,
     /// By its source: the cluster's range, or the node's.
     Source(Cidr),
-    /// By the bridge that it entered through.
+    /// By the bridge that it entered through: its name, of at most 15 bytes.
     Bridge(String),
-    /// By the prefix of the interface's name that it entered through.
+    /// By the prefix of the interface's name that it entered through; an empty one is no interface's.
     InterfacePrefix(String),
 }
 

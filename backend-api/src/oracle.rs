@@ -170,7 +170,9 @@ pub fn class(node: &NodeNetwork, packet: &Packet) -> TrafficClass {
         LocalTraffic::Unknown => false,
         LocalTraffic::Source(range) => range.contains(packet.source),
         LocalTraffic::Bridge(bridge) => through(&|name| name == bridge),
-        LocalTraffic::InterfacePrefix(prefix) => through(&|name| name.starts_with(prefix.as_str())),
+        LocalTraffic::InterfacePrefix(prefix) => {
+            through(&|name| name.starts_with(prefix.as_str()) && !prefix.is_empty())
+        }
     };
     match (pod, node.owns(packet.source)) {
         (true, _) => TrafficClass::Pod,

@@ -52,7 +52,8 @@ pub struct ServicePort {
     pub affinity: Affinity,
     /// What clients dial.
     pub frontends: Vec<Frontend>,
-    /// Every endpoint that may carry traffic of this port, sorted by address and unique. One that is in no
+    /// Every endpoint that may carry traffic of this port, sorted by address and unique
+    /// ([`crate::ServiceState::upsert`] sees to it). One that is in no
     /// pool (`Pools::NONE`) or weighs 0 gets nothing new and keeps what is established.
     pub endpoints: Vec<Endpoint>,
 }
@@ -96,7 +97,8 @@ pub enum FrontendKey {
         /// Destination port, not 0.
         port: u16,
     },
-    /// A port on every address that [`crate::NodePortAddresses`] selects.
+    /// A port on every address that [`crate::NodePortAddresses`] selects. Where such an address and port are
+    /// a frontend of their own, that one is asked first.
     NodePort {
         /// Family of the node's addresses.
         family: Family,
@@ -196,7 +198,7 @@ pub enum Affinity {
     /// By the client's address, per service port whichever of its frontends is dialled; forgotten when no new
     /// connection has come for so long.
     ClientIp {
-        /// Seconds, 1 to 86,400 in Kubernetes.
+        /// Seconds, 1 to 86,400 in Kubernetes; a backend may refuse more.
         timeout: NonZeroU32,
     },
 }
@@ -215,7 +217,8 @@ pub enum SourceRanges {
 pub struct Endpoint {
     /// Where it listens.
     pub address: EndpointAddress,
-    /// Its share, relative to the others'; 0 keeps what is established and gets nothing new.
+    /// Its share, relative to the others'; 0 keeps what is established and gets nothing new. A backend may refuse a
+    /// port whose shares, in lowest terms, add up to more than 65,535.
     pub weight: u16,
     /// The pools that it is in.
     pub pools: Pools,

@@ -87,7 +87,8 @@ impl<'a> StaleFlows<'a> {
 
     /// For the first sync of a process, and for the first after an error: `observed` is what the kernel held before.
     /// Every frontend is suspect, those that did not change too, because whoever programmed them may have died
-    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts nobody.
+    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts nobody. At which of the
+    /// node's addresses node ports were dialled before is not observed: now's count.
     pub fn after_restart(observed: &Observed, now: &'a ServiceState) -> Self {
         let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
         for key in observed.frontends.keys().filter(|key| is_tracked(key.protocol())) {

@@ -7,11 +7,30 @@
 //! (`tests/laws.rs::order_never_decides`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
-use crate::{Age, Endpoint, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, ServicePort};
+use crate::{Age, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, ServicePort};
 
 /// Everything that a dataplane is to program.
+///
+/// ```
+/// # use backend_api::*;
+/// let claim = |name: &str, age| {
+///     let frontends = vec![Frontend::external([192, 168, 67, 240].into(), Protocol::Tcp, 80)];
+///     let port = ServicePort { frontends, ..ServicePort::new(Family::V4, Protocol::Tcp) };
+///     Service { age: Age(age), ..Service::new(ServiceName::new("default", name), vec![port]) }
+/// };
+/// let mut state = ServiceState::new(NodeNetwork::default());
+/// state.upsert(claim("young", 2));
+/// let change = state.upsert(claim("old", 1));
+/// assert_eq!(change.touched.len(), 2, "one wins the frontend, the other loses it");
+///
+/// let conflict = state.conflicts().next().expect("both claim it");
+/// assert_eq!(conflict.to_string(), "frontend 192.168.67.240:80/TCP: default/old has it, default/young goes without");
+/// state.remove(&conflict.owner);
+/// assert_eq!(state.owner(&conflict.frontend), Some(&conflict.loser));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceState {
     node: Arc<NodeNetwork>,
@@ -24,13 +43,11 @@ pub struct ServiceState {
     waiting: BTreeMap<FrontendKey, BTreeSet<Claim>>,
 }
 
-/// A service's claim to a frontend; the smallest wins.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Claim {
-    /// The older first.
-    pub age: Age,
-    /// Then by name.
-    pub service: ServiceName,
+/// A service's claim to a frontend; the smallest wins: the older, then by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    age: Age,
+    service: ServiceName,
 }
 
 /// What a change of one service did to the state.
@@ -116,9 +133,7 @@ impl ServiceState {
     /// one; a frontend that a younger one had is taken from it. Of a frontend that the service itself claims twice, the
     /// first stays. Endpoints are put in order.
     pub fn upsert(&mut self, mut service: Service) -> Change {
-        for port in &mut service.ports {
-            put_in_order(&mut port.endpoints);
-        }
+        service.ports.iter_mut().for_each(tidy);
         let name = service.name.clone();
         if self.claims_of(&name).is_some_and(|claimed| **claimed == service) {
             return Change::default();
@@ -226,17 +241,31 @@ impl ServiceState {
     }
 }
 
+/// `frontend 192.168.67.240:80/TCP: default/old has it, default/young goes without`.
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frontend, owner, loser } = self;
+        match owner == loser {
+            true => write!(f, "frontend {frontend}: {owner} claims it twice"),
+            false => write!(f, "frontend {frontend}: {owner} has it, {loser} goes without"),
+        }
+    }
+}
+
 fn claimed_twice(service: &Service) -> BTreeSet<FrontendKey> {
     let mut seen = BTreeSet::new();
     frontends(service).filter(|frontend| !seen.insert(*frontend)).collect()
 }
 
-/// By address, each once: the first of two at one address stays.
-fn put_in_order(endpoints: &mut Vec<Endpoint>) {
+/// Puts endpoints in order of addresses, each once: the first of two at one address stays. Gives spare memory back.
+fn tidy(port: &mut ServicePort) {
+    let endpoints = &mut port.endpoints;
     if !endpoints.is_sorted_by(|one, next| one.address < next.address) {
         endpoints.sort_by_key(|endpoint| endpoint.address);
         endpoints.dedup_by_key(|endpoint| endpoint.address);
     }
+    endpoints.shrink_to_fit();
+    port.frontends.shrink_to_fit();
 }
 
 fn found_in<'a>(port: &'a ServicePort, key: &FrontendKey) -> Option<(&'a ServicePort, &'a Frontend)> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{Judgement, Verdict};
+use super::{Arrival, Judgement, Packet, Payload, Verdict};
 use crate::{Answer, Cidr, EndpointAddress, FrontendKey, LocalTraffic, Masquerade, Pool, ServiceName, TrafficClass};
 
 /// One thing that was found out about a packet; prints as a sentence.
@@ -67,6 +67,21 @@ pub enum Reason {
     },
     /// No frontend, and no address of services.
     NotOurs(IpAddr),
+}
+
+/// `eth0: 192.168.67.1 > 10.96.0.1, TCP port 443`.
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.arrival {
+            Arrival::Interface(name) => write!(f, "{name}: ")?,
+            Arrival::Sent => f.write_str("sent by the node: ")?,
+        }
+        write!(f, "{} > {}", self.source, self.destination)?;
+        match self.payload {
+            Payload::Transport(protocol, port) => write!(f, ", {protocol} port {port}"),
+            Payload::Other => f.write_str(", no port"),
+        }
+    }
 }
 
 /// The reasons, one a line, and the verdict.

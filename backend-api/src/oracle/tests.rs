@@ -201,6 +201,10 @@ fn every_detector_tells_pods_its_own_way() {
         (node().local_traffic.v4, [pod, pod, pod, stranger, stranger, own, stranger, stranger]),
         (LocalTraffic::Bridge("cni0".into()), [pod, stranger, own, pod, stranger, own, stranger, stranger]),
         (
+            LocalTraffic::InterfacePrefix("".into()),
+            [stranger, stranger, own, stranger, stranger, own, stranger, stranger],
+        ),
+        (
             LocalTraffic::InterfacePrefix("veth".into()),
             [stranger, pod, own, stranger, stranger, own, stranger, stranger],
         ),
@@ -342,4 +346,5 @@ everybody is balanced over the endpoints of the cluster
 frontend masquerades everybody's source: rewritten
 balanced over 10.244.0.4:80 (50 %, sees the node's address), 10.244.1.2:80 (50 %, sees the node's address)";
     assert_eq!(judge(&state, &packet(REMOTE_TO_EXTERNAL), None).to_string(), expected);
+    assert_eq!(packet(REMOTE_TO_EXTERNAL).to_string(), "eth0: 192.168.67.1 > 192.168.67.240, TCP port 80");
 }
