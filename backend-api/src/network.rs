@@ -267,3 +267,49 @@ impl fmt::Display for Family {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_and_cleared_of_host_bits() {
+        for (text, printed, last) in [
+            ("10.244.3.4/16", "10.244.0.0/16", "10.244.255.255"),
+            ("10.0.0.1/32", "10.0.0.1/32", "10.0.0.1"),
+            ("1.2.3.4/0", "0.0.0.0/0", "255.255.255.255"),
+            ("fd00::1/64", "fd00::/64", "fd00::ffff:ffff:ffff:ffff"),
+            ("::1/0", "::/0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ] {
+            let range: Cidr = text.parse().unwrap();
+            assert_eq!((range.to_string(), range.last().to_string()), (printed.to_owned(), last.to_owned()));
+            assert!(range.contains(range.network()) && range.contains(range.last()));
+        }
+        for text in ["", "10.0.0.0", "10.0.0.0/", "10.0.0/8", "10.0.0.0/33", "::/129", "10.0.0.0/-1"] {
+            assert!(text.parse::<Cidr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_range_holds_its_own_family_only() {
+        let everything: Cidr = "0.0.0.0/0".parse().unwrap();
+        assert!(!everything.contains("::1".parse().unwrap()));
+        let range: Cidr = "10.244.0.0/16".parse().unwrap();
+        assert!(!range.contains("10.245.0.0".parse().unwrap()) && !range.contains("10.243.255.255".parse().unwrap()));
+    }
+
+    #[test]
+    fn node_ports_are_at_selected_addresses() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut node = NodeNetwork::default();
+        node.addresses.extend(["192.168.67.8", "127.0.0.1", "fd00::8"].map(address));
+        node.node_ports.v4 = NodePortAddresses::All;
+        node.node_ports.v6 = NodePortAddresses::These(["::1", "fd00::9"].map(address).into());
+        for (family, expected) in [(Family::V4, "192.168.67.8"), (Family::V6, "fd00::9")] {
+            assert_eq!(node.node_port_addresses(family).collect::<Vec<_>>(), [address(expected)]);
+            assert!(node.carries_node_ports(address(expected)));
+        }
+        assert!(!node.carries_node_ports(address("fd00::8")) && !node.carries_node_ports(address("127.0.0.1")));
+        assert!(node.owns(address("127.0.0.2")) && node.owns(address("fd00::8")) && !node.owns(address("fd00::9")));
+    }
+}
