@@ -1,1 +1,3 @@
 //! Scenarios, worlds, probes.
+
+pub mod vm;

@@ -1,0 +1,85 @@
+//! Runs the conformance suite, or any command, on another kernel: `cargo run -p conformance --bin vm -- --kernel 6.12`.
+//!
+//! Needs root on Debian or Ubuntu; fetches what it lacks. Inside the machine the same program is the first process.
+
+use std::io::stdout;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use conformance::vm::{Image, Kernel, Limits, Machine, Order, Terminal, VmError, become_init, is_init, programs};
+
+/// Boots a stock Debian kernel in an emulated machine and runs the conformance suite in it.
+#[derive(Debug, Parser)]
+#[command(name = "vm")]
+struct Flags {
+    /// Debian's kernel to boot: 6.1 or 6.12.
+    #[arg(long, default_value = "6.12")]
+    kernel: Kernel,
+    /// Run only the scenarios whose name contains this.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tests", "shell", "command", "prepare"])]
+    scenario: Option<String>,
+    /// Run the tests of this package, all its test programs one after the other, instead of the scenarios. May be repeated.
+    #[arg(long, value_name = "PACKAGE", conflicts_with_all = ["shell", "command", "prepare"])]
+    tests: Vec<String>,
+    /// Open a shell in the machine.
+    #[arg(long, conflicts_with_all = ["command", "prepare"])]
+    shell: bool,
+    /// Only fetch what is needed.
+    #[arg(long, conflicts_with = "command")]
+    prepare: bool,
+    /// Fail when nothing was heard from the machine for so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
+    silence: u64,
+    /// Fail when the machine is not done after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "1200")]
+    deadline: u64,
+    /// Run this command instead of the suite. The machine sees this machine's files under the same paths.
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    if is_init() {
+        become_init();
+    }
+    match run(&Flags::parse()) {
+        Ok(status) => status.into(),
+        Err(error) => {
+            eprintln!("vm: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &Flags) -> Result<u8, VmError> {
+    let image = Image::prepare(flags.kernel)?;
+    if flags.prepare {
+        return Ok(0);
+    }
+    let order = order(flags)?;
+    let init =
+        std::env::current_exe().map_err(|source| VmError::Io { what: "this program's path".to_owned(), source })?;
+    let limits = Limits { silence: Duration::from_secs(flags.silence), total: Duration::from_secs(flags.deadline) };
+    Machine::new(image, init, limits).run(&order, &mut stdout())
+}
+
+fn order(flags: &Flags) -> Result<Order, VmError> {
+    if flags.shell {
+        // A shell wants a controlling terminal, which `setsid` gives it.
+        let shell = ["setsid", "--ctty", "--wait", "/bin/bash"].map(str::to_owned).to_vec();
+        return Ok(Order::new(vec![shell], Terminal::Interactive));
+    }
+    if !flags.command.is_empty() {
+        return Ok(Order::new(vec![flags.command.clone()], Terminal::Stream));
+    }
+    let selection = match flags.tests.as_slice() {
+        [] => ["-p", "conformance", "--test", "scenarios"].map(str::to_owned).to_vec(),
+        packages => packages.iter().flat_map(|package| ["-p".to_owned(), package.clone()]).collect(),
+    };
+    let programs = programs::build(&selection)?;
+    let command = |program: std::path::PathBuf| {
+        std::iter::once(program.display().to_string()).chain(flags.scenario.clone()).collect()
+    };
+    Ok(Order::new(programs.into_iter().map(command).collect(), Terminal::Stream))
+}

@@ -1,0 +1,163 @@
+//! The machine's first process: makes it look like the host, runs the order, reports, powers off.
+//!
+//! The same program as outside, told apart by its process id, so that nothing has to be built twice.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir, chroot};
+
+use super::order::{ORDER_FILE, OUTCOME_PORT, OUTPUT_PORT, SHARED_ROOT};
+use super::{Order, Outcome, Terminal, initramfs};
+
+/// Whether this process is a machine's first.
+pub fn is_init() -> bool {
+    std::process::id() == 1
+}
+
+/// Does the order that the machine was booted with, then powers it off.
+pub fn become_init() -> ! {
+    let outcome = prepare().and_then(|order| obey(&order)).map_or_else(Outcome::Failed, Outcome::Exited);
+    if let Err(reason) = report(&outcome) {
+        eprintln!("init: {reason}: {outcome:?}");
+    }
+    let _ = reboot(RebootMode::RB_POWER_OFF);
+    // The kernel panics when its first process ends, and QEMU ends with the panic.
+    std::process::exit(1);
+}
+
+fn prepare() -> Result<Order, String> {
+    mount_new("proc", "/proc")?;
+    mount_new("sysfs", "/sys")?;
+    mount_new("devtmpfs", "/dev")?;
+    load_modules()?;
+    let order = fs::read(ORDER_FILE).map_err(saying(ORDER_FILE))?;
+    let order = serde_json::from_slice(&order).map_err(|error| format!("{ORDER_FILE}: {error}"))?;
+    enter_host_tree()?;
+    mount_new("tmpfs", "/run")?;
+    mount_new("devpts", "/dev/pts")?;
+    mount_new("tmpfs", "/dev/shm")?;
+    raise_loopback()?;
+    Ok(order)
+}
+
+fn mount_new(kind: &str, target: &str) -> Result<(), String> {
+    // devtmpfs has no directories for what is usually mounted on it, and may be mounted already.
+    fs::create_dir_all(target).map_err(saying(target))?;
+    mount(Some(kind), target, Some(kind), MsFlags::empty(), None::<&str>).map_err(saying(target))
+}
+
+fn load_modules() -> Result<(), String> {
+    let entries = fs::read_dir(initramfs::MODULES).map_err(saying(initramfs::MODULES))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    files.sort();
+    for file in files {
+        let module = File::open(&file).map_err(saying(&file))?;
+        finit_module(&module, c"", ModuleInitFlags::empty()).map_err(saying(&file))?;
+        // Its content stays in memory twice otherwise.
+        fs::remove_file(&file).map_err(saying(&file))?;
+    }
+    Ok(())
+}
+
+/// Makes the host's files our own, with a layer above that takes what is written and is lost at the end.
+fn enter_host_tree() -> Result<(), String> {
+    let shared = "trans=virtio,version=9p2000.L,msize=512000,cache=loose";
+    mount(Some(SHARED_ROOT), "/host", Some("9p"), MsFlags::MS_RDONLY, Some(shared)).map_err(saying("/host"))?;
+    mount_new("tmpfs", "/layer")?;
+    for directory in ["/layer/upper", "/layer/work"] {
+        fs::create_dir(directory).map_err(saying(directory))?;
+    }
+    let layers = "lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work";
+    mount(Some("overlay"), "/root", Some("overlay"), MsFlags::empty(), Some(layers)).map_err(saying("/root"))?;
+    for directory in ["/proc", "/sys", "/dev"] {
+        move_mount(directory, &format!("/root{directory}"))?;
+    }
+    chdir("/root").map_err(saying("/root"))?;
+    move_mount(".", "/")?;
+    chroot(".").map_err(saying("the host's tree"))?;
+    chdir("/").map_err(saying("/"))
+}
+
+fn move_mount(from: &str, to: &str) -> Result<(), String> {
+    mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(saying(to))
+}
+
+fn raise_loopback() -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(saying("runtime"))?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(saying("link lo"))?;
+        let connection = tokio::spawn(connection);
+        let up = rtnetlink::LinkUnspec::new_with_name("lo").up().build();
+        let raised = handle.link().set(up).execute().await.map_err(saying("link lo"));
+        connection.abort();
+        raised
+    })
+}
+
+/// Runs all commands; the first exit status that is not 0.
+fn obey(order: &Order) -> Result<u8, String> {
+    let terminal = match order.terminal {
+        Terminal::Stream => port(OUTPUT_PORT)?,
+        Terminal::Interactive => open(Path::new("/dev/hvc0"))?,
+    };
+    let mut first_failure = 0;
+    for words in &order.commands {
+        let status = run(words, order, &terminal)?;
+        if first_failure == 0 {
+            first_failure = status;
+        }
+    }
+    Ok(first_failure)
+}
+
+fn run(words: &[String], order: &Order, terminal: &File) -> Result<u8, String> {
+    let (program, arguments) = words.split_first().ok_or("an empty command")?;
+    let stream = || terminal.try_clone().map(Stdio::from).map_err(saying("terminal"));
+    let input = match order.terminal {
+        Terminal::Stream => Stdio::null(),
+        Terminal::Interactive => stream()?,
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(&order.environment).current_dir(&order.directory);
+    let child = command.stdin(input).stdout(stream()?).stderr(stream()?).spawn().map_err(saying(program))?;
+    let pid = Pid::from_raw(child.id().cast_signed());
+    // Orphans of the command become our children: reap whoever ends.
+    loop {
+        match waitpid(None, None).map_err(saying("wait"))? {
+            WaitStatus::Exited(ended, status) if ended == pid => return Ok(u8::try_from(status).unwrap_or(u8::MAX)),
+            WaitStatus::Signaled(ended, signal, _) if ended == pid => return Ok(128 + signal as u8),
+            _ => {}
+        }
+    }
+}
+
+fn report(outcome: &Outcome) -> Result<(), String> {
+    let outcome = serde_json::to_vec(outcome).map_err(|error| error.to_string())?;
+    port(OUTCOME_PORT)?.write_all(&outcome).map_err(saying(OUTCOME_PORT))
+}
+
+/// Opens a virtio port by its name.
+fn port(name: &str) -> Result<File, String> {
+    let ports = "/sys/class/virtio-ports";
+    for entry in fs::read_dir(ports).map_err(saying(ports))?.flatten() {
+        if fs::read_to_string(entry.path().join("name")).is_ok_and(|found| found.trim() == name) {
+            return open(&Path::new("/dev").join(entry.file_name()));
+        }
+    }
+    Err(format!("{name}: no such virtio port"))
+}
+
+fn open(file: &Path) -> Result<File, String> {
+    OpenOptions::new().read(true).write(true).open(file).map_err(saying(file))
+}
+
+fn saying<E: std::fmt::Display>(what: impl AsRef<Path>) -> impl FnOnce(E) -> String {
+    move |error| format!("{}: {error}", what.as_ref().display())
+}

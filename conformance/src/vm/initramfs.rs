@@ -1,0 +1,45 @@
+//! What the machine's kernel unpacks into memory: `init` (this very program) with its libraries, modules, and the order.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::cpio::Archive;
+use super::modules::Module;
+use super::order::ORDER_FILE;
+use super::{Order, VmError, packages};
+
+/// Where the modules lie, named `000-first`, `001-second`, … in load order.
+pub(super) const MODULES: &str = "/modules";
+
+/// Packs everything that the machine needs before it can see this machine's files.
+pub(super) fn pack(init: &Path, modules: &[Module], order: &Order) -> Result<Vec<u8>, VmError> {
+    let mut archive = Archive::default();
+    // Without a console the kernel starts init with no standard streams at all.
+    archive.device(Path::new("/dev/console"), (5, 1));
+    archive.file(Path::new("/init"), &read(init)?);
+    for library in libraries(init)? {
+        archive.file(&library, &read(&library)?);
+    }
+    for (index, (name, content)) in modules.iter().enumerate() {
+        archive.file(&Path::new(MODULES).join(format!("{index:03}-{name}")), content);
+    }
+    let order = serde_json::to_vec(order).expect("an order is strings and names");
+    archive.file(Path::new(ORDER_FILE), &order);
+    for directory in ["/proc", "/sys", "/host", "/layer", "/root"] {
+        archive.directory(Path::new(directory));
+    }
+    Ok(archive.finish())
+}
+
+/// The shared libraries of a program and its loader, as the loader itself finds them.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>, VmError> {
+    let printed = packages::run(&format!("ldd {}", program.display()), Command::new("ldd").arg(program))?;
+    let printed = String::from_utf8_lossy(&printed);
+    // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)"
+    let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
+    Ok(printed.lines().filter_map(path).collect())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, VmError> {
+    std::fs::read(file).map_err(VmError::io(format!("read {}", file.display())))
+}

@@ -1,0 +1,154 @@
+//! Boots an image under QEMU, runs an order in it and waits for the outcome.
+//!
+//! **Invariant:** no QEMU outlives us: it is killed by its pid when a run ends, a panic included, and by the kernel
+//! (`PR_SET_PDEATHSIG`, through `setpriv`) when we are killed ourselves.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::order::{OUTCOME_PORT, OUTPUT_PORT, SHARED_ROOT};
+use super::stream::{self, End};
+use super::{Image, Limits, Order, Outcome, Terminal, VmError, initramfs, packages};
+
+/// A machine that can be booted, any number of times; nothing is kept between two boots.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    image: Image,
+    init: PathBuf,
+    limits: Limits,
+}
+
+impl Machine {
+    /// A machine of this image whose first process is `init`: a program that calls [`super::become_init`].
+    pub fn new(image: Image, init: PathBuf, limits: Limits) -> Self {
+        Self { image, init, limits }
+    }
+
+    /// Boots, runs the order, powers off. The commands' output goes to `output` as it comes; with
+    /// [`Terminal::Interactive`] to this process's terminal instead.
+    ///
+    /// # Errors
+    ///
+    /// The deadlines, a machine that stopped early, and an order that could not be started. Never the commands' own
+    /// exit status.
+    pub fn run(&self, order: &Order, output: &mut dyn Write) -> Result<u8, VmError> {
+        let scratch = Scratch::new()?;
+        let initramfs = initramfs::pack(&self.init, &self.image.modules()?, order)?;
+        let file = scratch.file("initramfs");
+        fs::write(&file, initramfs).map_err(VmError::io(format!("write {}", file.display())))?;
+
+        let mut qemu = Qemu::start(self.command(order.terminal, &scratch)?)?;
+        match order.terminal {
+            Terminal::Interactive => {}
+            Terminal::Stream => {
+                let source = qemu.0.stdout.take().expect("piped below");
+                let end = stream::copy(source, output, self.limits);
+                let console = scratch.tail("console");
+                match end {
+                    End::Closed => {}
+                    End::Silent => return Err(VmError::Silent { limit: self.limits.silence, console }),
+                    End::Overdue => return Err(VmError::Overdue { limit: self.limits.total, console }),
+                }
+            }
+        }
+        let status = qemu.0.wait().map_err(VmError::io(packages::QEMU))?;
+        match serde_json::from_str(&scratch.read("outcome")) {
+            Ok(Outcome::Exited(status)) => Ok(status),
+            Ok(Outcome::Failed(reason)) => Err(VmError::Inside(reason)),
+            Err(_) => {
+                let qemu = format!("{status} {}", scratch.tail("qemu").trim());
+                Err(VmError::Stopped { qemu, console: scratch.tail("console") })
+            }
+        }
+    }
+
+    fn command(&self, terminal: Terminal, scratch: &Scratch) -> Result<Command, VmError> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", packages::QEMU]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        command.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"]);
+        command.arg("-kernel").arg(self.image.vmlinuz());
+        command.arg("-initrd").arg(scratch.file("initramfs"));
+        // Mitigations guard nothing in here and cost emulated time. A panic ends QEMU (with -no-reboot).
+        command.args(["-append", "console=ttyS0 panic=-1 mitigations=off"]);
+        command.arg("-chardev").arg(format!("file,id=console,path={}", scratch.file("console").display()));
+        command.args(["-serial", "chardev:console"]);
+        command.arg("-chardev").arg(format!("file,id=outcome,path={}", scratch.file("outcome").display()));
+        command.args(["-chardev", "stdio,id=output,signal=off", "-device", "virtio-serial-pci"]);
+        command.arg("-device").arg(format!("virtserialport,chardev=outcome,name={OUTCOME_PORT},nr=2"));
+        // Paths of several file systems come in one tree: their inode numbers must not collide.
+        command.args(["-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"]);
+        command.arg("-device").arg(format!("virtio-9p-pci,fsdev=root,mount_tag={SHARED_ROOT}"));
+
+        let said = scratch.file("qemu");
+        let said = fs::File::create(&said).map_err(VmError::io(format!("create {}", said.display())))?;
+        command.stderr(said);
+        match terminal {
+            Terminal::Stream => {
+                command.arg("-device").arg(format!("virtserialport,chardev=output,name={OUTPUT_PORT},nr=1"));
+                // Not null: at the end of its input QEMU calls the port disconnected, and the machine's writes block.
+                command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            }
+            Terminal::Interactive => {
+                command.args(["-device", "virtconsole,chardev=output,nr=1"]);
+            }
+        }
+        Ok(command)
+    }
+}
+
+/// The emulator's process. Killed and reaped when dropped.
+struct Qemu(Child);
+
+impl Qemu {
+    fn start(mut command: Command) -> Result<Self, VmError> {
+        command.spawn().map(Self).map_err(VmError::io(format!("start {} through setpriv", packages::QEMU)))
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A directory for one run's files. Removed when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, VmError> {
+        let unique = format!("switchyard-vm-{}-{:?}", std::process::id(), std::thread::current().id());
+        let directory = std::env::temp_dir().join(unique.replace(['(', ')'], ""));
+        fs::create_dir_all(&directory).map_err(VmError::io(format!("create {}", directory.display())))?;
+        Ok(Self(directory))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        read_lossy(&self.file(name)).unwrap_or_default()
+    }
+
+    /// The last lines of a file.
+    fn tail(&self, name: &str) -> String {
+        let text = self.read(name);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn read_lossy(file: &Path) -> io::Result<String> {
+    fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
