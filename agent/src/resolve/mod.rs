@@ -10,7 +10,7 @@
 //! concerns. Nothing here fails: a value that makes no sense costs itself alone, and is a [`Warning`].
 //!
 //! **Invariant:** what comes out depends on the objects alone, not on the order in which they came
-//! (`tests/resolve_resolver.rs::order_of_arrival_decides_nothing`).
+//! (`tests/resolve/resolver.rs::order_of_arrival_decides_nothing`).
 
 mod addresses;
 mod affinity;

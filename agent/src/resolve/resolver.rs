@@ -8,7 +8,7 @@ use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use backend_api::{NodeNetwork, ServiceName, ServiceState};
+use backend_api::{NodeNetwork, Scope, ServiceName, ServiceState};
 
 use super::Settings;
 use super::node::{NodeFacts, resolve_node};
@@ -221,6 +221,13 @@ impl Known {
             }
             None => Resolution::default(),
         }
+    }
+}
+
+impl Applied {
+    /// What a dataplane has to look at.
+    pub fn scope(&self) -> Scope<'_> {
+        if self.node_changed { Scope::All } else { Scope::Services(&self.touched) }
     }
 }
 
