@@ -11,10 +11,7 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family) -> Vec<Rule> {
         // ct status ! dnat accept
         Rule(vec![Statement::NotTranslated, Statement::Accept]),
         // ip saddr . ip daddr @hairpin masquerade fully-random
-        Rule(vec![
-            Statement::In(vec![Field::Source, Field::Destination], SetName::Hairpin),
-            Statement::Masquerade,
-        ]),
+        Rule(vec![Statement::In(vec![Field::Source, Field::Destination], SetName::Hairpin), Statement::Masquerade]),
     ];
     let dialled = vec![Field::OriginalDestination, Field::Protocol, Field::OriginalPort];
     for (protocol, rewrite) in every_protocol(&Rewrite::ALL) {

@@ -96,9 +96,8 @@ pub fn rules(chain: ChainName, node: &NodeNetwork, family: Family) -> Vec<Rule> 
 /// Elements of the verdict maps that need no size.
 pub fn constant_elements(family: Family) -> impl Iterator<Item = Element> {
     By::ALL.into_iter().flat_map(move |by| {
-        [(Policy::Refuse, Value::Goto(ChainName::Refuse)), (Policy::Drop, Value::Drop)].map(|(policy, value)| {
-            Element::maps(family, SetName::Policies(by), Key::Code(policy.code()), value)
-        })
+        [(Policy::Refuse, Value::Goto(ChainName::Refuse)), (Policy::Drop, Value::Drop)]
+            .map(|(policy, value)| Element::maps(family, SetName::Policies(by), Key::Code(policy.code()), value))
     })
 }
 
@@ -170,10 +169,7 @@ fn guard(node: &NodeNetwork, family: Family) -> Vec<Rule> {
 /// socket has set. A code that `policies` does not know is that of a split.
 fn services(node: &NodeNetwork, family: Family) -> Vec<Rule> {
     let lookup = |by: By| {
-        vec![
-            Statement::SetPriorityFrom(frontend(by), SetName::Services(by)),
-            Statement::Follow(SetName::Policies(by)),
-        ]
+        vec![Statement::SetPriorityFrom(frontend(by), SetName::Services(by)), Statement::Follow(SetName::Policies(by))]
     };
     let split = |by: By| vec![Statement::PriorityIs(Policy::Split.code()), Statement::Goto(ChainName::Split(by))];
     vec![
@@ -233,8 +229,10 @@ fn undelivered(node: &NodeNetwork, family: Family) -> Vec<Rule> {
     ];
     // ip daddr 10.96.0.0/12 fib daddr type != local drop
     let ranges = node.service_cidrs.iter().filter(|range| range.family() == family);
-    rules.extend(ranges.map(|range| {
-        Rule(vec![Statement::DestinationIn(*range), Statement::DestinationIsNotLocal, Statement::Drop])
-    }));
+    rules.extend(
+        ranges.map(|range| {
+            Rule(vec![Statement::DestinationIn(*range), Statement::DestinationIsNotLocal, Statement::Drop])
+        }),
+    );
     rules
 }

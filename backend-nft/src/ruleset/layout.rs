@@ -147,9 +147,7 @@ fn take_key(family: Family, set: SetName, element: &kernel::Element<'_>) -> Opti
         | SetName::Restricted(by)
         | SetName::Masquerade(by, _) => Key::Frontend(rest.frontend(family, by)?),
         SetName::Endpoints(by) | SetName::StickyPicks(by) => Key::Slot(rest.frontend(family, by)?, rest.number()?),
-        SetName::StickyEndpoints(by) => {
-            Key::Remembered(rest.frontend(family, by)?, slot_of(Code(rest.number()?))?)
-        }
+        SetName::StickyEndpoints(by) => Key::Remembered(rest.frontend(family, by)?, slot_of(Code(rest.number()?))?),
         SetName::Allowed(by) => {
             let frontend = rest.frontend(family, by)?;
             let first = rest.address(family)?;

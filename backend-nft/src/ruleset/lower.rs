@@ -135,7 +135,8 @@ fn match_range(out: &mut Vec<Expr>, field: Field, cidr: Cidr, op: CmpOp) {
         out.push(address(field, family, FIRST, len as u32));
         out.push(Expr::Cmp { op, sreg: FIRST, value: bytes[..len].to_vec() });
     } else {
-        let ones = |byte: usize| u8::try_from(!(0xffu32 >> prefix.saturating_sub(byte * 8).min(8)) & 0xff).expect("8 bits");
+        let ones =
+            |byte: usize| u8::try_from(!(0xffu32 >> prefix.saturating_sub(byte * 8).min(8)) & 0xff).expect("8 bits");
         let mask: Vec<u8> = (0..bytes.len()).map(ones).collect();
         out.push(address(field, family, FIRST, bytes.len() as u32));
         out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, xor: vec![0; mask.len()], mask });

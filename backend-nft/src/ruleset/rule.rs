@@ -157,7 +157,9 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
             let key = fields(&REMEMBERED_BY);
             write!(f, "update @{} {{ {key} timeout {timeout}s : {code} }}", SetName::Affinity)
         }
-        Statement::Forget { code } => write!(f, "delete @{} {{ {} : {code} }}", SetName::Affinity, fields(&REMEMBERED_BY)),
+        Statement::Forget { code } => {
+            write!(f, "delete @{} {{ {} : {code} }}", SetName::Affinity, fields(&REMEMBERED_BY))
+        }
         Statement::Translate(key, map) => write!(f, "dnat {ip} to {} map @{map}", fields(key)),
         Statement::Masquerade => f.write_str("masquerade fully-random"),
         Statement::RejectWithReset => f.write_str("reject with tcp reset"),

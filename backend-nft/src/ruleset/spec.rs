@@ -125,7 +125,8 @@ impl SetName {
     /// The lines of nft that declare it, without indentation.
     pub fn declaration(self, family: Family) -> Vec<String> {
         let spec = self.spec(family);
-        let join = |word: &dyn Fn(Part) -> String| spec.key.iter().map(|part| word(*part)).collect::<Vec<_>>().join(" . ");
+        let join =
+            |word: &dyn Fn(Part) -> String| spec.key.iter().map(|part| word(*part)).collect::<Vec<_>>().join(" . ");
         let key = match spec.declared {
             Declared::Typeof => format!("typeof {}", join(&|part| part.expression(family))),
             Declared::Type => format!("type {}", join(&|part| part.type_name(family).to_owned())),
