@@ -13,6 +13,8 @@
 pub mod backend;
 pub mod command;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod node_addresses;
 pub mod objects;
 pub mod resolve;

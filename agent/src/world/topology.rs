@@ -34,6 +34,8 @@ pub struct World {
     runtime: Option<Runtime>,
     node: String,
     node_addresses: BTreeSet<IpAddr>,
+    /// The node's addresses on the link towards each place.
+    towards: BTreeMap<String, Vec<IpAddr>>,
     places: BTreeMap<String, Place>,
 }
 
@@ -129,6 +131,7 @@ impl World {
             runtime: Some(runtime),
             node: plan.node.name.clone(),
             node_addresses,
+            towards: towards(plan),
             places: namespaces.into_places(plan, sink_addresses),
         };
         world.start_servers(plan)?;
@@ -203,6 +206,11 @@ impl World {
     /// Every address that the node under test owns, on whichever link; loopback excepted.
     pub fn node_addresses(&self) -> &BTreeSet<IpAddr> {
         &self.node_addresses
+    }
+
+    /// The node's address of `family` on the link that leads to `place`: what a masqueraded connection to it carries.
+    pub fn node_address_towards(&self, place: &str, family: Family) -> Option<IpAddr> {
+        of_family(self.towards.get(place)?, family)
     }
 
     /// To run something on the world's own threads; they are in no namespace of the world.
@@ -602,6 +610,21 @@ async fn pair_of(one: End<'_>, other: End<'_>) -> Result<[Link; 2], WorldError> 
     let (place, object) =
         (one.links.namespace().name(), format!("link {} to {}", one.name, other.links.namespace().name()));
     connect(one, other).await.named(place, &object)
+}
+
+/// The node's addresses on the link to each place.
+fn towards(plan: &WorldPlan) -> BTreeMap<String, Vec<IpAddr>> {
+    let pods = plan.pods.iter().enumerate().map(|(number, pod)| {
+        let addresses = match pod.placement {
+            Placement::Bridge => plan.node.bridge_addresses.clone(),
+            Placement::Interface(_) => towards_pod(number).to_vec(),
+            Placement::Remote => OVERLAY.map(|[node, _remote]| node).to_vec(),
+        };
+        (pod.name.clone(), addresses)
+    });
+    let hosts = plan.hosts.iter().map(|host| (host.name.clone(), plan.node.addresses.clone()));
+    let sink = (sink::NAME.to_owned(), UPLINK.map(|[node, _sink]| node).to_vec());
+    pods.chain(hosts).chain([sink]).collect()
 }
 
 /// The node's addresses on the interface of the pod of this number.

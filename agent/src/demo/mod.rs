@@ -1,0 +1,73 @@
+//! `switchyard demo`: the example cluster on one machine, forwarded for real, in front of your eyes.
+//!
+//! ```text
+//! cluster (YAML → ServiceState) ──► stage (world, dataplane) ──► itinerary (who dials what) ──► verdict ──► page
+//!                                                           └──► churn (endpoints change under load) ──┘
+//! ```
+//!
+//! It takes the same way from objects to the kernel as the agent does. **Invariant:** it configures nothing outside
+//! namespaces that it makes (see [`crate::world::Namespace`]).
+
+mod churn;
+mod cluster;
+mod itinerary;
+mod page;
+mod show;
+mod stage;
+mod verdict;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+
+use crate::backend::Backend;
+use page::Page;
+use show::{Ending, Failure};
+
+/// Flags of `switchyard demo`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Who programs the kernel
+    #[arg(long, alias = "proxy-mode", value_name = "NAME", default_value = "nftables", ignore_case = true)]
+    backend: Backend,
+
+    /// Leave the world up until Ctrl-C, and say how to enter it
+    #[arg(long)]
+    keep: bool,
+
+    /// Connections to open to each address that is shown
+    #[arg(long, value_name = "N", default_value = "300", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+}
+
+/// Some of what the demo showed was not as expected; it says what.
+const MISMATCH: u8 = 1;
+/// It could not be shown here; it says what is missing.
+const NOT_HERE: u8 = 2;
+
+/// Runs the demo, and blocks until it is over. The exit code is 0 if everything was as expected, 1 if not, 2 if it could
+/// not be shown here.
+pub fn run(args: &Args) -> ExitCode {
+    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let progress = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+    let mut page = Page::new(Box::new(std::io::stdout()), colours, progress);
+    let backend = args.backend;
+    let opened = Box::pin(async move { backend.open().await.map_err(|error| error.to_string()) });
+    match show::show(&mut page, args, opened) {
+        Ok(Ending::AsExpected) => ExitCode::SUCCESS,
+        Ok(Ending::Mismatched) => ExitCode::from(MISMATCH),
+        Ok(Ending::Interrupted) => ExitCode::from(NOT_HERE),
+        Err(failure) => {
+            eprintln!("{}", explain(&failure));
+            ExitCode::from(NOT_HERE)
+        }
+    }
+}
+
+fn explain(failure: &Failure) -> String {
+    format!("switchyard demo: {failure}")
+}
+
+#[cfg(test)]
+mod tests;
