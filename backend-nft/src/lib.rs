@@ -1,6 +1,19 @@
 //! The nftables dataplane: ruleset values, render, diff, netlink.
 
 pub mod assign;
+mod belief;
+pub mod content;
+mod dataplane;
+pub mod diff;
+mod errors;
+mod flows;
 pub mod kernel;
+mod observe;
+mod plan;
+mod port;
+mod programmer;
 pub mod render;
 pub mod ruleset;
+pub mod transaction;
+
+pub use dataplane::{NftDataplane, Options, Others};

@@ -4,7 +4,7 @@ use backend_api::Cidr;
 
 /// The same addresses in as few ranges as there are: those inside another are left out. Two ranges of prefixes never
 /// overlap in part.
-pub fn disjoint(ranges: &[Cidr]) -> Vec<Cidr> {
+pub(super) fn disjoint(ranges: &[Cidr]) -> Vec<Cidr> {
     let mut sorted = ranges.to_vec();
     // A wider range sorts before what it contains: same or smaller network, then the shorter prefix.
     sorted.sort_unstable();

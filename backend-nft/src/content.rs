@@ -1,0 +1,101 @@
+//! What is in the kernel under our name, and whether it is ours.
+//!
+//! Read once when nothing is known: at the start, after an error, after somebody else's change.
+
+use backend_api::Family;
+
+use crate::kernel::udata::TABLE_COMMENT;
+use crate::kernel::{Chain, Counter, Rule as KernelRule, Set, Table};
+use crate::ruleset::{Element, TABLE};
+use crate::transaction::Strange;
+
+/// The layout of our tables. Another number means: made by another version of us, to be made anew.
+pub const LAYOUT: &str = "1";
+
+/// What every table of ours says of itself; then comes the layout.
+const SIGNATURE: &str = "switchyard layout ";
+
+/// One of our tables as it is in the kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// Its sets, without elements.
+    pub sets: Vec<Set>,
+    /// Its chains.
+    pub chains: Vec<Chain>,
+    /// Its rules, in order within each chain.
+    pub rules: Vec<KernelRule>,
+    /// What can be ours, in order; of the dynamic map nothing, it is the packet path's.
+    pub elements: Vec<Element>,
+    /// What cannot.
+    pub strange: Vec<Strange>,
+    /// The counters of those elements that were found, in the order of `elements`.
+    pub counters: Vec<(Element, Counter)>,
+}
+
+/// Whose a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Ours, of this layout.
+    Ours,
+    /// Ours, of another layout.
+    OursOfOld,
+    /// Somebody else's, or nobody knows.
+    Strange,
+}
+
+/// Whose `table` is: it says so itself, in the comment that we put there.
+pub fn whose(table: &Table) -> Whose {
+    match comment(&table.userdata).and_then(|comment| comment.strip_prefix(SIGNATURE)) {
+        Some(LAYOUT) => Whose::Ours,
+        Some(_) => Whose::OursOfOld,
+        None => Whose::Strange,
+    }
+}
+
+/// The user data of our tables.
+pub fn signature() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    crate::kernel::udata::put_str(&mut bytes, TABLE_COMMENT, &format!("{SIGNATURE}{LAYOUT}"));
+    bytes
+}
+
+/// How errors name a table.
+pub fn table_text(family: Family) -> String {
+    format!("table {} {TABLE}", crate::ruleset::rule::keyword(family))
+}
+
+/// The comment in a table's user data.
+fn comment(mut userdata: &[u8]) -> Option<&str> {
+    loop {
+        let [kind, length, rest @ ..] = userdata else { return None };
+        let payload = rest.get(..usize::from(*length))?;
+        if *kind == TABLE_COMMENT {
+            return std::str::from_utf8(payload).ok()?.strip_suffix('\0');
+        }
+        userdata = &rest[payload.len()..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel;
+
+    fn check(comment: Option<&str>, expected: Whose) {
+        let mut userdata = Vec::new();
+        if let Some(comment) = comment {
+            kernel::udata::put_str(&mut userdata, TABLE_COMMENT, comment);
+        }
+        let table = Table { family: kernel::Family::Ipv4, flags: 0, owner: None, userdata };
+        assert_eq!(whose(&table), expected, "{comment:?}");
+    }
+
+    #[test]
+    fn a_table_is_ours_if_it_says_so() {
+        check(Some("switchyard layout 1"), Whose::Ours);
+        check(Some("switchyard layout 0"), Whose::OursOfOld);
+        check(Some("switchyard"), Whose::Strange);
+        check(Some("somebody else's"), Whose::Strange);
+        check(None, Whose::Strange);
+    }
+}

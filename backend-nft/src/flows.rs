@@ -1,0 +1,40 @@
+//! Deletes the tracked flows that a sync leaves stale.
+//!
+//! Kept apart from programming because it comes after, and because its failure is no failure of the sync: it is tried
+//! again with the next one.
+
+use backend_api::{EndpointAddress, Family, Flow, Protocol, StaleFlows};
+
+use crate::kernel::{self, Conntrack, ReadError};
+use crate::ruleset::lower::kernel_family;
+
+/// Deletes every stale flow; returns how many there were.
+///
+/// # Errors
+/// Some may be left.
+pub(crate) async fn delete_stale(conntrack: &mut Conntrack, stale: &StaleFlows<'_>) -> Result<usize, ReadError> {
+    let mut deleted = 0;
+    for (family, protocol) in stale.kinds().collect::<Vec<_>>() {
+        let mut doomed = Vec::new();
+        conntrack
+            .flows(kernel_family(family), protocol.number(), |flow| {
+                if stale.is_stale(&as_seen(&flow, protocol)) {
+                    doomed.push(flow);
+                }
+            })
+            .await?;
+        deleted += conntrack.delete(&doomed).await?;
+    }
+    Ok(deleted)
+}
+
+fn as_seen(flow: &kernel::Flow, protocol: Protocol) -> Flow {
+    debug_assert_eq!(kernel_family(Family::of(flow.original.source)), flow.family);
+    let at = |ip, port| EndpointAddress { ip, port }.into();
+    Flow {
+        protocol,
+        source: at(flow.original.source, flow.original.source_port),
+        destination: at(flow.original.destination, flow.original.destination_port),
+        reply_source: at(flow.reply.source, flow.reply.source_port),
+    }
+}

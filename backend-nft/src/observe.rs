@@ -1,0 +1,197 @@
+//! What the kernel holds, in the words of the desired state.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use backend_api::{
+    Affinity, EndpointAddress, Family, FrontendKey, FrontendKind, Masquerade, NodeNetwork, Observed, ObservedAnswer,
+    ObservedFrontend, ObservedRoute, SourceRanges,
+};
+
+use crate::assign::first_slot;
+use crate::content::Content;
+use crate::render::rules;
+use crate::ruleset::lower::lower;
+use crate::ruleset::{By, ChainName, Element, Key, Policy, Rewrite, SetName, Tag, Value};
+
+/// Every frontend in one of our tables.
+pub(crate) fn observe(content: &Content, family: Family, into: &mut Observed) {
+    let cluster_default = cluster_default(content, family);
+    let view = View { elements: &content.elements, family };
+    for (element, counter) in &content.counters {
+        let (SetName::Services(by), Key::Frontend(frontend), Value::Code(code)) = (element.set, element.key, element.value)
+        else {
+            continue;
+        };
+        let Some(policy) = Policy::of(code) else { continue };
+        let observed = view.frontend((frontend, by), policy, cluster_default);
+        into.frontends.insert(frontend, ObservedFrontend { connections: counter.packets, ..observed });
+    }
+}
+
+struct View<'a> {
+    elements: &'a [Element],
+    family: Family,
+}
+
+impl View<'_> {
+    fn frontend(&self, at: (FrontendKey, By), policy: Policy, cluster_default: Masquerade) -> ObservedFrontend {
+        let (frontend, by) = at;
+        let kind = match frontend {
+            FrontendKey::NodePort { .. } => FrontendKind::NodePort,
+            FrontendKey::Address { address, .. } if self.has(SetName::ClusterIps, Key::Address(address)) => {
+                FrontendKind::ClusterIp
+            }
+            FrontendKey::Address { .. } => FrontendKind::External,
+        };
+        let side = |set| match self.value(set, Key::Frontend(frontend)) {
+            Some(Value::Code(code)) => Policy::of(code),
+            _ => None,
+        };
+        let (inside, outside) = match policy {
+            Policy::Split => (side(SetName::Inside(by)), side(SetName::Outside(by))),
+            _ => (Some(policy), None),
+        };
+        let answer = |policy: Option<Policy>| policy.map_or(ObservedAnswer::Drop, |policy| self.answer(at, policy));
+        let route = match policy {
+            Policy::Split => ObservedRoute::Split { inside: answer(inside), outside: answer(outside) },
+            _ => ObservedRoute::Everyone(answer(inside)),
+        };
+        let default = match kind {
+            FrontendKind::ClusterIp => cluster_default,
+            FrontendKind::External | FrontendKind::NodePort => Masquerade::Never,
+        };
+        ObservedFrontend {
+            kind,
+            route,
+            masquerade: self.masquerade(frontend, by).unwrap_or(default),
+            affinity: self.affinity(at, [inside, outside]),
+            source_ranges: self.source_ranges(frontend, by),
+            connections: 0,
+        }
+    }
+
+    fn answer(&self, at: (FrontendKey, By), policy: Policy) -> ObservedAnswer {
+        let (frontend, by) = at;
+        let mut shares = BTreeMap::new();
+        let mut count = |endpoint: Option<EndpointAddress>| {
+            if let Some(endpoint) = endpoint {
+                *shares.entry(endpoint).or_insert(0) += 1;
+            }
+        };
+        match policy {
+            Policy::Refuse => return ObservedAnswer::Reject,
+            Policy::Drop | Policy::Split => return ObservedAnswer::Drop,
+            Policy::Pick(pool, size) => {
+                for slot in (first_slot(pool)..).take(size.into()) {
+                    count(self.endpoint(SetName::Endpoints(by), Key::Slot(frontend, slot)));
+                }
+            }
+            Policy::Sticky(pool, size) => {
+                for index in (first_slot(pool)..).take(size.into()) {
+                    let tag = self.tag(at, index);
+                    let endpoint = |tag: Tag| {
+                        self.endpoint(SetName::StickyEndpoints(by), Key::Remembered(frontend, tag.slot))
+                    };
+                    count(tag.and_then(endpoint));
+                }
+            }
+        }
+        if shares.is_empty() { ObservedAnswer::Reject } else { ObservedAnswer::Balance(shares) }
+    }
+
+    fn affinity(&self, at: (FrontendKey, By), policies: [Option<Policy>; 2]) -> Affinity {
+        let timeout = policies.into_iter().flatten().find_map(|policy| match policy {
+            Policy::Sticky(pool, _) => self.tag(at, first_slot(pool)),
+            _ => None,
+        });
+        // Without an endpoint nothing is drawn, and nothing needs to be remembered.
+        match timeout.and_then(|tag| NonZeroU32::new(tag.timeout)) {
+            Some(timeout) => Affinity::ClientIp { timeout },
+            None => Affinity::None,
+        }
+    }
+
+    fn tag(&self, (frontend, by): (FrontendKey, By), index: u32) -> Option<Tag> {
+        match self.value(SetName::StickyPicks(by), Key::Slot(frontend, index))? {
+            Value::Code(code) => Some(Tag::of(code)),
+            _ => None,
+        }
+    }
+
+    fn endpoint(&self, set: SetName, key: Key) -> Option<EndpointAddress> {
+        match self.value(set, key)? {
+            Value::Endpoint(endpoint) => Some(endpoint),
+            _ => None,
+        }
+    }
+
+    fn masquerade(&self, frontend: FrontendKey, by: By) -> Option<Masquerade> {
+        let says = |rewrite: &Rewrite| {
+            (by, *rewrite) != (By::NodePort, Rewrite::Never)
+                && self.has(SetName::Masquerade(by, *rewrite), Key::Frontend(frontend))
+        };
+        Rewrite::ALL.into_iter().find(says).map(|rewrite| match rewrite {
+            Rewrite::Always => Masquerade::Always,
+            Rewrite::UnlessPod => Masquerade::UnlessPod,
+            Rewrite::FromNode => Masquerade::FromNode,
+            Rewrite::Never => Masquerade::Never,
+        })
+    }
+
+    fn source_ranges(&self, frontend: FrontendKey, by: By) -> SourceRanges {
+        if !self.has(SetName::Restricted(by), Key::Frontend(frontend)) {
+            return SourceRanges::Any;
+        }
+        let first = self.elements.partition_point(|element| {
+            (element.family, element.set) < (self.family, SetName::Allowed(by))
+                || (element.set == SetName::Allowed(by) && dialled(element.key) < Some(frontend))
+        });
+        let own = self.elements[first..].iter().map_while(|element| match (element.set, element.key) {
+            (SetName::Allowed(of), Key::Source(dialled, range)) if (of, dialled) == (by, frontend) => Some(range),
+            _ => None,
+        });
+        SourceRanges::Only(own.collect())
+    }
+
+    fn has(&self, set: SetName, key: Key) -> bool {
+        self.value(set, key).is_some()
+    }
+
+    fn value(&self, set: SetName, key: Key) -> Option<Value> {
+        let place = (self.family, set, key);
+        let at = self.elements.binary_search_by(|element| element.place().cmp(&place)).ok()?;
+        Some(self.elements[at].value)
+    }
+}
+
+fn dialled(key: Key) -> Option<FrontendKey> {
+    match key {
+        Key::Source(frontend, _) => Some(frontend),
+        _ => None,
+    }
+}
+
+/// What holds for cluster addresses that are in no set: the one rule about them says so.
+fn cluster_default(content: &Content, family: Family) -> Masquerade {
+    let chain = ChainName::NatPostrouting.to_string();
+    let candidates = [
+        (true, Masquerade::Always),
+        (false, Masquerade::UnlessPod),
+    ];
+    for (masquerade_all, masquerade) in candidates {
+        let known = backend_api::LocalTraffic::Bridge("any".to_owned());
+        let local_traffic = backend_api::PerFamily { v4: known.clone(), v6: known };
+        let node = NodeNetwork { masquerade_all, local_traffic, ..NodeNetwork::default() };
+        let cluster_rule = |rule: &crate::ruleset::Rule| {
+            matches!(rule.0.first(), Some(crate::ruleset::Statement::In(_, SetName::ClusterIps)))
+        };
+        let ours = rules(ChainName::NatPostrouting, &node, family).into_iter().find(cluster_rule);
+        let exprs = ours.map(|rule| lower(&rule, family));
+        if content.rules.iter().any(|rule| rule.chain == chain && Some(&rule.exprs) == exprs.as_ref()) {
+            return masquerade;
+        }
+    }
+    Masquerade::Never
+}
+

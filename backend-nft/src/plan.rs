@@ -1,0 +1,90 @@
+//! From what is to what shall be: pure, whether "is" is believed or was just read.
+//!
+//! ```text
+//!  Belief, desired ──► Plan::onward   (the size of the change)
+//!  Content, desired ─► Plan::adopt    (everything, once)
+//!                          └──► Transaction, and the Belief that holds once it is done
+//! ```
+
+mod adopt;
+mod onward;
+
+pub(crate) use adopt::Found;
+
+use std::collections::BTreeSet;
+
+use backend_api::{Failure, Family, NodeNetwork, PerFamily, Service, ServiceName};
+
+use crate::belief::Belief;
+use crate::render::{beyond_limits, rules};
+use crate::ruleset::{ChainName, Element, Policy, SetName, Tag, Value};
+use crate::transaction::Transaction;
+
+/// What to do, and what will be.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What to do.
+    pub(crate) transaction: Transaction,
+    /// What will be then.
+    pub(crate) belief: Belief,
+    /// Services that cannot be programmed, whatever the kernel says; they are absent from `belief`.
+    pub(crate) failed: Vec<Failure>,
+}
+
+/// Why `service` cannot be programmed by us.
+fn unfit(service: &Service) -> Option<Failure> {
+    let reason = service.check().err().map(|flaw| flaw.to_string()).or_else(|| beyond_limits(service))?;
+    Some(Failure { service: service.name.clone(), reason })
+}
+
+/// The chains that `elements` lead to and that are not always there.
+fn sized_chains(elements: &[Element]) -> PerFamily<BTreeSet<ChainName>> {
+    let mut chains = PerFamily::<BTreeSet<ChainName>>::default();
+    for element in elements {
+        let Value::Code(code) = element.value else { continue };
+        let chain = match element.set {
+            SetName::Services(by) | SetName::Inside(by) | SetName::Outside(by) => {
+                Policy::of(code).and_then(|policy| policy.sized_chain(by))
+            }
+            SetName::StickyPicks(by) => Some(ChainName::Slot(by, Tag::of(code))),
+            _ => None,
+        };
+        chains.of_mut(element.family).extend(chain.filter(|chain| !is_initial(*chain)));
+    }
+    chains
+}
+
+/// Whether a chain is always there.
+fn is_initial(chain: ChainName) -> bool {
+    match chain {
+        ChainName::Pick(_, _, size) => size <= 64,
+        ChainName::Sticky(..) | ChainName::Slot(..) => false,
+        _ => true,
+    }
+}
+
+/// Adds a chain with its rules, and the element that leads to it.
+fn add_chain(transaction: &mut Transaction, family: Family, chain: ChainName, node: &NodeNetwork) {
+    transaction.add_chains.push((family, chain));
+    transaction.add_rules.extend(rules(chain, node, family).into_iter().map(|rule| (family, chain, rule)));
+}
+
+/// The names that `desired` and `belief` have.
+fn all_names(belief: &Belief, desired: &backend_api::ServiceState) -> BTreeSet<ServiceName> {
+    let desired = desired.services().map(|service| service.name.clone());
+    belief.services.keys().cloned().chain(desired).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::{initial_chains, sized_element};
+
+    #[test]
+    fn initial_chains_are_those_that_are_always_there() {
+        assert!(initial_chains().all(is_initial));
+        for chain in initial_chains() {
+            assert!(sized_element(Family::V4, chain).is_none() || matches!(chain, ChainName::Pick(..)));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! From what we believe to be in the kernel: the cost is the size of the change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use backend_api::{Family, NodeNetwork, Scope, ServiceName, ServiceState};
+
+use super::{Plan, add_chain, all_names, is_initial, sized_chains, unfit};
+use crate::belief::{Belief, Programmed};
+use crate::diff::diff;
+use crate::render::{initial_chains, node_elements, rules, sized_element};
+use crate::ruleset::Element;
+use crate::transaction::Transaction;
+
+impl Plan {
+    /// What leads from `belief` to `desired`. Services that `excluded` names are taken for absent.
+    pub(crate) fn onward(
+        mut belief: Belief,
+        desired: &ServiceState,
+        scope: Scope<'_>,
+        excluded: &BTreeSet<ServiceName>,
+    ) -> Self {
+        let node_before = std::mem::replace(&mut belief.node, desired.node().clone());
+        let node_changed = *node_before != *belief.node;
+        let rerender =
+            Family::ALL.iter().any(|family| node_before.cluster_masquerade(*family) != belief.node.cluster_masquerade(*family));
+        let mut change = Change::new(&node_before, &belief.node, rerender);
+        let all;
+        let names = match scope {
+            Scope::Services(names) if !node_changed => names,
+            Scope::Services(_) | Scope::All => {
+                all = changed_names(&belief, desired, rerender);
+                &all
+            }
+        };
+        for name in names {
+            change.service(&mut belief, name, desired, excluded);
+        }
+        let failed = std::mem::take(&mut change.failed);
+        let mut transaction = change.transaction(&mut belief);
+        if node_changed {
+            chains_of_node(&mut transaction, &node_before, &belief.node);
+        }
+        Plan { transaction, belief, failed }
+    }
+}
+
+/// Those whose form is another than the one that was programmed.
+fn changed_names(belief: &Belief, desired: &ServiceState, rerender: bool) -> BTreeSet<ServiceName> {
+    if rerender {
+        return all_names(belief, desired);
+    }
+    let mut changed = BTreeSet::new();
+    let mut believed = belief.services.iter().peekable();
+    for service in desired.services() {
+        while let Some((gone, _)) = believed.next_if(|(name, _)| **name < service.name) {
+            changed.insert(gone.clone());
+        }
+        match believed.next_if(|(name, _)| **name == service.name) {
+            Some((_, programmed)) if Arc::ptr_eq(&programmed.service, service) => {}
+            Some((_, programmed)) if programmed.service == *service => {}
+            _ => {
+                changed.insert(service.name.clone());
+            }
+        }
+    }
+    changed.extend(believed.map(|(gone, _)| gone.clone()));
+    changed
+}
+
+/// Elements of everything that changes, before and after.
+struct Change<'a> {
+    node_before: &'a NodeNetwork,
+    node: Arc<NodeNetwork>,
+    rerender: bool,
+    before: Vec<Element>,
+    after: Vec<Element>,
+    /// How many services more, or less, need an element that several may need.
+    shared: BTreeMap<Element, i64>,
+    failed: Vec<backend_api::Failure>,
+}
+
+impl<'a> Change<'a> {
+    fn new(node_before: &'a NodeNetwork, node: &Arc<NodeNetwork>, rerender: bool) -> Self {
+        let (before, after) = if *node_before == **node {
+            (Vec::new(), Vec::new())
+        } else {
+            (node_elements(node_before), node_elements(node))
+        };
+        Self { node_before, node: node.clone(), rerender, before, after, shared: BTreeMap::new(), failed: Vec::new() }
+    }
+
+    fn service(
+        &mut self,
+        belief: &mut Belief,
+        name: &ServiceName,
+        desired: &ServiceState,
+        excluded: &BTreeSet<ServiceName>,
+    ) {
+        let mut wanted = desired.service(name).filter(|_| !excluded.contains(name));
+        if let Some(failure) = wanted.and_then(|service| unfit(service)) {
+            self.failed.push(failure);
+            wanted = None;
+        }
+        let before = belief.services.remove(name);
+        if let (Some(before), Some(service)) = (&before, wanted)
+            && !self.rerender
+            && Arc::ptr_eq(&before.service, service)
+        {
+            belief.services.extend(before_again(name, before.clone()));
+            return;
+        }
+        let after = wanted.map(|service| match &before {
+            Some(before) => before.next(service),
+            None => Programmed::new(service, |_, _| None),
+        });
+        if let Some(before) = &before {
+            let mut shared = BTreeSet::new();
+            before.elements(self.node_before, &mut self.before, &mut shared);
+            self.count(shared, -1);
+        }
+        if let Some(after) = after {
+            let mut shared = BTreeSet::new();
+            after.elements(&self.node, &mut self.after, &mut shared);
+            self.count(shared, 1);
+            belief.services.insert(name.clone(), after);
+        }
+    }
+
+    fn count(&mut self, shared: BTreeSet<Element>, by: i64) {
+        for element in shared {
+            *self.shared.entry(element).or_insert(0) += by;
+        }
+    }
+
+    fn transaction(mut self, belief: &mut Belief) -> Transaction {
+        self.before.sort_unstable();
+        self.after.sort_unstable();
+        let mut transaction = Transaction::default();
+        for family in Family::ALL {
+            for chain in sized_chains(&self.after).of(family) {
+                if belief.chains.of_mut(family).insert(*chain) {
+                    debug_assert!(!is_initial(*chain));
+                    add_chain(&mut transaction, family, *chain, &self.node);
+                    self.after.extend(sized_element(family, *chain));
+                }
+            }
+        }
+        self.after.sort_unstable();
+        let (going, coming) = diff(&self.before, &self.after);
+        transaction.remove_elements = going;
+        transaction.add_elements = coming;
+        for (element, by) in &self.shared {
+            for _ in 0..by.unsigned_abs() {
+                if *by > 0 && belief.shared.need(element) {
+                    transaction.add_elements.push(*element);
+                } else if *by < 0 && belief.shared.release(element) {
+                    transaction.remove_elements.push(*element);
+                }
+            }
+        }
+        transaction.add_elements.sort_unstable();
+        transaction.remove_elements.sort_unstable();
+        transaction
+    }
+}
+
+fn before_again(name: &ServiceName, before: Programmed) -> Option<(ServiceName, Programmed)> {
+    Some((name.clone(), before))
+}
+
+/// Chains whose rules say something else on the new node: emptied and filled again. Those with a size never do.
+fn chains_of_node(transaction: &mut Transaction, before: &NodeNetwork, after: &NodeNetwork) {
+    for family in Family::ALL {
+        for chain in initial_chains().filter(|chain| sized_element(family, *chain).is_none()) {
+            let now = rules(chain, after, family);
+            if rules(chain, before, family) != now {
+                transaction.flush_chains.push((family, chain.to_string()));
+                transaction.add_rules.extend(now.into_iter().map(|rule| (family, chain, rule)));
+            }
+        }
+    }
+}

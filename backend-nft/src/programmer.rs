@@ -1,0 +1,161 @@
+//! Makes the kernel equal to a state: believe or look, plan, commit; and if the kernel refuses, find out whom.
+//!
+//! ```text
+//!  sync ─► belief? ── yes ─► onward ─► commit ──► done
+//!             │ no                        │ refused
+//!             ▼                           ▼
+//!           look ─► adopt ─► commit ─► without the suspects ─► the suspects by halves ─► done, with failures
+//! ```
+//!
+//! What if we die here? Before the commit nothing has happened, behind it everything has; who comes next looks.
+
+mod isolate;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use backend_api::{Failure, Family, Observed, PerFamily, Report, Scope, ServiceState, SyncError};
+
+use crate::belief::Belief;
+use crate::content::{Content, Whose, table_text, whose};
+use crate::errors::{from_commit, from_read};
+use crate::kernel::CommitError;
+use crate::observe::observe;
+use crate::plan::{Found, Plan};
+use crate::port::Port;
+use crate::ruleset::lower::kernel_family;
+use crate::transaction::Transaction;
+
+/// Programs our tables through a port, and remembers what it programmed.
+#[derive(Debug)]
+pub(crate) struct Programmer<P> {
+    pub(crate) port: P,
+    belief: Option<Belief>,
+}
+
+/// What a sync did.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// For the caller.
+    pub(crate) report: Report,
+    /// What was there before, where it had to be looked at.
+    pub(crate) looked: Option<Observed>,
+}
+
+impl<P: Port> Programmer<P> {
+    /// One that believes nothing.
+    pub(crate) fn new(port: P) -> Self {
+        Self { port, belief: None }
+    }
+
+    /// What is believed to be programmed.
+    pub(crate) fn belief(&self) -> Option<&Belief> {
+        self.belief.as_ref()
+    }
+
+    /// Believes nothing any more: the next sync looks.
+    pub(crate) fn forget(&mut self) {
+        self.belief = None;
+    }
+
+    /// Makes the kernel equal to `desired`.
+    pub(crate) async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Outcome, SyncError> {
+        // Taken, not borrowed: if the commit fails we no longer claim to know the tables.
+        if let Some(belief) = self.belief.take() {
+            let plan = Plan::onward(belief, desired, scope, &BTreeSet::new());
+            match self.carry_out(plan).await? {
+                Ok(report) => return Ok(Outcome { report, looked: None }),
+                Err(CommitError::Refused(refusals)) => {
+                    // Perhaps the kernel is not what we believed.
+                    tracing::warn!(refused = refusals.len(), error = %CommitError::Refused(refusals), "looking again");
+                }
+                Err(error) => return Err(from_commit(error)),
+            }
+        }
+        let found = self.look().await?;
+        let looked = observed(&found);
+        let plan = Plan::adopt(&found, desired, &BTreeSet::new());
+        let report = match self.carry_out(plan).await? {
+            Ok(report) => report,
+            Err(CommitError::Refused(refusals)) => self.isolate(&found, desired, refusals).await?,
+            Err(error) => return Err(from_commit(error)),
+        };
+        Ok(Outcome { report, looked: Some(looked) })
+    }
+
+    /// What the kernel holds.
+    pub(crate) async fn observe(&mut self) -> Result<Observed, SyncError> {
+        Ok(observed(&self.look().await?))
+    }
+
+    /// Removes our tables, of any layout.
+    pub(crate) async fn remove_all(&mut self) -> Result<(), SyncError> {
+        self.belief = None;
+        let tables = self.port.tables().await.map_err(from_read)?;
+        let ours = |family: &Family| {
+            tables.iter().any(|table| table.family == kernel_family(*family) && whose(table) != Whose::Strange)
+        };
+        let remove_tables: Vec<Family> = Family::ALL.into_iter().filter(ours).collect();
+        if remove_tables.is_empty() {
+            return Ok(());
+        }
+        let transaction = Transaction { remove_tables, ..Transaction::default() };
+        self.port.commit(&transaction).await.map_err(from_commit)
+    }
+
+    /// Commits a plan and believes it from then on.
+    async fn carry_out(&mut self, plan: Plan) -> Result<Result<Report, CommitError>, SyncError> {
+        let Plan { mut transaction, belief, failed } = plan;
+        let writes = transaction.len();
+        if writes > 0 {
+            let recounted = transaction.recounted();
+            if !recounted.is_empty() {
+                let counters = self.port.counters(&recounted).await.map_err(from_read)?;
+                transaction.counters =
+                    recounted.into_iter().zip(counters).filter_map(|(place, counter)| Some((place, counter?))).collect();
+            }
+            if let Err(error) = self.port.commit(&transaction).await {
+                return Ok(Err(error));
+            }
+        }
+        self.belief = Some(belief);
+        Ok(Ok(Report { writes, flows_deleted: 0, failed }))
+    }
+
+    /// Reads everything under our name.
+    async fn look(&mut self) -> Result<PerFamily<Found>, SyncError> {
+        let tables = self.port.tables().await.map_err(from_read)?;
+        let mut found = PerFamily { v4: Found::Nothing, v6: Found::Nothing };
+        for family in Family::ALL {
+            let Some(table) = tables.iter().find(|table| table.family == kernel_family(family)) else { continue };
+            *found.of_mut(family) = match whose(table) {
+                Whose::Ours => Found::Table(self.port.content(family).await.map_err(from_read)?),
+                Whose::OursOfOld => Found::OfOld,
+                Whose::Strange => {
+                    let reason = "a table of this name is there that does not say it is ours: rename or remove it";
+                    return Err(SyncError::Refused { object: table_text(family), reason: reason.to_owned() });
+                }
+            };
+        }
+        Ok(found)
+    }
+}
+
+fn observed(found: &PerFamily<Found>) -> Observed {
+    let mut observed = Observed::default();
+    for family in Family::ALL {
+        if let Found::Table(content) = found.of(family) {
+            let content: &Content = content;
+            observe(content, family, &mut observed);
+        }
+    }
+    observed
+}
+
+/// In order of names, each once.
+fn sorted(mut failed: Vec<Failure>) -> Vec<Failure> {
+    failed.sort_by(|one, other| one.service.cmp(&other.service));
+    failed.dedup_by(|one, other| one.service == other.service);
+    failed
+}

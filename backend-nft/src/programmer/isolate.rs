@@ -1,0 +1,129 @@
+//! One service that the kernel refuses must not keep the others out.
+//!
+//! The kernel says which operations it refused, and operations belong to services by their frontends. Everything but those
+//! services is programmed first; then they are tried by halves, until each that is refused stands alone.
+
+use std::collections::BTreeSet;
+
+use backend_api::{Failure, FrontendKind, PerFamily, Report, Scope, ServiceName, ServiceState, SyncError};
+
+use super::{Programmer, sorted};
+use crate::errors::from_commit;
+use crate::kernel::{CommitError, Refusal};
+use crate::plan::{Found, Plan};
+use crate::port::Port;
+use crate::ruleset::{Element, Key};
+use crate::transaction::{Operation, Transaction};
+
+/// After so many refusals the rest of the suspects is reported without having been tried alone.
+const MOST_REFUSALS: usize = 64;
+
+impl<P: Port> Programmer<P> {
+    /// Programs everybody but those whom the kernel refuses.
+    pub(super) async fn isolate(
+        &mut self,
+        found: &PerFamily<Found>,
+        desired: &ServiceState,
+        refusals: Vec<Refusal>,
+    ) -> Result<Report, SyncError> {
+        let mut excluded = BTreeSet::new();
+        let mut refusals = refusals;
+        let mut report = loop {
+            let refused = Plan::adopt(found, desired, &excluded).transaction;
+            let suspects = suspects(&refused, &refusals, desired);
+            let known = excluded.len();
+            excluded.extend(suspects);
+            if excluded.len() == known {
+                // Not a service's fault: what every state needs was refused.
+                return Err(from_commit(CommitError::Refused(refusals)));
+            }
+            match self.carry_out(Plan::adopt(found, desired, &excluded)).await? {
+                Ok(report) => break report,
+                Err(CommitError::Refused(more)) => refusals = more,
+                Err(error) => return Err(from_commit(error)),
+            }
+        };
+        self.introduce(desired, excluded, &mut report).await?;
+        report.failed = sorted(report.failed);
+        Ok(report)
+    }
+
+    /// Adds the suspects to what is programmed, by halves.
+    async fn introduce(
+        &mut self,
+        desired: &ServiceState,
+        suspects: BTreeSet<ServiceName>,
+        report: &mut Report,
+    ) -> Result<(), SyncError> {
+        let mut waiting = vec![suspects.clone()];
+        let mut count = 0;
+        let mut reason = String::new();
+        while let Some(some) = waiting.pop() {
+            if count >= MOST_REFUSALS {
+                report.failed.extend(some.into_iter().map(|service| Failure { service, reason: reason.clone() }));
+                continue;
+            }
+            let Some(belief) = self.belief.clone() else { break };
+            let plan = Plan::onward(belief, desired, Scope::Services(&some), &BTreeSet::new());
+            match self.carry_out(plan).await? {
+                Ok(done) => {
+                    report.writes += done.writes;
+                    report.failed.extend(done.failed);
+                }
+                Err(CommitError::Refused(refusals)) => {
+                    count += 1;
+                    reason = CommitError::Refused(refusals).to_string();
+                    let names: Vec<ServiceName> = some.into_iter().collect();
+                    match names.as_slice() {
+                        [one] => report.failed.push(Failure { service: one.clone(), reason: reason.clone() }),
+                        several => {
+                            let (first, second) = several.split_at(several.len() / 2);
+                            waiting.extend([second, first].map(|half| half.iter().cloned().collect()));
+                        }
+                    }
+                }
+                Err(error) => {
+                    self.belief = None;
+                    return Err(from_commit(error));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The services that the refused operations are about.
+fn suspects(transaction: &Transaction, refusals: &[Refusal], desired: &ServiceState) -> BTreeSet<ServiceName> {
+    let refused: BTreeSet<u32> = refusals.iter().flat_map(|refusal| refusal.operations.iter().copied()).collect();
+    let operations = (0u32..).zip(transaction.operations()).filter(|(number, _)| refused.contains(number));
+    operations
+        .flat_map(|(_, operation)| match operation {
+            Operation::AddElement(element) | Operation::RemoveElement(element) => owners(element, desired),
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+fn owners(element: &Element, desired: &ServiceState) -> Vec<ServiceName> {
+    match element.key {
+        Key::Frontend(frontend) | Key::Slot(frontend, _) | Key::Remembered(frontend, _) | Key::Source(frontend, _) => {
+            desired.owner(&frontend).cloned().into_iter().collect()
+        }
+        Key::Address(address) => {
+            let has = |frontend: &backend_api::Frontend| {
+                frontend.kind == FrontendKind::ClusterIp
+                    && matches!(frontend.key, backend_api::FrontendKey::Address { address: of, .. } if of == address)
+            };
+            by_port(desired, |port| port.frontends.iter().any(has))
+        }
+        Key::Itself(address) => {
+            by_port(desired, |port| port.endpoints.iter().any(|endpoint| endpoint.address.ip == address))
+        }
+        Key::Code(_) => Vec::new(),
+    }
+}
+
+fn by_port(desired: &ServiceState, is_meant: impl Fn(&backend_api::ServicePort) -> bool) -> Vec<ServiceName> {
+    let meant = desired.services().filter(|service| service.ports.iter().any(&is_meant));
+    meant.map(|service| service.name.clone()).collect()
+}

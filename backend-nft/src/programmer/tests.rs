@@ -1,0 +1,1 @@
+//! What programming promises, on a fake kernel.
