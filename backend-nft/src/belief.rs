@@ -85,7 +85,8 @@ impl Shared {
 
     /// Every element that is needed.
     pub(crate) fn elements(&self) -> impl Iterator<Item = Element> + '_ {
-        let cluster_ips = self.cluster_ips.keys().map(|address| (SetName::ClusterIps, Key::Address(*address), *address));
+        let cluster_ips =
+            self.cluster_ips.keys().map(|address| (SetName::ClusterIps, Key::Address(*address), *address));
         let hairpin = self.hairpin.keys().map(|address| (SetName::Hairpin, Key::Itself(*address), *address));
         cluster_ips.chain(hairpin).map(|(set, key, address)| Element::member(Family::of(address), set, key))
     }

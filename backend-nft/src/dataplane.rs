@@ -122,7 +122,8 @@ impl Dataplane for NftDataplane {
                     stale.service_changed(before.as_deref(), now(name));
                 }
                 if let Scope::All = scope {
-                    let known = |service: &Service| before.binary_search_by(|(name, _)| name.cmp(&service.name)).is_ok();
+                    let known =
+                        |service: &Service| before.binary_search_by(|(name, _)| name.cmp(&service.name)).is_ok();
                     for service in desired.services().filter(|service| !known(service)) {
                         stale.service_changed(None, now(&service.name));
                     }

@@ -19,7 +19,8 @@ pub(crate) fn observe(content: &Content, family: Family, into: &mut Observed) {
     let cluster_default = cluster_default(content, family);
     let view = View { elements: &content.elements, family };
     for (element, counter) in &content.counters {
-        let (SetName::Services(by), Key::Frontend(frontend), Value::Code(code)) = (element.set, element.key, element.value)
+        let (SetName::Services(by), Key::Frontend(frontend), Value::Code(code)) =
+            (element.set, element.key, element.value)
         else {
             continue;
         };
@@ -90,9 +91,8 @@ impl View<'_> {
             Policy::Sticky(pool, size) => {
                 for index in (first_slot(pool)..).take(size.into()) {
                     let tag = self.tag(at, index);
-                    let endpoint = |tag: Tag| {
-                        self.endpoint(SetName::StickyEndpoints(by), Key::Remembered(frontend, tag.slot))
-                    };
+                    let endpoint =
+                        |tag: Tag| self.endpoint(SetName::StickyEndpoints(by), Key::Remembered(frontend, tag.slot));
                     count(tag.and_then(endpoint));
                 }
             }
@@ -175,10 +175,7 @@ fn dialled(key: Key) -> Option<FrontendKey> {
 /// What holds for cluster addresses that are in no set: the one rule about them says so.
 fn cluster_default(content: &Content, family: Family) -> Masquerade {
     let chain = ChainName::NatPostrouting.to_string();
-    let candidates = [
-        (true, Masquerade::Always),
-        (false, Masquerade::UnlessPod),
-    ];
+    let candidates = [(true, Masquerade::Always), (false, Masquerade::UnlessPod)];
     for (masquerade_all, masquerade) in candidates {
         let known = backend_api::LocalTraffic::Bridge("any".to_owned());
         let local_traffic = backend_api::PerFamily { v4: known.clone(), v6: known };
@@ -194,4 +191,3 @@ fn cluster_default(content: &Content, family: Family) -> Masquerade {
     }
     Masquerade::Never
 }
-

@@ -128,9 +128,7 @@ impl Kernel {
                 Operation::RemoveStrange(strange) => {
                     let key_end = strange.key_end.as_deref();
                     let element = crate::kernel::Element { key_end, ..crate::kernel::Element::key(&strange.key) };
-                    batch
-                        .remove_elements(kernel_family(strange.family), strange.set.as_str())
-                        .push(number, &element);
+                    batch.remove_elements(kernel_family(strange.family), strange.set.as_str()).push(number, &element);
                 }
                 Operation::AddRule(family, chain, rule) => {
                     batch.append_rule(number, kernel_family(family), &kernel_rule(family, chain, rule));
@@ -145,7 +143,9 @@ impl Kernel {
                         let value = crate::kernel::Value::None;
                         going.push(number, &crate::kernel::Element { value, ..encoded });
                         next = operations
-                            .next_if(|(_, next)| matches!(next, Operation::RemoveElement(next) if same_set(first, next)))
+                            .next_if(
+                                |(_, next)| matches!(next, Operation::RemoveElement(next) if same_set(first, next)),
+                            )
                             .and_then(|(number, next)| match next {
                                 Operation::RemoveElement(next) => Some((number, next)),
                                 _ => None,

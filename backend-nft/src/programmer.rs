@@ -112,8 +112,11 @@ impl<P: Port> Programmer<P> {
             let recounted = transaction.recounted();
             if !recounted.is_empty() {
                 let counters = self.port.counters(&recounted).await.map_err(from_read)?;
-                transaction.counters =
-                    recounted.into_iter().zip(counters).filter_map(|(place, counter)| Some((place, counter?))).collect();
+                transaction.counters = recounted
+                    .into_iter()
+                    .zip(counters)
+                    .filter_map(|(place, counter)| Some((place, counter?)))
+                    .collect();
             }
             if let Err(error) = self.port.commit(&transaction).await {
                 return Ok(Err(error));

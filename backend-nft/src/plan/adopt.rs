@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use backend_api::{Affinity, Family, FrontendKey, NodeNetwork, PerFamily, Pool, ServiceName, ServicePort, ServiceState};
+use backend_api::{
+    Affinity, Family, FrontendKey, NodeNetwork, PerFamily, Pool, ServiceName, ServicePort, ServiceState,
+};
 
 use super::{Plan, add_chain, is_initial, sized_chains, unfit};
 use crate::assign::{Slots, Sticky, first_slot, first_sticky_slot};
@@ -177,7 +179,8 @@ impl<'a> History<'a> {
             }
         });
         let picks: Vec<u16> = picks.collect();
-        let mut sticky = Sticky { endpoints: vec![None; picks.iter().max().map_or(0, |last| usize::from(*last) + 1)], picks };
+        let mut sticky =
+            Sticky { endpoints: vec![None; picks.iter().max().map_or(0, |last| usize::from(*last) + 1)], picks };
         for (slot, endpoint) in (first..).zip(&mut sticky.endpoints) {
             if let Some(Value::Endpoint(there)) =
                 self.value(SetName::StickyEndpoints(by(frontend)), Key::Remembered(frontend, slot))
@@ -211,4 +214,3 @@ fn key_family(key: Key) -> Option<Family> {
         Key::Address(address) | Key::Itself(address) => Some(Family::of(address)),
     }
 }
-

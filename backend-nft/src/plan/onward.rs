@@ -22,8 +22,9 @@ impl Plan {
     ) -> Self {
         let node_before = std::mem::replace(&mut belief.node, desired.node().clone());
         let node_changed = *node_before != *belief.node;
-        let rerender =
-            Family::ALL.iter().any(|family| node_before.cluster_masquerade(*family) != belief.node.cluster_masquerade(*family));
+        let rerender = Family::ALL
+            .iter()
+            .any(|family| node_before.cluster_masquerade(*family) != belief.node.cluster_masquerade(*family));
         let mut change = Change::new(&node_before, &belief.node, rerender);
         let all;
         let names = match scope {

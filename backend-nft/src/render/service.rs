@@ -126,6 +126,10 @@ impl Context<'_> {
             FrontendKey::NodePort { .. } => By::NodePort,
         };
         let answers = self.route(frontend, by, put);
+        if let Affinity::ClientIp { .. } = self.port.affinity {
+            let id = Value::Code(affinity_id(&self.service.name, self.port));
+            put(Element::maps(self.family(), SetName::AffinityIds(by), Key::Frontend(frontend.key), id));
+        }
         for (pool, slots) in self.pools.iter().filter(|(pool, _)| answers.contains(&Answer::Balance(*pool))) {
             self.balance(frontend.key, by, (*pool, slots), put);
         }
@@ -182,8 +186,6 @@ impl Context<'_> {
             (Slots::Sticky(_), Affinity::None) => {}
             (Slots::Sticky(sticky), Affinity::ClientIp { timeout }) => {
                 let first = first_sticky_slot(pool);
-                let id = Value::Code(affinity_id(&self.service.name, self.port));
-                put(Element::maps(family, SetName::AffinityIds(by), Key::Frontend(frontend), id));
                 for (index, pick) in (first_slot(pool)..).zip(&sticky.picks) {
                     let tag = Tag { slot: first + pick, timeout: timeout.get() };
                     let key = Key::Slot(frontend, index);
