@@ -68,7 +68,8 @@ fn nft_lists_the_tables_and_loads_what_it_lists() {
         nft(&["-c", "-f", "-"], &listing).unwrap().unwrap();
         nft(&["-f", "-"], &listing).unwrap().unwrap();
         let again = nft(&["list", "ruleset"], "").unwrap().unwrap();
-        // Elements come in no order.
+        // Elements come in no order. nft 1.0.6 puts a match for TCP in front of the first use of a map by `tcp dport`.
+        let (again, listing) = (again.replace("tcp dport", "th dport"), listing.replace("tcp dport", "th dport"));
         assert_eq!(chains(&again), chains(&listing));
     });
 }

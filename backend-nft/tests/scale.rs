@@ -1,0 +1,60 @@
+//! Numbers: how long a first sync, an adoption and one change take. `cargo test --release -- --ignored --nocapture scale`.
+
+mod netns;
+mod sample;
+
+use std::time::Instant;
+
+use backend_api::{Dataplane, Scope, ServiceState};
+use backend_nft::{NftDataplane, Options};
+use netns::isolated;
+
+#[test]
+#[ignore = "measures; says nothing about right or wrong"]
+fn scale() {
+    for count in [100, 1000, 10_000, 50_000] {
+        isolated(move || async move {
+            let mut state = ServiceState::new(sample::node());
+            for service in sample::plain(count) {
+                state.upsert(service);
+            }
+            let before = resident();
+            let mut dataplane = NftDataplane::open(Options::default()).await.unwrap();
+            let start = Instant::now();
+            let report = dataplane.sync(&state, Scope::All).await.unwrap();
+            let first = start.elapsed();
+            let start = Instant::now();
+            dataplane.sync(&state, Scope::All).await.unwrap();
+            let again = start.elapsed();
+            let (mut changes, mut writes) = (Vec::new(), 0);
+            for n in 0..200 {
+                let change =
+                    state.upsert(sample::plain_service(count / 2, if n % 2 == 0 { &[1, 2, 4] } else { &[1, 2, 3] }));
+                let start = Instant::now();
+                writes = dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap().writes;
+                changes.push(start.elapsed());
+            }
+            changes.sort();
+            let resident = resident() - before;
+            drop(dataplane);
+            let mut next = NftDataplane::open(Options::default()).await.unwrap();
+            let start = Instant::now();
+            let adopted = next.sync(&state, Scope::All).await.unwrap();
+            println!(
+                "{count} services: first {first:.3?} ({} writes), same again {again:.3?}, one change median {:.3?} p99 {:.3?} ({writes} writes), adoption {:.3?} ({} writes), {resident} kB more",
+                report.writes,
+                changes[100],
+                changes[197],
+                start.elapsed(),
+                adopted.writes
+            );
+        });
+    }
+}
+
+/// `VmRSS` of this process in kB.
+fn resident() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
