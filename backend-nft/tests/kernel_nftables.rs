@@ -185,6 +185,18 @@ fn counters_are_read_by_key_and_carried_into_new_elements() {
         let counters = nftables.counters(Family::Ipv4, "m", &keys).await.unwrap();
         assert!(counters[..1000].iter().all(|counter| *counter == Some(carried)));
         assert_eq!(counters[1000..], [None, Some(Counter::default())]);
+
+        let mut found = Vec::new();
+        nftables
+            .find(Family::Ipv4, "m", &keys, |index, element| {
+                found.push((index, element.value == Value::Bytes(&[10, 0, 0, 1])))
+            })
+            .await
+            .unwrap();
+        assert_eq!(found.len(), 1001);
+        assert_eq!(found[1000], (1001, true));
+        let counts = nftables.counts(Family::Ipv4).await.unwrap();
+        assert!(counts == [("m".to_owned(), Some(1001))] || counts == [("m".to_owned(), None)], "{counts:?}");
     });
 }
 

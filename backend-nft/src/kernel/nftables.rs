@@ -202,8 +202,8 @@ impl Nftables {
 
     /// Folds over the elements of a set or a map, in no order. Begins again from `empty` if the ruleset changes meanwhile.
     ///
-    /// The kernel walks the set from its beginning for each 32 KiB of answer: 100,000 elements of a map take some 100 ms, and ten
-    /// times as many take more than ten times as long.
+    /// The kernel walks the set from its beginning for each 32 KiB of answer, so the cost grows with the square: 50,000
+    /// elements of a map take 0.16 s, 350,000 take 5 s. [`Nftables::find`] asks for what is known, at a constant price.
     ///
     /// # Errors
     /// As [`ReadError`] says; a set that is not there is refused with `ENOENT`.
@@ -227,18 +227,33 @@ impl Nftables {
             .await
     }
 
-    /// The counters of some elements, in the order of their keys; none for a key that is not there, or has none.
+    /// The number of elements in each set, by the set's name; none where the kernel does not tell (before Linux 6.16).
     ///
     /// # Errors
     /// As [`ReadError`] says.
-    pub async fn counters(
+    pub async fn counts(&mut self, family: Family) -> Result<Vec<(String, Option<u32>)>, ReadError> {
+        self.list("sets", NFT_MSG_GETSET, NFTA_SET_TABLE, family, |message| {
+            let attrs = message.attrs();
+            let name = attrs.find(NFTA_SET_NAME)?.str()?.to_owned();
+            Some((name, attrs.find(NFTA_SET_COUNT).and_then(|attr| attr.be32())))
+        })
+        .await
+    }
+
+    /// Shows those elements of a set or a map that have one of these keys, each with its key's index.
+    ///
+    /// About 3 µs a key, whatever the size of the set.
+    ///
+    /// # Errors
+    /// As [`ReadError`] says; a set that is not there has no elements.
+    pub async fn find(
         &mut self,
         family: Family,
         set: &str,
         keys: &[&[u8]],
-    ) -> Result<Vec<Option<Counter>>, ReadError> {
-        let mut counters = vec![None; keys.len()];
-        for (keys, counters) in keys.chunks(KEYS_AT_A_TIME).zip(counters.chunks_mut(KEYS_AT_A_TIME)) {
+        mut each: impl FnMut(usize, &Element<'_>),
+    ) -> Result<(), ReadError> {
+        for (chunk, keys) in keys.chunks(KEYS_AT_A_TIME).enumerate() {
             let mut requests = Vec::new();
             // A message for each: the kernel stops at the first key of a message that it does not find.
             for key in keys {
@@ -249,13 +264,30 @@ impl Nftables {
                 .ask(requests, |index, message| match message.ack() {
                     Some(ack) if ack.errno == Errno::ENOENT as i32 => {}
                     Some(ack) => failed = Some(ack),
-                    None => each_element(&message, |element| counters[index as usize] = element.counter),
+                    None => {
+                        each_element(&message, |element| each(chunk * KEYS_AT_A_TIME + index as usize, element));
+                    }
                 })
                 .await?;
             if let Some(ack) = failed {
                 return Err(refused(&object(family, &self.table, &format!("set {set}")), ack));
             }
         }
+        Ok(())
+    }
+
+    /// The counters of some elements, in the order of their keys; none for a key that is not there, or has none.
+    ///
+    /// # Errors
+    /// As [`Nftables::find`].
+    pub async fn counters(
+        &mut self,
+        family: Family,
+        set: &str,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<Counter>>, ReadError> {
+        let mut counters = vec![None; keys.len()];
+        self.find(family, set, keys, |index, element| counters[index] = element.counter).await?;
         Ok(counters)
     }
 
