@@ -83,7 +83,8 @@ fn what_nft_wrote_we_read_without_a_rest_and_write_the_same() {
     });
 }
 
-/// Why ownership is a choice: nft 1.0.6 does not know `persist`, and what it lists while nobody owns the table does not load.
+/// Why ownership is a choice: nft 1.0.6 does not know `persist`, and what it lists while nobody owns the table does
+/// not load.
 #[test]
 fn a_listing_loads_elsewhere_while_the_table_is_owned_and_nowhere_afterwards() {
     in_netns(|| async {

@@ -1,4 +1,5 @@
-//! What the kernel does with our messages: transactions, errors that name their operation, dumps, owners, notifications.
+//! What the kernel does with our messages: transactions, errors that name their operation, dumps, owners,
+//! notifications.
 
 mod kernel_netns;
 
@@ -134,18 +135,48 @@ fn each_kind_of_operation_is_named_when_refused() {
     });
 }
 
+async fn refused(count: u32) -> usize {
+    let mut nftables = tables(0).await;
+    let mut batch = Batch::new(NAME);
+    (0..count).for_each(|operation| batch.remove_chain(operation, Family::Ipv4, "absent"));
+    match nftables.commit(&mut batch).await {
+        Err(CommitError::Refused(refusals)) => refusals.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn thousands_of_refusals_are_all_told() {
+    in_netns(|| async { assert_eq!(refused(5000).await, 5000) });
+}
+
+#[test]
+fn refusals_beyond_the_receive_buffer_are_still_a_refusal() {
+    in_netns(|| async { assert!((5000..60_000).contains(&refused(60_000).await)) });
+}
+
+#[test]
+fn an_element_tells_how_long_it_lives() {
     in_netns(|| async {
         let mut nftables = tables(0).await;
         let mut batch = Batch::new(NAME);
-        for operation in 0..5000 {
-            batch.remove_chain(operation, Family::Ipv4, "absent");
-        }
-        match nftables.commit(&mut batch).await {
-            Err(CommitError::Refused(refusals)) => assert_eq!(refusals.len(), 5000),
-            other => panic!("{other:?}"),
-        }
+        batch.put_set(0, Family::Ipv4, &Set { flags: SET_TIMEOUT, exprs: Vec::new(), ..map("timed") });
+        let life = Duration::from_secs(3 * 60 * 60);
+        let key = key(1);
+        let element = Element { timeout: Some(life), ..Element::pair(&key, &[10, 0, 0, 1]) };
+        batch.put_elements(Family::Ipv4, "timed").push(1, &element);
+        nftables.commit(&mut batch).await.unwrap();
+        let times = nftables.elements(
+            Family::Ipv4,
+            "timed",
+            || None,
+            |times, element| {
+                *times = Some((element.timeout, element.expiration));
+            },
+        );
+        let Some((timeout, Some(left))) = times.await.unwrap() else { panic!("an element with an expiration") };
+        assert_eq!(timeout, Some(life));
+        assert!(left <= life && left > life - Duration::from_secs(60), "{left:?}");
     });
 }
 
@@ -333,7 +364,7 @@ fn only_changes_of_our_table_by_others_are_noticed() {
         let mut watch = nftables.watch().unwrap();
         // More than the receive buffer holds: left out by the kernel, not by us.
         let mut batch = Batch::new(NAME);
-        put(&mut batch, Family::Ipv4, 0..50_000);
+        put(&mut batch, Family::Ipv4, 0..200_000);
         nftables.commit(&mut batch).await.unwrap();
         assert!(silent(&mut watch).await, "our own transaction");
         nft(&["add", "table", "ip", "other"]).unwrap();

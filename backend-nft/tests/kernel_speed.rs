@@ -5,7 +5,10 @@ mod kernel_netns;
 
 use std::time::{Duration, Instant};
 
-use backend_nft::kernel::{Batch, Counter, Element, Expr, Family, Nftables, Set, SetData, Table};
+use backend_nft::kernel::expr::CtKey;
+use backend_nft::kernel::{
+    Base, Batch, Chain, Conntrack, Counter, Element, Expr, Family, Hook, Nftables, Reg, Rule, Set, SetData, Table,
+};
 use kernel_netns::in_netns;
 
 const NAME: &str = "switchyard";
@@ -121,5 +124,40 @@ fn encoding_committing_and_dumping() {
         let start = Instant::now();
         nftables.counters(Family::Ipv4, "services", &keys).await.unwrap();
         println!("counters of 1,000 keys: {:?}", start.elapsed());
+    });
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn looking_through_flows() {
+    in_netns(|| async {
+        let mut nftables = tables().await;
+        let mut batch = Batch::new(NAME);
+        let base = Base { kind: "nat".to_owned(), hook: Hook::Output, priority: -100 };
+        batch.put_chain(0, Family::Ipv4, &Chain { name: "c".to_owned(), base: Some(base) });
+        let exprs = vec![Expr::Ct { key: CtKey::Status, direction: None, dreg: Reg::word(0) }];
+        batch.append_rule(0, Family::Ipv4, &Rule { chain: "c".to_owned(), handle: 0, exprs, userdata: Vec::new() });
+        nftables.commit(&mut batch).await.unwrap();
+        let mut conntrack = Conntrack::open().unwrap();
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for round in 0..3 {
+            let mut flows = Vec::new();
+            for (name, protocol) in [("UDP", 17), ("TCP", 6)] {
+                flows.clear();
+                let start = Instant::now();
+                conntrack.flows(Family::Ipv4, protocol, |flow| flows.push(flow)).await.unwrap();
+                println!("round {round}: {} {name} flows seen in {:?}", flows.len(), start.elapsed());
+            }
+            for number in 0..20_000u32 {
+                let address = std::net::Ipv4Addr::from(0x7f01_0000 + round * 20_000 + number);
+                // Refused by the closed port, which is what the next call reports.
+                let _ = client.send_to(b"x", (address, 9));
+            }
+        }
+        let mut flows = Vec::new();
+        conntrack.flows(Family::Ipv4, 17, |flow| flows.push(flow)).await.unwrap();
+        let start = Instant::now();
+        let deleted = conntrack.delete(&flows[..1000]).await.unwrap();
+        println!("{deleted} flows deleted in {:?}", start.elapsed());
     });
 }

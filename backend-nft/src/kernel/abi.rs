@@ -1,7 +1,7 @@
 //! Numbers of the kernel's ABI, named as in the UAPI headers.
 //!
-//! Here in one place, so that whoever doubts a number compares one file with three headers. Enumerations that callers see
-//! are beside their values ([`super::expr`], [`super::object`]).
+//! Here in one place, so that whoever doubts a number compares one file with three headers. Enumerations that callers
+//! see are beside their values ([`super::expr`], [`super::object`]).
 
 /// Declares an enumeration with the kernel's numbers, and the way there and back.
 macro_rules! abi_enum {

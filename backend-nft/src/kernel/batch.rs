@@ -11,8 +11,8 @@ use super::wire::{put_chain, put_element, put_rule, put_set, put_table, table_na
 
 /// A transaction under construction, about the tables of one name.
 ///
-/// Every push carries the caller's number of the operation; errors come back with it. A number may be used for several
-/// pushes.
+/// Every push carries the caller's number of the operation; errors come back with it. A number may be used for
+/// several pushes.
 #[derive(Clone, Debug)]
 pub struct Batch {
     table: String,
@@ -146,8 +146,8 @@ impl Batch {
         });
     }
 
-    /// Begins to add elements to a set or a map. One that is there already is refused (`EEXIST`): to change its value, remove
-    /// it first in the same batch.
+    /// Begins to add elements to a set or a map. One that is there already is refused (`EEXIST`): to change its
+    /// value, remove it first in the same batch.
     pub fn put_elements<'b>(&'b mut self, family: Family, set: &'b str) -> Elements<'b> {
         Elements { batch: self, kind: NFT_MSG_NEWSETELEM, flags: NLM_F_CREATE | NLM_F_EXCL, family, set, open: None }
     }
@@ -201,8 +201,8 @@ impl Batch {
         }
     }
 
-    /// The finished transaction, its messages numbered from `sequence` on; an acknowledgement is asked for on the last
-    /// operation alone. May be taken again, and more may be pushed after it.
+    /// The finished transaction, its messages numbered from `sequence` on; an acknowledgement is asked for on the
+    /// last operation alone. May be taken again, and more may be pushed after it.
     pub(super) fn sealed(&mut self, sequence: u32) -> &[u8] {
         if self.open_len.is_none() {
             self.open_len = Some((self.bytes.len(), self.starts.len()));
@@ -269,7 +269,8 @@ impl Batch {
     }
 }
 
-/// Elements of one set on their way into a batch: packed into as few messages as the 64 KiB limit of an attribute allows.
+/// Elements of one set on their way into a batch: packed into as few messages as the 64 KiB limit of an attribute
+/// allows.
 #[derive(Debug)]
 pub struct Elements<'b> {
     batch: &'b mut Batch,

@@ -1,7 +1,7 @@
 //! Connection tracking: which flows there are, and how to forget one.
 //!
-//! Beside nf_tables because NAT is decided once for each flow: what a rule no longer says goes on for flows that began
-//! before (linux/netfilter/nfnetlink_conntrack.h).
+//! Beside nf_tables because NAT is decided once for each flow: what a rule no longer says goes on for flows that
+//! began before (linux/netfilter/nfnetlink_conntrack.h).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -75,11 +75,11 @@ impl Conntrack {
         Ok(Conntrack { socket: Socket::open()?, filter: Filter::Kernel })
     }
 
-    /// Shows every flow of a family and a protocol to `each`. One that comes or goes meanwhile may or may not be shown, and one may
-    /// be shown twice.
+    /// Shows every flow of a family and a protocol to `each`. One that comes or goes meanwhile may or may not be
+    /// shown, and one may be shown twice.
     ///
-    /// The kernel walks its whole table for this, flows of other network namespaces included; what it does not show costs some
-    /// ten nanoseconds, what it shows about a microsecond. Ask once for many services.
+    /// The kernel walks its whole table for this, flows of other network namespaces included; what it does not show
+    /// costs some ten nanoseconds, what it shows about a microsecond. Ask once for many services.
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -111,7 +111,8 @@ impl Conntrack {
         }
     }
 
-    /// Forgets exactly these flows: a new one with the same addresses is not hit (`CTA_ID`). How many there still were.
+    /// Forgets exactly these flows: a new one with the same addresses is not hit (`CTA_ID`). How many there still
+    /// were.
     ///
     /// # Errors
     /// As [`ReadError`] says.

@@ -11,8 +11,8 @@ pub enum CommitError {
     /// Operations that the kernel refused; so none was done.
     #[error("{}", refusals(.0))]
     Refused(Vec<Refusal>),
-    /// The table is not at the generation that the batch was made for (`ERESTART`), or the kernel was interrupted: look
-    /// again and try again.
+    /// The table is not at the generation that the batch was made for (`ERESTART`), or the kernel was interrupted:
+    /// look again and try again.
     #[error("batch: the ruleset changed meanwhile")]
     Raced,
     /// The batch as a whole: not permitted, out of memory, no nf_tables in this kernel, too large for the socket.
@@ -23,7 +23,8 @@ pub enum CommitError {
         /// What else it said; mostly empty.
         text: String,
     },
-    /// The kernel's answers were lost, and the generation does not tell either: whether the batch was done is unknown.
+    /// The kernel's answers were lost, and the generation does not tell either: whether the batch was done is
+    /// unknown.
     #[error("batch: answers lost, its outcome is unknown")]
     Unclear,
     /// The socket failed.
@@ -34,8 +35,8 @@ pub enum CommitError {
 /// An operation that the kernel refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The caller's indexes of the operations that it may be: one, except where the kernel (before 6.0) does not say which
-    /// element of a message it is; then those of the message.
+    /// The caller's indexes of the operations that it may be: one, except where the kernel (before 6.0) does not say
+    /// which element of a message it is; then those of the message.
     pub operations: Vec<u32>,
     /// The object: `map services`, `chain pick-3`.
     pub object: String,

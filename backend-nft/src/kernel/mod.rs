@@ -4,7 +4,7 @@
 //!  Table, Chain, Rule(Expr…), Set, Element ──► Batch ──► Nftables::commit ──► kernel
 //!        values                                bytes      one socket, for life
 //!        ▲─────────────── Nftables::{tables, chains, rules, sets, elements} ◄──┘
-//!  Watch::changed: somebody else wrote.      Conntrack::{flows, delete}
+//!  Nftables::watch ─► Watch::changed: somebody else wrote.      Conntrack::{flows, delete}
 //! ```
 //!
 //! The only folder of this crate that does I/O. Layouts are those of linux/netlink.h, linux/netfilter/nfnetlink.h,
@@ -13,20 +13,23 @@
 mod abi;
 pub mod attr;
 mod batch;
+mod commit;
 mod conntrack;
 mod error;
 pub mod expr;
 mod nftables;
 mod notify;
+mod numbers;
 pub mod object;
 mod socket;
 pub mod udata;
 mod wire;
 
 pub use batch::{Batch, Elements};
+pub use commit::Ownership;
 pub use conntrack::{Conntrack, Flow, Tuple};
 pub use error::{CommitError, ReadError, Refusal};
 pub use expr::{Counter, Expr, Family, Reg, Verdict};
-pub use nftables::{Nftables, Ownership};
+pub use nftables::Nftables;
 pub use notify::Watch;
 pub use object::{Base, Bound, Chain, Element, Hook, Rule, Set, SetData, Table, Value};

@@ -8,11 +8,10 @@ use nix::errno::Errno;
 
 use super::abi::*;
 use super::attr::{close, open, put_str};
-use super::batch::Batch;
-use super::error::{CommitError, ReadError, Refusal};
+use super::error::ReadError;
 use super::expr::{Counter, Family};
 use super::notify::Watch;
-use super::object::{Chain, Element, Rule, Set, TABLE_OWNER, TABLE_PERSIST, Table};
+use super::object::{Chain, Element, Rule, Set, Table};
 use super::socket::Socket;
 use super::wire::message::{self, Ack, Message};
 use super::wire::{put_element, read_chain, read_element, read_rule, read_set, read_table, table_name};
@@ -20,17 +19,8 @@ use super::wire::{put_element, read_chain, read_element, read_rule, read_set, re
 /// A connection to nf_tables, about the tables of one name.
 #[derive(Debug)]
 pub struct Nftables {
-    socket: Socket,
+    pub(super) socket: Socket,
     table: String,
-}
-
-/// What this kernel can do to keep others off a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ownership {
-    /// [`TABLE_OWNER`] and [`TABLE_PERSIST`] (Linux 6.9): others cannot touch it while we live, and it stays when we go.
-    Kept,
-    /// Nothing that would let the table stay when we go.
-    None,
 }
 
 /// Keys asked for at a time: the answers, a page or two each in the kernel, must fit into the receive buffer.
@@ -61,80 +51,6 @@ impl Nftables {
     /// The socket's.
     pub fn watch(&self) -> io::Result<Watch> {
         Watch::open(&self.table, self.port())
-    }
-
-    /// Does everything in the batch, or nothing. An empty batch asks nothing of the kernel.
-    ///
-    /// The kernel does its work on this thread, before the first suspension: 100,000 elements take it some 100 ms. A future that is
-    /// dropped has committed.
-    ///
-    /// # Errors
-    /// Nothing was done, but for [`CommitError::Unclear`] and [`CommitError::Socket`].
-    pub async fn commit(&mut self, batch: &mut Batch) -> Result<(), CommitError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let first = self.socket.reserve(batch.messages() + 1);
-        if let Err(error) = self.socket.send(batch.sealed(first)) {
-            return Err(match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
-                errno @ (Errno::EMSGSIZE | Errno::EPERM | Errno::ENOMEM) => {
-                    CommitError::Whole { errno, text: format!("{} bytes", batch.bytes()) }
-                }
-                _ => CommitError::Socket(error),
-            });
-        }
-        match self.outcome(batch, first)? {
-            Outcome::Done => Ok(()),
-            Outcome::Refused(refusals) => Err(CommitError::Refused(refusals)),
-            Outcome::Lost => self.resolve(batch).await,
-        }
-    }
-
-    /// Reads what the kernel said of a batch. Nothing to wait for: it answers while the batch is sent.
-    fn outcome(&mut self, batch: &Batch, first: u32) -> Result<Outcome, CommitError> {
-        let mut refusals = Vec::new();
-        let (mut acknowledged, mut lost) = (false, false);
-        loop {
-            let messages = match self.socket.pending() {
-                Ok(Some(messages)) => messages,
-                Ok(None) => break,
-                // The answers did not fit into the buffer, which says nothing about the batch.
-                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
-                    lost = true;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            for message in messages {
-                let index = message.sequence.wrapping_sub(first);
-                let Some(ack) = message.ack().filter(|_| index < batch.messages()) else { continue };
-                match (index, ack.errno) {
-                    (_, 0) => acknowledged = true,
-                    // The header stands for the batch.
-                    (0, errno) => return Err(whole(Errno::from_raw(errno), ack.text)),
-                    (index, errno) => refusals.push(refusal(batch, index, Errno::from_raw(errno), ack)),
-                }
-            }
-        }
-        Ok(match (refusals.is_empty(), acknowledged && !lost) {
-            (false, _) => Outcome::Refused(refusals),
-            (true, true) => Outcome::Done,
-            (true, false) => Outcome::Lost,
-        })
-    }
-
-    /// Decides by the generation whether a batch was done whose answers were lost: it moves on by one with each that was.
-    async fn resolve(&mut self, batch: &Batch) -> Result<(), CommitError> {
-        let now = match self.generation().await {
-            Ok(now) => now,
-            Err(ReadError::Socket(error)) => return Err(CommitError::Socket(error)),
-            Err(ReadError::Refused { .. } | ReadError::Raced { .. }) => return Err(CommitError::Unclear),
-        };
-        match batch.expected_generation() {
-            0 => Err(CommitError::Unclear),
-            expected if now == expected.wrapping_add(1).max(1) => Ok(()),
-            _ => Err(CommitError::Unclear),
-        }
     }
 
     /// The ruleset's generation: it changes with every commit by anybody.
@@ -200,10 +116,12 @@ impl Nftables {
         self.list("sets", NFT_MSG_GETSET, NFTA_SET_TABLE, family, |message| read_set(message.attrs())).await
     }
 
-    /// Folds over the elements of a set or a map, in no order. Begins again from `empty` if the ruleset changes meanwhile.
+    /// Folds over the elements of a set or a map, in no order. Begins again from `empty` if the ruleset changes
+    /// meanwhile.
     ///
-    /// The kernel walks the set from its beginning for each 32 KiB of answer, so the cost grows with the square: 50,000
-    /// elements of a map take 0.16 s, 350,000 take 5 s. [`Nftables::find`] asks for what is known, at a constant price.
+    /// The kernel walks the set from its beginning for each 32 KiB of answer, so the cost grows with the square:
+    /// 50,000 elements of a map take 0.16 s, 350,000 take 5 s. [`Nftables::find`] asks for what is known, at a
+    /// constant price.
     ///
     /// # Errors
     /// As [`ReadError`] says; a set that is not there is refused with `ENOENT`.
@@ -227,7 +145,8 @@ impl Nftables {
             .await
     }
 
-    /// The number of elements in each set, by the set's name; none where the kernel does not tell (before Linux 6.16).
+    /// The number of elements in each set, by the set's name; none where the kernel does not tell (before Linux
+    /// 6.16).
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -291,28 +210,6 @@ impl Nftables {
         Ok(counters)
     }
 
-    /// What this kernel can do to keep others off our tables: asked with a batch that cannot succeed, so that nothing is ever
-    /// created.
-    ///
-    /// # Errors
-    /// As [`CommitError`] says, for other reasons than the question.
-    pub async fn ownership(&mut self) -> Result<Ownership, CommitError> {
-        const ASKED: u32 = 0;
-        let name = format!("{}-probe-{}", self.table, self.port());
-        let mut batch = Batch::new(&name);
-        let flags = TABLE_OWNER | TABLE_PERSIST;
-        batch.put_table(ASKED, &Table { family: Family::Ipv4, flags, owner: None, userdata: Vec::new() });
-        batch.remove_chain(1, Family::Ipv4, "absent");
-        match self.commit(&mut batch).await {
-            Err(CommitError::Refused(refusals)) => {
-                let known = refusals.iter().all(|refusal| !refusal.operations.contains(&ASKED));
-                Ok(if known { Ownership::Kept } else { Ownership::None })
-            }
-            Err(error) => Err(error),
-            Ok(()) => Ok(Ownership::None),
-        }
-    }
-
     fn put_get_element(&self, requests: &mut Vec<u8>, family: Family, set: &str, key: &[u8]) {
         let start = begin(requests, NFT_MSG_GETSETELEM, family.abi() as u8);
         put_str(requests, NFTA_SET_ELEM_LIST_TABLE, &self.table);
@@ -347,29 +244,6 @@ impl Nftables {
     }
 }
 
-/// What became of a batch.
-enum Outcome {
-    Done,
-    Refused(Vec<Refusal>),
-    Lost,
-}
-
-fn whole(errno: Errno, text: String) -> CommitError {
-    match errno {
-        Errno::ERESTART | Errno::EINTR | Errno::EAGAIN => CommitError::Raced,
-        errno => CommitError::Whole { errno, text },
-    }
-}
-
-fn refusal(batch: &Batch, index: u32, errno: Errno, ack: Ack) -> Refusal {
-    Refusal {
-        operations: batch.operations_of(index, ack.offset),
-        object: batch.object_of(index),
-        errno,
-        text: ack.text,
-    }
-}
-
 fn refused(object: &str, ack: Ack) -> ReadError {
     ReadError::Refused { object: object.to_owned(), errno: Errno::from_raw(ack.errno), text: ack.text }
 }
@@ -388,5 +262,17 @@ fn begin(bytes: &mut Vec<u8>, kind: u16, family: u8) -> usize {
 fn each_element(message: &Message<'_>, mut each: impl FnMut(&Element<'_>)) {
     if let Some(list) = message.attrs().find(NFTA_SET_ELEM_LIST_ELEMENTS) {
         list.nested().filter_map(|element| read_element(element.nested())).for_each(|element| each(&element));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A dataplane is driven from any thread of a runtime.
+    #[test]
+    fn connections_and_batches_can_change_threads() {
+        fn check<T: Send>() {}
+        check::<(Nftables, Watch, super::super::Conntrack, super::super::Batch)>();
     }
 }

@@ -1,7 +1,7 @@
 //! Tells when somebody else changed a table of ours.
 //!
-//! On a socket of its own: notifications come unasked, and would crowd out answers. A transaction of ours with 100,000 elements
-//! is 100,000 notifications, so the kernel itself is told to leave ours out, with a socket filter.
+//! On a socket of its own: notifications come unasked, and would crowd out answers. A transaction of ours with
+//! 100,000 elements is 100,000 notifications, so the kernel itself is told to leave ours out, with a socket filter.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -24,7 +24,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Subscribes, in the network namespace of this thread, to changes of the tables of this name by others than port `ours`.
+    /// Subscribes, in the network namespace of this thread, to changes of the tables of this name by others than port
+    /// `ours`.
     pub(super) fn open(table: &str, ours: u32) -> io::Result<Self> {
         let socket = Socket::open()?;
         // Before the subscription, so that nothing of ours is ever queued.
@@ -33,8 +34,8 @@ impl Watch {
         Ok(Watch { socket, table: table.to_owned(), ours })
     }
 
-    /// Resolves when a transaction that is not ours touched a table of our name, or when notifications were lost. What has
-    /// been queued until then is reported once. Cancel-safe.
+    /// Resolves when a transaction that is not ours touched a table of our name, or when notifications were lost.
+    /// What has been queued until then is reported once. Cancel-safe.
     ///
     /// # Errors
     /// The socket's.
@@ -43,7 +44,8 @@ impl Watch {
         loop {
             match socket.receive().await {
                 Ok(mut messages) => {
-                    // Every kind of object names its table in the same attribute; a generation (`NFT_MSG_NEWGEN`) has none.
+                    // Every kind of object names its table in the same attribute; a generation (`NFT_MSG_NEWGEN`) has
+                    // none.
                     if messages.any(|message| message.port != *ours && table_name(message.attrs()) == Some(table)) {
                         break;
                     }
@@ -67,7 +69,8 @@ fn overrun(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOBUFS as i32)
 }
 
-/// Has the kernel drop what port `ours` caused: `nlmsg_pid` of a notification, and all in one datagram have one cause.
+/// Has the kernel drop what port `ours` caused: `nlmsg_pid` of a notification, and all in one datagram have one
+/// cause.
 fn leave_out(socket: &Socket, ours: u32) -> io::Result<()> {
     // linux/bpf_common.h. Classic BPF loads as if from the network; `nlmsg_pid` is in the machine's order.
     const LOAD_WORD: u16 = 0x20;

@@ -1,6 +1,7 @@
 //! nf_tables objects as plain values: tables, chains, rules, sets and maps, elements.
 //!
-//! None names its table: a [`super::Batch`] and a [`super::Nftables`] are about the tables of one name, one in each family.
+//! None names its table: a [`super::Batch`] and a [`super::Nftables`] are about the tables of one name, one in each
+//! family.
 
 use std::time::Duration;
 

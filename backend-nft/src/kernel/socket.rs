@@ -1,7 +1,7 @@
 //! One netlink socket: bytes there and back, and the questions that every user of netlink asks.
 //!
-//! Kept apart from what is asked, nf_tables or conntrack. A question that was dropped half-way leaves answers behind; they are
-//! recognised by their sequence numbers and thrown away.
+//! Kept apart from what is asked, nf_tables or conntrack. A question that was dropped half-way leaves answers behind;
+//! they are recognised by their sequence numbers and thrown away.
 
 use std::fmt;
 use std::io;
@@ -132,7 +132,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Sends a request for a dump and folds over its messages. Begins again from `empty` if what is dumped changes meanwhile.
+    /// Sends a request for a dump and folds over its messages. Begins again from `empty` if what is dumped changes
+    /// meanwhile.
     pub(super) async fn dump<A>(
         &mut self,
         object: &str,

@@ -1,8 +1,8 @@
 //! User data: the TLVs that nft keeps beside tables, rules and sets, which the kernel carries and never reads.
 //!
-//! nft 1.0.6 lists a map whose key has no type of its own (`numgen`, `meta priority`) only if the map says how the key came
-//! about. Layout: one byte kind, one byte length, the payload; nested without padding; numbers in the machine's order
-//! (libnftnl `udata.h`, `include/udata.h`).
+//! nft 1.0.6 lists a map whose key has no type of its own (`numgen`, `meta priority`) only if the map says how the
+//! key came about. Layout: one byte kind, one byte length, the payload; nested without padding; numbers in the
+//! machine's order (libnftnl `udata.h`, `include/udata.h`).
 
 /// Appends a TLV. A payload beyond 255 bytes is a mistake of the caller.
 pub fn put(bytes: &mut Vec<u8>, kind: u8, payload: &[u8]) {

@@ -6,7 +6,8 @@ use super::super::abi::*;
 use super::super::attr::{Attrs, close, open, put_be32, put_be64, put_str};
 use super::super::expr::Counter;
 use super::super::object::{Bound, Element, Value};
-use super::expr::{put_counter, put_value, put_verdict, read_counter, read_value, read_verdict};
+use super::put_expr::{put_counter, put_value, put_verdict};
+use super::read_expr::{read_counter, read_value, read_verdict};
 
 /// Writes one element of a list.
 pub(crate) fn put_element(bytes: &mut Vec<u8>, element: &Element<'_>) {
@@ -40,7 +41,8 @@ pub(crate) fn put_element(bytes: &mut Vec<u8>, element: &Element<'_>) {
     close(bytes, start);
 }
 
-/// Reads one element of a list. None for what we have no use for: an element without a key (`*`), an object reference.
+/// Reads one element of a list. None for what we have no use for: an element without a key (`*`), an object
+/// reference.
 pub(crate) fn read_element(attrs: Attrs<'_>) -> Option<Element<'_>> {
     let mut element = Element::key(&[]);
     let mut keyed = false;

@@ -10,7 +10,8 @@ use proptest::sample::select;
 use super::super::attr::Attrs;
 use super::super::expr::*;
 use super::super::object::*;
-use super::expr::{put_expr, read_expr};
+use super::put_expr::put_expr;
+use super::read_expr::read_expr;
 use super::*;
 
 fn reg() -> impl Strategy<Value = Reg> {

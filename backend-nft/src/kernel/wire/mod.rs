@@ -1,12 +1,13 @@
 //! Between values and the bytes of netlink, both ways, pure and total.
 //!
-//! What the kernel dumps in a form that we never write is kept as it is ([`super::Expr::Unknown`]), so that a comparison
-//! with what we want fails instead of lying.
+//! What the kernel dumps in a form that we never write is kept as it is ([`super::Expr::Unknown`]), so that a
+//! comparison with what we want fails instead of lying.
 
 mod element;
-mod expr;
 pub(crate) mod message;
 mod object;
+mod put_expr;
+mod read_expr;
 
 pub(crate) use element::{put_element, read_element};
 pub(crate) use object::{

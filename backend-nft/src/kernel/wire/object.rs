@@ -6,10 +6,11 @@ use super::super::abi::*;
 use super::super::attr::{Attrs, put, put_be32, put_be64, put_nested, put_str};
 use super::super::expr::{Expr, Family};
 use super::super::object::{Base, Chain, Hook, Rule, SET_MAP, Set, SetData, Table};
-use super::expr::{put_expr, put_exprs, read_expr, read_exprs};
+use super::put_expr::{put_expr, put_exprs};
+use super::read_expr::{read_expr, read_exprs};
 
-/// The table that an object is in: the first attribute of every kind of object (`NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE`,
-/// `NFTA_RULE_TABLE`, `NFTA_SET_TABLE`, `NFTA_SET_ELEM_LIST_TABLE`).
+/// The table that an object is in: the first attribute of every kind of object (`NFTA_TABLE_NAME`,
+/// `NFTA_CHAIN_TABLE`, `NFTA_RULE_TABLE`, `NFTA_SET_TABLE`, `NFTA_SET_ELEM_LIST_TABLE`).
 pub(crate) fn table_name(attrs: Attrs<'_>) -> Option<&str> {
     attrs.find(1)?.str()
 }
