@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures_util::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkMessage, State};
-use netlink_packet_route::route::{RouteMessage, RouteType};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, State};
+use netlink_packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime;
 
@@ -115,8 +116,6 @@ impl<'a> Links<'a> {
     /// # Errors
     /// The kernel's.
     pub async fn is_ready(&self, link: Link) -> Result<bool, rtnetlink::Error> {
-        use futures_util::TryStreamExt;
-        use netlink_packet_route::link::LinkAttribute;
         let mut answers = self.handle.link().get().match_index(link.0).execute();
         let answer = answers.try_next().await?;
         Ok(answer.is_some_and(|link| link.attributes.contains(&LinkAttribute::OperState(State::Up))))
@@ -134,6 +133,24 @@ impl<'a> Links<'a> {
             message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         request.execute().await
+    }
+
+    /// Takes an address from `link`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn remove_address(&self, link: Link, (address, prefix): Prefixed) -> Result<(), rtnetlink::Error> {
+        let message = self.handle.address().add(link.0, address, prefix).message_mut().clone();
+        self.handle.address().del(message).execute().await
+    }
+
+    /// The link of this name.
+    ///
+    /// # Errors
+    /// The kernel's; there is none, for example.
+    pub async fn find(&self, name: &str) -> Result<Link, rtnetlink::Error> {
+        let answer = self.handle.link().get().match_name(name).execute().try_next().await?;
+        answer.map(|link| Link(link.header.index)).ok_or(rtnetlink::Error::RequestFailed)
     }
 
     /// Adds a route; a prefix of 0 is the default route of the address' family.
@@ -205,12 +222,12 @@ fn route((to, prefix): Prefixed, via: Via) -> RouteMessage {
         Via::Gateway(gateway, link) => {
             message.gateway(gateway).expect("a gateway is of its route's family").output_interface(link.0).onlink()
         }
-        Via::Neighbour(link) => message.output_interface(link.0).scope(netlink_packet_route::route::RouteScope::Link),
+        Via::Neighbour(link) => message.output_interface(link.0).scope(RouteScope::Link),
         Via::Local => message
             .output_interface(LOOPBACK.0)
             .kind(RouteType::Local)
             .table_id(u32::from(LOCAL_TABLE))
-            .scope(netlink_packet_route::route::RouteScope::Host),
+            .scope(RouteScope::Host),
     };
     message.build()
 }

@@ -121,6 +121,20 @@ impl WorldPlan {
     }
 }
 
+impl WorldPlan {
+    /// Without the addresses of families that `has` denies.
+    #[must_use]
+    pub fn limited_to(mut self, has: impl Fn(Family) -> bool) -> Self {
+        let lists = [&mut self.node.addresses, &mut self.node.bridge_addresses, &mut self.announced];
+        let pods = self.pods.iter_mut().map(|pod| &mut pod.addresses);
+        let hosts = self.hosts.iter_mut().map(|host| &mut host.addresses);
+        for addresses in lists.into_iter().chain(pods).chain(hosts) {
+            addresses.retain(|address| has(Family::of(*address)));
+        }
+        self
+    }
+}
+
 /// The example's network of machines.
 fn machine(last: u8) -> Vec<IpAddr> {
     twins([192, 168, 67, last])
@@ -236,6 +250,13 @@ mod tests {
     fn the_twin_of_an_address_spells_the_same() {
         let expected: Vec<IpAddr> = vec!["10.244.2.3".parse().unwrap(), "fd00:10:244:2::3".parse().unwrap()];
         assert_eq!(twins([10, 244, 2, 3]), expected);
+    }
+
+    #[test]
+    fn a_plan_can_do_without_a_family() {
+        let plan = WorldPlan::example().limited_to(|family| family == Family::V4);
+        let text = serde_saphyr::to_string(&plan).unwrap();
+        assert!(text.contains("10.244.2.3") && !text.contains("fd00:"), "{text}");
     }
 
     #[test]

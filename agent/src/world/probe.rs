@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use backend_api::Protocol;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, getsockname, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, getsockname, recv,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -150,7 +150,12 @@ pub fn open_here(dial: &Dial) -> Result<(Held, Answer), Outcome> {
     let socket = open_socket(dial).map_err(|error| Outcome::Failed(format!("{}: {error}", dial.from)))?;
     // A blocking connect of TCP ends with the send timeout (socket(7)).
     arm(&socket, dial.deadline).map_err(|error| Outcome::Failed(error.to_string()))?;
-    connect(socket.as_raw_fd(), &SockaddrStorage::from(portless(dial))).map_err(Outcome::of_connect)?;
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(portless(dial)))
+        .map_err(|errno| Outcome::of_connect(errno, || icmp_waits(&socket)))?;
+    if dial.protocol == Protocol::Tcp {
+        // A connection that stands shall take ICMP errors as any other does, for a hint.
+        report_errors(&socket, dial.to, false).map_err(|error| Outcome::Failed(error.to_string()))?;
+    }
     let local = local(&socket).map_err(|error| Outcome::Failed(error.to_string()))?;
     let mut held = match dial.protocol {
         Protocol::Tcp => Held { dial: *dial, local, wire: Wire::Tcp(socket.into()) },
@@ -224,11 +229,12 @@ impl Outcome {
         self.answer().map(|answer| answer.name.as_str())
     }
 
-    fn of_connect(errno: Errno) -> Self {
+    fn of_connect(errno: Errno, by_icmp: impl Fn() -> bool) -> Self {
         match errno {
             Errno::EADDRNOTAVAIL | Errno::EADDRINUSE => Self::Failed(errno.to_string()),
             // What a timeout of connect is called (connect(2)).
             Errno::EINPROGRESS => Self::Silent,
+            Errno::ECONNREFUSED if by_icmp() => Self::Refused(Refusal::PortUnreachable),
             Errno::ECONNREFUSED => Self::Refused(Refusal::Reset),
             other => Self::of(other),
         }
@@ -328,17 +334,27 @@ fn open_socket(dial: &Dial) -> nix::Result<OwnedFd> {
         // Closing resets: no port stays behind in TIME_WAIT, thousands can be opened.
         setsockopt(&socket, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-    } else if dial.to.is_ipv4() {
-        // Errors that are not fatal in the kernel's view are reported too.
-        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
-    } else {
-        setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
     }
+    // Errors that are not fatal in the kernel's view are reported too, and queued.
+    report_errors(&socket, dial.to, true)?;
     let from = if dial.protocol == Protocol::Sctp { SocketAddr::new(dial.from.ip(), 0) } else { dial.from };
     if !from.ip().is_unspecified() || from.port() != 0 {
         bind(socket.as_raw_fd(), &SockaddrStorage::from(from))?;
     }
     Ok(socket)
+}
+
+fn report_errors(socket: &OwnedFd, to: SocketAddr, wanted: bool) -> nix::Result<()> {
+    match to {
+        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4RecvErr, &wanted),
+        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvErr, &wanted),
+    }
+}
+
+/// Whether an ICMP error is queued: resets are not (ip(7), `IP_RECVERR`).
+fn icmp_waits(socket: &OwnedFd) -> bool {
+    let mut buffer = [0; 128];
+    recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT).is_ok()
 }
 
 /// The destination as connect(2) wants it: raw sockets know no ports.

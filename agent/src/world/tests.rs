@@ -204,3 +204,55 @@ fn a_load_dials_until_it_is_finished() {
     let tally = load.finish().unwrap();
     assert!(tally.answers["nginx-3"] >= 10 && tally.failures.is_empty(), "{tally:?}");
 }
+
+/// Lets nft (the tool) refuse by ICMP what the node forwards to this port.
+fn reject(world: &World, port: u16) {
+    let rules = format!(
+        "table inet test {{ chain forward {{ type filter hook forward priority 0; th dport {port} reject; }}; }}"
+    );
+    let done = world.node().namespace.run(|| std::process::Command::new("nft").arg(rules).status()).unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn a_refusal_says_how_it_came() {
+    let world = World::build(&WorldPlan::example()).unwrap();
+    reject(&world, 80);
+    for to in ["10.244.0.4", "[fd00:10:244::4]"] {
+        for protocol in Protocol::ALL {
+            let met = world.dial("mytools", &patient(protocol, &format!("{to}:80")));
+            assert_eq!(met, Outcome::Refused(Refusal::PortUnreachable), "{to} {protocol}");
+        }
+        let met = world.dial("mytools", &patient(Protocol::Tcp, &format!("{to}:81")));
+        assert_eq!(met, Outcome::Refused(Refusal::Reset), "{to}");
+    }
+}
+
+#[test]
+fn an_unplugged_pod_is_silent() {
+    let world = World::build(&WorldPlan::example()).unwrap();
+    let brief = patient(Protocol::Tcp, "10.244.2.2:80").within(Duration::from_millis(100));
+    assert_eq!(world.dial("mytools", &brief).name(), Some("nginx-3"));
+    world.unplug("nginx-3").unwrap();
+    assert_eq!(world.dial("mytools", &brief), Outcome::Silent);
+}
+
+#[test]
+fn the_node_gets_and_loses_an_address() {
+    let mut world = World::build(&WorldPlan::example()).unwrap();
+    let address: IpAddr = "192.168.67.11".parse().unwrap();
+    world.add_node_address(address).unwrap();
+    assert!(world.node_addresses().contains(&address));
+    let dial = patient(Protocol::Tcp, "192.168.67.11:1");
+    assert_eq!(world.dial("outsider", &dial), Outcome::Refused(Refusal::Reset));
+    world.remove_node_address(address).unwrap();
+    assert!(!world.node_addresses().contains(&address));
+    assert!(world.remove_node_address(address).is_err());
+}
+
+#[test]
+fn a_second_owner_of_a_place_changes_nothing() {
+    let world = World::build(&WorldPlan::example()).unwrap();
+    let _second = world.node().clone();
+    check(&world, "node2", (Protocol::Tcp, "10.244.0.4:80"), ("nginx-1", "172.30.0.2"));
+}

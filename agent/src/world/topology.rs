@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub struct Place {
     pub addresses: Vec<IpAddr>,
     /// Where it is; pods of other nodes share one.
     pub namespace: Arc<Namespace>,
+    /// Whether others are there too, so that its own address must be chosen when it dials.
+    shared: bool,
 }
 
 /// Why a world could not be built.
@@ -82,9 +85,24 @@ pub enum WorldError {
     Plan(String),
 }
 
+/// The bridge between the node and the hosts, and its namespace.
+const LAN: &str = "lan";
+/// The namespace of all pods of other nodes.
+const REMOTE: &str = "remote";
+
 /// The node's addresses on the link to the sink, and the sink's; the same for the overlay.
 const UPLINK: [[IpAddr; 2]; 2] = [pair([172, 29, 0, 2], [172, 29, 0, 1]), pair6([0xfd29, 2], [0xfd29, 1])];
 const OVERLAY: [[IpAddr; 2]; 2] = [pair([172, 30, 0, 2], [172, 30, 0, 1]), pair6([0xfd30, 2], [0xfd30, 1])];
+
+/// Whether this kernel speaks a family at all; `ipv6.disable=1` takes IPv6 away.
+fn has_family(family: Family) -> bool {
+    family == Family::V4 || Path::new("/proc/sys/net/ipv6").exists()
+}
+
+/// Those pairs that this kernel can have.
+fn known(pairs: &[[IpAddr; 2]; 2]) -> impl Iterator<Item = &[IpAddr; 2]> {
+    pairs.iter().filter(|[address, _]| has_family(Family::of(*address)))
+}
 
 const fn pair(one: [u8; 4], other: [u8; 4]) -> [IpAddr; 2] {
     const fn v4([a, b, c, d]: [u8; 4]) -> IpAddr {
@@ -112,6 +130,7 @@ impl World {
     }
 
     fn build_here(plan: &WorldPlan) -> Result<Self, WorldError> {
+        let plan = &plan.clone().limited_to(has_family);
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("world")
@@ -121,7 +140,7 @@ impl World {
         let namespaces = Namespaces::create(plan)?;
         let wiring = Wiring::open(&namespaces, runtime.handle())?;
         let node_addresses = runtime.block_on(wiring.connect_all(plan))?;
-        let sink_addresses = UPLINK.map(|[_node, sink]| sink).to_vec();
+        let sink_addresses = known(&UPLINK).map(|[_node, sink]| *sink).collect::<Vec<_>>();
         let sink =
             Sink::start(runtime.handle(), &namespaces.sink, sink_addresses.clone()).map_err(setup(sink::NAME))?;
         drop(wiring);
@@ -156,6 +175,7 @@ impl World {
     pub fn listen(&mut self, place: &str, listens: &[Listen]) -> Result<(), WorldError> {
         let found = self.place(place).ok_or_else(|| WorldError::Plan(format!("{place}: no such place")))?;
         let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)];
+        let loopback = loopback.into_iter().filter(|address| has_family(Family::of(*address)));
         let addresses: Vec<IpAddr> = if place == self.node {
             self.node_addresses.iter().copied().chain(loopback).collect()
         } else {
@@ -183,6 +203,52 @@ impl World {
             || runtime.block_on(async { futures_util::future::join_all(servers.into_iter().map(Server::stop)).await });
         // On a thread of its own, as in `build`.
         std::thread::scope(|scope| drop(scope.spawn(stop_all).join()));
+    }
+
+    /// Gives the node one more address on `eth0`, as a DHCP server would.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn add_node_address(&mut self, address: IpAddr) -> Result<(), WorldError> {
+        let node = self.node.clone();
+        self.on_link(&node, async |links, eth0| links.address(eth0, networked(address)).await)?;
+        self.node_addresses.insert(address);
+        Ok(())
+    }
+
+    /// Takes an address from the node's `eth0`.
+    ///
+    /// # Errors
+    /// The kernel's; it is not there, for example.
+    pub fn remove_node_address(&mut self, address: IpAddr) -> Result<(), WorldError> {
+        let node = self.node.clone();
+        self.on_link(&node, async |links, eth0| links.remove_address(eth0, networked(address)).await)?;
+        self.node_addresses.remove(&address);
+        Ok(())
+    }
+
+    /// Takes a place's link down: whatever is sent to it is lost, as when a machine dies.
+    ///
+    /// # Errors
+    /// The kernel's, or there is no such place with an `eth0`.
+    pub fn unplug(&self, place: &str) -> Result<(), WorldError> {
+        self.on_link(place, async |links, eth0| links.down(eth0).await)
+    }
+
+    /// Does something with a place's `eth0`.
+    fn on_link<F>(&self, place: &str, act: F) -> Result<(), WorldError>
+    where
+        F: AsyncFnOnce(&Links<'_>, Link) -> Result<(), rtnetlink::Error> + Send,
+    {
+        let namespace =
+            &self.place(place).ok_or_else(|| WorldError::Plan(format!("{place}: no such place")))?.namespace;
+        let runtime = self.runtime();
+        let work = || {
+            let links = Links::open(namespace, runtime).map_err(setup(place))?;
+            runtime.block_on(async { act(&links, links.find("eth0").await?).await }).named(place, "eth0")
+        };
+        // On a thread of its own, as in `build`.
+        std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// The node under test.
@@ -266,11 +332,11 @@ impl Place {
         format!("ip netns exec {} bash", self.namespace.name())
     }
 
-    /// `dial` from the place's own address where the namespace has others besides; a port alone is kept.
+    /// `dial` from the place's own address where others share its namespace; elsewhere the kernel chooses. What `dial` says
+    /// itself is kept.
     pub fn sourced(&self, dial: &Dial) -> Dial {
-        let shared = Arc::strong_count(&self.namespace) > 1;
         match self.address(Family::of(dial.to.ip())) {
-            Some(own) if shared && dial.from.ip().is_unspecified() => {
+            Some(own) if self.shared && dial.from.ip().is_unspecified() => {
                 dial.from(std::net::SocketAddr::new(own, dial.from.port()))
             }
             _ => *dial,
@@ -292,7 +358,7 @@ struct Namespaces {
 
 impl Namespaces {
     fn create(plan: &WorldPlan) -> Result<Self, WorldError> {
-        let mut taken = BTreeSet::from([plan.node.name.as_str(), sink::NAME]);
+        let mut taken = BTreeSet::from([plan.node.name.as_str(), sink::NAME, LAN, REMOTE]);
         let names = plan.pods.iter().map(|pod| &pod.name).chain(plan.hosts.iter().map(|host| &host.name));
         for name in names {
             if !taken.insert(name) || name.contains([' ', '/']) || name.is_empty() {
@@ -303,9 +369,9 @@ impl Namespaces {
         let of = |name: &String| Ok::<_, WorldError>((name.clone(), quiet(name)?));
         Ok(Self {
             node: node(&plan.node.name)?,
-            lan: quiet("lan")?,
+            lan: quiet(LAN)?,
             sink: quiet(sink::NAME)?,
-            remote: quiet("remote")?,
+            remote: quiet(REMOTE)?,
             pods: own.map(|pod| of(&pod.name)).collect::<Result<_, _>>()?,
             hosts: plan.hosts.iter().map(|host| of(&host.name)).collect::<Result<_, _>>()?,
         })
@@ -313,11 +379,12 @@ impl Namespaces {
 
     fn into_places(self, plan: &WorldPlan, sink_addresses: Vec<IpAddr>) -> BTreeMap<String, Place> {
         let Self { node, lan, sink, remote, mut pods, mut hosts } = self;
+        let remote = Arc::new(remote);
         let mut places = BTreeMap::new();
         let mut add = |name: &str, addresses: Vec<IpAddr>, namespace: Arc<Namespace>| {
-            places.insert(name.to_owned(), Place { name: name.to_owned(), addresses, namespace });
+            let shared = Arc::ptr_eq(&namespace, &remote);
+            places.insert(name.to_owned(), Place { name: name.to_owned(), addresses, namespace, shared });
         };
-        let remote = Arc::new(remote);
         for pod in &plan.pods {
             let namespace = pods.remove(&pod.name).map_or_else(|| remote.clone(), Arc::new);
             add(&pod.name, pod.addresses.clone(), namespace);
@@ -328,8 +395,8 @@ impl Namespaces {
         }
         add(&plan.node.name, plan.node.addresses.clone(), Arc::new(node));
         add(sink::NAME, sink_addresses, Arc::new(sink));
-        add("lan", Vec::new(), Arc::new(lan));
-        add("remote", Vec::new(), remote);
+        add(LAN, Vec::new(), Arc::new(lan));
+        add(REMOTE, Vec::new(), remote.clone());
         places
     }
 }
@@ -461,7 +528,7 @@ impl<'a> Wiring<'a> {
         let (mut addresses, pods) = self.connect_pods(plan).await?;
         ends.extend(pods);
         addresses.extend(&plan.node.addresses);
-        addresses.extend(UPLINK.iter().chain(&OVERLAY).map(|[node, _other]| node));
+        addresses.extend(known(&UPLINK).chain(known(&OVERLAY)).map(|[node, _other]| node));
         for end in ends {
             self.wait_for(end).await?;
         }
@@ -476,10 +543,10 @@ impl<'a> Wiring<'a> {
     }
 
     async fn connect_hosts(&self, plan: &WorldPlan) -> Result<Vec<Link>, WorldError> {
-        let lan = self.lan.bridge("lan").await.named("lan", "bridge lan")?;
+        let lan = self.lan.bridge(LAN).await.named(LAN, "bridge lan")?;
         let [port, eth0] =
             pair_of(End { links: &self.lan, name: "node" }, End { links: &self.node, name: "eth0" }).await?;
-        self.lan.attach(port, lan).await.named("lan", "port node")?;
+        self.lan.attach(port, lan).await.named(LAN, "port node")?;
         for address in &plan.node.addresses {
             self.node.address(eth0, networked(*address)).await.named(&plan.node.name, "address on eth0")?;
         }
@@ -487,7 +554,7 @@ impl<'a> Wiring<'a> {
             let links = &self.hosts[host.name.as_str()];
             let name = format!("host{number}");
             let [port, link] = pair_of(End { links: &self.lan, name: &name }, End { links, name: "eth0" }).await?;
-            self.lan.attach(port, lan).await.named("lan", &name)?;
+            self.lan.attach(port, lan).await.named(LAN, &name)?;
             for address in &host.addresses {
                 links.address(link, networked(*address)).await.named(&host.name, "address on eth0")?;
             }
@@ -506,7 +573,7 @@ impl<'a> Wiring<'a> {
         let node = &plan.node.name;
         let ends = (End { links: &self.node, name: "uplink" }, End { links: &self.sink, name: "eth0" });
         let [uplink, eth0] = pair_of(ends.0, ends.1).await?;
-        for [own, other] in UPLINK {
+        for [own, other] in known(&UPLINK).copied() {
             self.node.address(uplink, networked(own)).await.named(node, "address on uplink")?;
             self.sink.address(eth0, networked(other)).await.named(sink::NAME, "address on eth0")?;
             self.sink.route(everything(own), Via::Gateway(own, eth0)).await.named(sink::NAME, "default route")?;
@@ -523,13 +590,13 @@ impl<'a> Wiring<'a> {
         let node = &plan.node.name;
         let ends = (End { links: &self.node, name: "overlay" }, End { links: &self.remote, name: "eth0" });
         let [overlay, eth0] = pair_of(ends.0, ends.1).await?;
-        for [own, other] in OVERLAY {
+        for [own, other] in known(&OVERLAY).copied() {
             self.node.address(overlay, networked(own)).await.named(node, "address on overlay")?;
-            self.remote.address(eth0, networked(other)).await.named("remote", "address on eth0")?;
-            self.remote.route(everything(own), Via::Gateway(own, eth0)).await.named("remote", "default route")?;
+            self.remote.address(eth0, networked(other)).await.named(REMOTE, "address on eth0")?;
+            self.remote.route(everything(own), Via::Gateway(own, eth0)).await.named(REMOTE, "default route")?;
             let remote = plan.pods.iter().filter(|pod| pod.placement == Placement::Remote);
             for address in remote.flat_map(|pod| &pod.addresses).filter(|to| to.is_ipv4() == own.is_ipv4()) {
-                self.remote.address(LOOPBACK, alone(*address)).await.named("remote", "address of a pod")?;
+                self.remote.address(LOOPBACK, alone(*address)).await.named(REMOTE, "address of a pod")?;
                 let via = Via::Gateway(other, overlay);
                 self.node.route(alone(*address), via).await.named(node, "route to a pod of another node")?;
             }
@@ -557,8 +624,8 @@ impl<'a> Wiring<'a> {
                 Placement::Interface(name) => {
                     let own = towards_pod(number);
                     let link = self.connect_pod(pod, name, &own).await?;
-                    for address in own {
-                        self.node.address(link, alone(address)).await.named(node, name)?;
+                    for address in &own {
+                        self.node.address(link, alone(*address)).await.named(node, name)?;
                     }
                     self.route_to_pod(pod, link).await?;
                     addresses.extend(own);
@@ -617,22 +684,22 @@ fn towards(plan: &WorldPlan) -> BTreeMap<String, Vec<IpAddr>> {
     let pods = plan.pods.iter().enumerate().map(|(number, pod)| {
         let addresses = match pod.placement {
             Placement::Bridge => plan.node.bridge_addresses.clone(),
-            Placement::Interface(_) => towards_pod(number).to_vec(),
-            Placement::Remote => OVERLAY.map(|[node, _remote]| node).to_vec(),
+            Placement::Interface(_) => towards_pod(number),
+            Placement::Remote => known(&OVERLAY).map(|[node, _remote]| *node).collect(),
         };
         (pod.name.clone(), addresses)
     });
     let hosts = plan.hosts.iter().map(|host| (host.name.clone(), plan.node.addresses.clone()));
-    let sink = (sink::NAME.to_owned(), UPLINK.map(|[node, _sink]| node).to_vec());
+    let sink = (sink::NAME.to_owned(), known(&UPLINK).map(|[node, _sink]| *node).collect());
     pods.chain(hosts).chain([sink]).collect()
 }
 
 /// The node's addresses on the interface of the pod of this number.
-fn towards_pod(number: usize) -> [IpAddr; 2] {
+fn towards_pod(number: usize) -> Vec<IpAddr> {
     let number = u8::try_from(number).expect("a world has few pods");
     let [v4, _] = pair([100, 64, number, 1], [0; 4]);
     let [v6, _] = pair6([0xfd64, u16::from(number) << 8 | 1], [0; 2]);
-    [v4, v6]
+    [v4, v6].into_iter().filter(|address| has_family(Family::of(*address))).collect()
 }
 
 /// An address in a network of the usual size.
