@@ -17,6 +17,7 @@ pub mod config;
 pub mod demo;
 pub mod node_addresses;
 pub mod objects;
+pub mod reconcile;
 pub mod resolve;
 pub mod source;
 #[cfg(feature = "demo")]

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 pub enum Backend {
     /// One nftables table of constant size; services are map elements
     Nftables,
-    /// Virtual and real servers of IPVS
+    /// Virtual and real servers of IPVS, if this build has them
     Ipvs,
 }
 
@@ -18,7 +18,7 @@ pub enum Backend {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It was left out when this program was built.
-    #[error("backend {0}: not part of this build")]
+    #[error("backend {0}: not part of this build, which has {list}", list = Backend::list())]
     NotCompiled(&'static str),
     /// The kernel or our privileges do not allow it.
     #[error("backend {backend}: {source}")]
@@ -46,6 +46,11 @@ impl Backend {
             Self::Ipvs => false,
         };
         Self::value_variants().iter().copied().filter(compiled).collect()
+    }
+
+    fn list() -> String {
+        let names: Vec<_> = Self::compiled().into_iter().map(Self::name).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
     /// Opens it, in the network namespace of the calling thread. Nothing is written yet.

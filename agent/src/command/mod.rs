@@ -2,19 +2,24 @@
 //!
 //! ```text
 //! run      source → resolve → reconcile, until SIGTERM; the rules stay
+//! demo     the example cluster in network namespaces
 //! status   what the kernel holds
 //! cleanup  removes what is ours
 //! ```
 
+mod cleanup;
 mod run;
+mod status;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing::error;
 
 use crate::backend::OpenError;
-use crate::config::{LogFlags, NameError, RunFlags};
+use crate::config::{LogFlags, NameError, RunFlags, Verbosity};
+use crate::reconcile::ReconcileError;
 
 /// Forwards the traffic of Kubernetes Services on this node.
 #[derive(Debug, Parser)]
@@ -34,6 +39,26 @@ enum Command {
     /// SIGINT it ends and leaves the rules in place: traffic goes on, and the next run takes them over. Use
     /// `switchyard cleanup` to remove them.
     Run(RunFlags),
+
+    /// Show the example cluster on this machine: dial every service and see who answers
+    ///
+    /// Builds the node of a small cluster in network namespaces, programs its services through the backend, dials them from a
+    /// pod, from outside and from the node, and compares who answered with who should have. Needs root and a
+    /// kernel, and nothing else; this machine's own network is left alone. Exits with 0 if all was as expected, 1 if
+    /// not, 2 if it could not be shown here.
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::Args),
+
+    /// Show which frontends the kernel forwards, who answers them, and how many connections they had
+    ///
+    /// Reads the kernel itself: what is shown is what packets meet, whether an agent runs or not.
+    Status(status::StatusFlags),
+
+    /// Remove everything from the kernel that is Switchyard's
+    ///
+    /// Does so for every backend of this build, and touches nothing else. Stop `switchyard run` first. Doing it twice does no
+    /// harm.
+    Cleanup,
 }
 
 /// Why a command failed.
@@ -43,6 +68,10 @@ pub(crate) enum CommandError {
     Name(#[from] NameError),
     #[error(transparent)]
     Backend(#[from] OpenError),
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
     #[error("async runtime: {0}")]
     Runtime(std::io::Error),
 }
@@ -51,24 +80,50 @@ impl CommandLine {
     /// Does what was asked. 0: done; 1: it failed, and the last line on stderr says why. (2, for a line that makes no
     /// sense, is clap's.)
     pub fn execute(self) -> ExitCode {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(self.log.v.level()).init();
-        let outcome = tokio::runtime::Runtime::new()
-            .map_err(CommandError::Runtime)
-            .and_then(|runtime| runtime.block_on(self.command.execute()));
-        match outcome {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                error!("{error}");
-                ExitCode::FAILURE
-            }
+        let level = self.log.v.unwrap_or(self.command.usual_verbosity()).level();
+        let colours = std::io::stderr().is_terminal();
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_max_level(level).init();
+        match self.command {
+            Command::Run(flags) => block_on(async { run::run(flags.config()?).await }),
+            #[cfg(feature = "demo")]
+            Command::Demo(args) => crate::demo::run(&args),
+            Command::Status(flags) => block_on(status::status(flags)),
+            Command::Cleanup => block_on(cleanup::cleanup()),
+        }
+    }
+}
+
+fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime);
+    match runtime.and_then(|runtime| runtime.block_on(command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
         }
     }
 }
 
 impl Command {
-    async fn execute(self) -> Result<(), CommandError> {
+    /// What is logged where `-v` is not given: an agent's log is for whoever looks later, a command's result
+    /// speaks for itself.
+    fn usual_verbosity(&self) -> Verbosity {
         match self {
-            Self::Run(flags) => run::run(flags.config()?).await,
+            Self::Run(_) => Verbosity::AGENT,
+            #[cfg(feature = "demo")]
+            Self::Demo(_) => Verbosity::QUIET,
+            Self::Status(_) | Self::Cleanup => Verbosity::QUIET,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CommandLine;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
     }
 }

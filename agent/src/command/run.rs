@@ -1,10 +1,47 @@
-//! `switchyard run`.
+//! `switchyard run`: puts source, reconcile and backend together, until it is told to stop.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::info;
 
 use super::CommandError;
-use crate::config::Config;
+use crate::config::{Config, SourceConfig};
+use crate::node_addresses;
+use crate::reconcile::{self, Desired, Inputs};
+use crate::resolve::Settings;
+use crate::source::{channel, files};
 
-/// Forwards service traffic until SIGTERM or SIGINT.
-pub(crate) async fn run(config: Config) -> Result<(), CommandError> {
-    let _dataplane = config.backend.open().await?;
+/// Forwards service traffic until SIGTERM or SIGINT; then the rules stay in place.
+pub(super) async fn run(config: Config) -> Result<(), CommandError> {
+    let stop = stop_signal().map_err(CommandError::Signals)?;
+    let mut dataplane = config.backend.open().await?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        backend = dataplane.name(),
+        node = %config.node_name,
+        source = %config.source,
+        "forwarding service traffic"
+    );
+    let (told, objects) = channel();
+    let (found, addresses) = watch::channel(None);
+    let settings = Settings::from(&config);
+    match config.source {
+        SourceConfig::Folder(folder) => tokio::spawn(files::follow(folder, told)),
+    };
+    tokio::spawn(node_addresses::follow(found));
+    reconcile::run(&mut *dataplane, Desired::new(settings), Inputs { objects, addresses }, stop).await?;
+    info!("stopped; the rules stay in place, `switchyard cleanup` removes them");
     Ok(())
+}
+
+/// Resolves at the first SIGTERM or SIGINT from now on.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -56,9 +56,9 @@ pub struct RunFlags {
 /// How much is logged; for every command.
 #[derive(Clone, Debug, Args)]
 pub struct LogFlags {
-    /// How much to log on stderr, 0 to 10: from 3 on decisions too, from 6 on every object
-    #[arg(short, long = "v", value_name = "LEVEL", default_value = "2", global = true)]
-    pub v: Verbosity,
+    /// How much to log on stderr, 0 to 10: from 3 on decisions too, from 6 on every object [default: 2 for `run`, else 0]
+    #[arg(short, long = "v", value_name = "LEVEL", global = true)]
+    pub v: Option<Verbosity>,
 }
 
 /// The values of `--detect-local-mode`.
@@ -162,6 +162,8 @@ mod tests {
             ("--backend iptables", "--backend <NAME>", "iptables", "nftables, ipvs"),
             ("--detect-local-mode pods", "--detect-local-mode <MODE>", "pods", "NodeCIDR"),
             ("--detect-local-mode BridgeInterface", "--pod-bridge-interface <NAME>", "not provided", ""),
+            ("--detect-local-mode bridgeinterface", "--pod-bridge-interface <NAME>", "not provided", ""),
+            ("--detect-local-mode InterfaceNamePrefix", "--pod-interface-name-prefix <PREFIX>", "not provided", ""),
             ("--cluster-cidr 10.0.0.0", "--cluster-cidr", "10.0.0.0", "prefix length"),
             ("--nodeport-addresses localhost", "--nodeport-addresses", "localhost", "`primary`, `all` or ranges"),
             ("--pod-bridge-interface far-too-long-a-name", "--pod-bridge-interface", "far-too-long", "15 bytes"),

@@ -13,6 +13,7 @@ mod names;
 mod node_ports;
 mod verbosity;
 
+use std::fmt;
 use std::path::PathBuf;
 
 pub use flags::{LogFlags, RunFlags};
@@ -45,4 +46,12 @@ pub struct Config {
 pub enum SourceConfig {
     /// YAML and JSON files in a folder, which is watched.
     Folder(PathBuf),
+}
+
+impl fmt::Display for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(f, "folder {}", folder.display()),
+        }
+    }
 }

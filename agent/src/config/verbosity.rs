@@ -14,6 +14,11 @@ pub struct Verbosity(u8);
 pub struct VerbosityError;
 
 impl Verbosity {
+    /// Warnings and errors.
+    pub const QUIET: Self = Self(0);
+    /// What an agent usually logs.
+    pub const AGENT: Self = Self(2);
+
     /// What is logged. Kubernetes' convention: up to 2 is for operators, 3 to 5 for who looks for a fault, above is
     /// everything.
     pub fn level(self) -> LevelFilter {

@@ -1,0 +1,229 @@
+//! `switchyard status`: what the kernel holds, whoever programmed it and whether an agent runs or not.
+
+use std::fmt::Write;
+
+use backend_api::{
+    Affinity, FrontendKind, Masquerade, Observed, ObservedAnswer, ObservedFrontend, ObservedRoute, SourceRanges,
+};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::CommandError;
+use crate::backend::{Backend, OpenError};
+
+/// Flags of `switchyard status`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct StatusFlags {
+    /// Which backend's rules to show
+    #[arg(long, alias = "proxy-mode", value_name = "NAME", default_value = "nftables", ignore_case = true)]
+    backend: Backend,
+
+    /// How to print it
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// For programs: a list of frontends
+    Json,
+}
+
+/// A frontend as it is printed.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    frontend: String,
+    kind: &'static str,
+    endpoints: Answers,
+    masquerade: &'static str,
+    affinity_seconds: Option<u32>,
+    source_ranges: Option<Vec<String>>,
+    connections: u64,
+}
+
+/// Who answers.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Answers {
+    Everyone(Answer),
+    Split { inside: Answer, outside: Answer },
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Answer {
+    /// Endpoints, with their weight where it is not 1.
+    Balance(Vec<Endpoint>),
+    Reject,
+    Drop,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Endpoint {
+    address: String,
+    weight: u32,
+}
+
+pub(super) async fn status(flags: StatusFlags) -> Result<(), CommandError> {
+    let refused = |source| OpenError::Refused { backend: flags.backend.name(), source };
+    let observed = flags.backend.open().await?.observe().await.map_err(refused)?;
+    let rows = rows(&observed);
+    match flags.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&rows).expect("rows are plain data")),
+        Output::Table if rows.is_empty() => {
+            println!("No frontends are programmed by the {} backend.", flags.backend.name())
+        }
+        Output::Table => print!("{}", table(&rows)),
+    }
+    Ok(())
+}
+
+fn rows(observed: &Observed) -> Vec<Row> {
+    observed.frontends.iter().map(|(key, frontend)| row(key.to_string(), frontend)).collect()
+}
+
+fn row(frontend: String, observed: &ObservedFrontend) -> Row {
+    Row {
+        frontend,
+        kind: match observed.kind {
+            FrontendKind::ClusterIp => "ClusterIP",
+            FrontendKind::External => "External",
+            FrontendKind::NodePort => "NodePort",
+        },
+        endpoints: match &observed.route {
+            ObservedRoute::Everyone(all) => Answers::Everyone(answer(all)),
+            ObservedRoute::Split { inside, outside } => {
+                Answers::Split { inside: answer(inside), outside: answer(outside) }
+            }
+        },
+        masquerade: match observed.masquerade {
+            Masquerade::Never => "never",
+            Masquerade::Always => "always",
+            Masquerade::UnlessPod => "unless pod",
+            Masquerade::FromNode => "from node",
+        },
+        affinity_seconds: match observed.affinity {
+            Affinity::None => None,
+            Affinity::ClientIp { timeout } => Some(timeout.get()),
+        },
+        source_ranges: match &observed.source_ranges {
+            SourceRanges::Any => None,
+            SourceRanges::Only(ranges) => Some(ranges.iter().map(ToString::to_string).collect()),
+        },
+        connections: observed.connections,
+    }
+}
+
+fn answer(observed: &ObservedAnswer) -> Answer {
+    match observed {
+        ObservedAnswer::Balance(shares) => {
+            let endpoint = |(address, weight): (&backend_api::EndpointAddress, &u32)| Endpoint {
+                address: address.to_string(),
+                weight: *weight,
+            };
+            Answer::Balance(shares.iter().map(endpoint).collect())
+        }
+        ObservedAnswer::Reject => Answer::Reject,
+        ObservedAnswer::Drop => Answer::Drop,
+    }
+}
+
+/// Rows below headings, in columns as wide as their widest cell.
+fn table(rows: &[Row]) -> String {
+    let headings = ["FRONTEND", "KIND", "CONNECTIONS", "MASQUERADE", "AFFINITY", "SOURCES", "ANSWERED BY"];
+    let mut lines = vec![headings.map(str::to_owned)];
+    lines.extend(rows.iter().map(cells));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 7] = std::array::from_fn(width);
+    let mut text = String::new();
+    for line in &lines {
+        let padded: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        writeln!(text, "{}", padded.join("   ").trim_end()).expect("writing to a String cannot fail");
+    }
+    text
+}
+
+fn cells(row: &Row) -> [String; 7] {
+    [
+        row.frontend.clone(),
+        row.kind.to_owned(),
+        row.connections.to_string(),
+        row.masquerade.to_owned(),
+        row.affinity_seconds.map_or("-".to_owned(), |seconds| format!("{seconds}s")),
+        row.source_ranges.as_ref().map_or("any".to_owned(), |ranges| ranges.join(",")),
+        match &row.endpoints {
+            Answers::Everyone(answer) => words(answer),
+            Answers::Split { inside, outside } => format!("inside: {}; outside: {}", words(inside), words(outside)),
+        },
+    ]
+}
+
+fn words(answer: &Answer) -> String {
+    match answer {
+        Answer::Balance(endpoints) => {
+            let word = |Endpoint { address, weight }: &Endpoint| match weight {
+                1 => address.clone(),
+                weight => format!("{address} ×{weight}"),
+            };
+            endpoints.iter().map(word).collect::<Vec<_>>().join(", ")
+        }
+        Answer::Reject => "refused".to_owned(),
+        Answer::Drop => "dropped".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+
+    use backend_api::{EndpointAddress, Family, FrontendKey, Protocol};
+
+    use super::*;
+
+    fn observed() -> Observed {
+        let endpoint = |text: &str, weight| (EndpointAddress { ip: text.parse().unwrap(), port: 80 }, weight);
+        let balance =
+            |endpoints: &[(EndpointAddress, u32)]| ObservedAnswer::Balance(endpoints.iter().copied().collect());
+        let frontend = |kind, route| ObservedFrontend {
+            kind,
+            route,
+            masquerade: Masquerade::UnlessPod,
+            affinity: Affinity::None,
+            source_ranges: SourceRanges::Any,
+            connections: 7,
+        };
+        let address: IpAddr = "10.105.145.136".parse().unwrap();
+        let cluster = FrontendKey::Address { address, protocol: Protocol::Tcp, port: 8080 };
+        let node_port = FrontendKey::NodePort { family: Family::V4, protocol: Protocol::Tcp, port: 30673 };
+        let everyone = balance(&[endpoint("10.244.0.4", 1), endpoint("10.244.1.2", 3)]);
+        let split = ObservedRoute::Split { inside: everyone.clone(), outside: ObservedAnswer::Drop };
+        Observed {
+            frontends: BTreeMap::from([
+                (cluster, frontend(FrontendKind::ClusterIp, ObservedRoute::Everyone(everyone))),
+                (node_port, frontend(FrontendKind::NodePort, split)),
+            ]),
+        }
+    }
+
+    #[test]
+    fn the_table_says_who_answers_whom() {
+        let expected = "\
+FRONTEND                     KIND        CONNECTIONS   MASQUERADE   AFFINITY   SOURCES   ANSWERED BY
+10.105.145.136:8080/TCP      ClusterIP   7             unless pod   -          any       10.244.0.4:80, 10.244.1.2:80 ×3
+node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          any       inside: 10.244.0.4:80, 10.244.1.2:80 ×3; outside: dropped
+";
+        assert_eq!(table(&rows(&observed())), expected);
+    }
+
+    #[test]
+    fn programs_read_the_same() {
+        let json = serde_json::to_value(rows(&observed())).unwrap();
+        assert_eq!(json[0]["endpoints"]["balance"][1]["weight"], 3);
+        assert_eq!(json[1]["endpoints"]["outside"], "drop");
+        assert_eq!(json[1]["frontend"], "node port 30673/TCP (IPv4)");
+    }
+}

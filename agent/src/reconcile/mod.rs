@@ -1,0 +1,306 @@
+//! The one loop that keeps the kernel equal to what is desired.
+//!
+//! ```text
+//! source ──► Desired (objects → ServiceState) ──► Pending ──► Dataplane::sync ──► ok: nothing is pending
+//! node addresses ──┘                                 ▲                       └──► error: wait, everything is pending
+//! drift ─────────────────────────────────────────────┘
+//! ```
+//!
+//! Everything that happens only adds to [`Pending`]; one place takes from it. While a sync runs, changes gather in the
+//! channels and are taken together afterwards.
+//!
+//! **Invariants**, each a test of its name in `tests/reconcile_loop.rs`: nothing is written before the source has listed;
+//! a change during a sync is not lost; errors retry and keep changes; drift resyncs everything.
+
+mod backoff;
+mod desired;
+mod once;
+mod pending;
+mod said;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use backend_api::{Dataplane, Failure, Report, ServiceName, SyncError};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+pub use desired::Desired;
+
+use self::backoff::Backoff;
+use self::pending::Pending;
+use self::said::Said;
+use crate::node_addresses::Addresses;
+use crate::source::Event;
+
+/// How often in a row somebody else may interfere before we wait.
+const RACES: u32 = 3;
+
+/// Least time between two repairs of what somebody else changed, so that two programs that fight do not take
+/// the whole processor.
+const REPAIR: Duration = Duration::from_millis(100);
+
+/// What the loop listens to.
+#[derive(Debug)]
+pub struct Inputs {
+    /// What the source tells.
+    pub objects: mpsc::Receiver<Vec<Event>>,
+    /// The node's own addresses.
+    pub addresses: watch::Receiver<Addresses>,
+}
+
+/// Why the loop ended without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// This kernel or process cannot run the backend.
+    #[error("backend {backend}: {source}")]
+    Unsupported {
+        /// Which backend.
+        backend: &'static str,
+        /// What is missing.
+        source: SyncError,
+    },
+    /// Whoever tells of objects or addresses has ended.
+    #[error("{0}: ended unexpectedly")]
+    InputEnded(&'static str),
+}
+
+/// Keeps the kernel equal to `desired` and what `inputs` change in it, until `stop`. A sync that runs then is finished;
+/// what is in the kernel stays there.
+///
+/// # Errors
+/// Where trying again cannot help. Every other failure is logged and tried again.
+pub async fn run(
+    dataplane: &mut dyn Dataplane,
+    desired: Desired,
+    mut inputs: Inputs,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ReconcileError> {
+    let mut reconciler = Reconciler::new(desired);
+    tokio::pin!(stop);
+    reconciler.take_all(&mut inputs);
+    loop {
+        let ready = reconciler.ready_at();
+        tokio::select! {
+            biased;
+            () = &mut stop => return Ok(()),
+            () = until(ready) => {
+                reconciler.take_all(&mut inputs);
+                reconciler.resolve();
+                reconciler.sync(dataplane).await?;
+            }
+            events = inputs.objects.recv() => reconciler.take(events.ok_or(ReconcileError::InputEnded("source"))?),
+            changed = inputs.addresses.changed() => {
+                changed.map_err(|_| ReconcileError::InputEnded("node addresses"))?;
+                reconciler.take_addresses(&mut inputs);
+            }
+            () = dataplane.drifted() => reconciler.drifted(),
+        }
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Reconciler {
+    desired: Desired,
+    pending: Pending,
+    next: Next,
+    /// Of syncs that failed as a whole.
+    backoff: Backoff,
+    races: u32,
+    failed: Failed,
+    repaired: Option<Instant>,
+    said: Said,
+}
+
+/// When the next sync may be, if something waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Now,
+    NotBefore(Instant),
+    /// The same state fails again; a changed one may do.
+    NotBeforeUnlessChanged(Instant),
+}
+
+/// Services that the backend could not program, by themselves.
+#[derive(Debug, Default)]
+struct Failed {
+    reasons: BTreeMap<ServiceName, String>,
+    backoff: Backoff,
+    retry: Option<Instant>,
+}
+
+impl Reconciler {
+    fn new(desired: Desired) -> Self {
+        Self {
+            desired,
+            pending: Pending::All,
+            next: Next::Now,
+            backoff: Backoff::default(),
+            races: 0,
+            failed: Failed::default(),
+            repaired: None,
+            said: Said::default(),
+        }
+    }
+
+    /// When to sync; `None`: not before something happens.
+    fn ready_at(&self) -> Option<Instant> {
+        if !self.desired.is_complete() {
+            return None;
+        }
+        let now = Instant::now();
+        let (waiting, retry) = (self.desired.has_news() || !self.pending.is_empty(), self.failed.retry);
+        match self.next {
+            Next::Now if waiting => Some(now),
+            Next::Now => retry,
+            Next::NotBefore(at) | Next::NotBeforeUnlessChanged(at) if waiting => Some(at),
+            Next::NotBefore(at) | Next::NotBeforeUnlessChanged(at) => retry.map(|retry| retry.max(at)),
+        }
+    }
+
+    /// Takes all that has come until now, and not what keeps coming: a busy source must not hold up a sync for ever.
+    fn take_all(&mut self, inputs: &mut Inputs) {
+        for _ in 0..inputs.objects.len() {
+            match inputs.objects.try_recv() {
+                Ok(events) => self.take(events),
+                Err(_) => break,
+            }
+        }
+        if inputs.addresses.has_changed().unwrap_or(false) {
+            self.take_addresses(inputs);
+        }
+    }
+
+    fn take(&mut self, events: Vec<Event>) {
+        self.desired.hear(events);
+        self.heard();
+    }
+
+    fn take_addresses(&mut self, inputs: &mut Inputs) {
+        let addresses = inputs.addresses.borrow_and_update().clone();
+        if let Some(addresses) = addresses {
+            self.desired.hear_addresses(addresses);
+            self.heard();
+        }
+    }
+
+    fn heard(&mut self) {
+        if let Next::NotBeforeUnlessChanged(_) = self.next {
+            self.next = Next::Now;
+        }
+    }
+
+    fn resolve(&mut self) {
+        if self.desired.has_news() {
+            self.pending.add(self.desired.resolve());
+        }
+        self.said.conflicts(self.desired.state());
+        if self.failed.retry.is_some_and(|retry| retry <= Instant::now()) {
+            self.pending = Pending::All;
+        }
+    }
+
+    /// Somebody else has changed what is ours.
+    fn drifted(&mut self) {
+        let now = Instant::now();
+        if self.pending != Pending::All {
+            warn!("rules were changed by another program, checking all of them");
+            self.pending = Pending::All;
+        }
+        if let (Next::Now, Some(before)) = (self.next, self.repaired) {
+            self.next = Next::NotBefore(before + REPAIR);
+        }
+        self.repaired = Some(now);
+    }
+
+    /// One sync. Whatever happens on the way, what was pending is in the kernel or pending again.
+    async fn sync(&mut self, dataplane: &mut dyn Dataplane) -> Result<(), ReconcileError> {
+        if self.pending.is_empty() {
+            return Ok(()); // objects changed, and the state that they come to did not
+        }
+        // Until the sync has succeeded everything is pending: after an error its scope has to be that anyway.
+        let pending = std::mem::replace(&mut self.pending, Pending::All);
+        let started = Instant::now();
+        match dataplane.sync(self.desired.state(), pending.scope()).await {
+            Ok(report) => {
+                self.synced(pending, report, started.elapsed());
+                Ok(())
+            }
+            Err(error) => self.not_synced(dataplane.name(), error),
+        }
+    }
+
+    fn synced(&mut self, pending: Pending, report: Report, took: Duration) {
+        let Report { writes, flows_deleted, failed } = report;
+        let services = self.desired.state().services().len();
+        match &pending {
+            Pending::All => info!(services, writes, flows_deleted, ?took, "every service was checked"),
+            Pending::Services(changed) => {
+                debug!(
+                    changed = changed.len(),
+                    services,
+                    writes,
+                    flows_deleted,
+                    ?took,
+                    "changed services were programmed"
+                );
+            }
+        }
+        self.failed.update(&pending, failed);
+        self.said.failures(&self.failed.reasons);
+        self.pending = Pending::nothing();
+        self.next = Next::Now;
+        self.backoff.reset();
+        self.races = 0;
+    }
+
+    fn not_synced(&mut self, backend: &'static str, error: SyncError) -> Result<(), ReconcileError> {
+        let wait = match &error {
+            SyncError::Raced { .. } if self.races < RACES => {
+                self.races += 1;
+                self.next = Next::Now;
+                Duration::ZERO
+            }
+            SyncError::Raced { .. } | SyncError::Transient { .. } => {
+                let wait = self.backoff.next();
+                self.next = Next::NotBefore(Instant::now() + wait);
+                wait
+            }
+            SyncError::Refused { .. } => {
+                let wait = self.backoff.next();
+                self.next = Next::NotBeforeUnlessChanged(Instant::now() + wait);
+                wait
+            }
+            SyncError::Unsupported { .. } => return Err(ReconcileError::Unsupported { backend, source: error }),
+        };
+        warn!(%error, backend, ?wait, "sync failed, trying again; what was programmed before goes on");
+        Ok(())
+    }
+}
+
+impl Failed {
+    /// What a sync of `pending` says of services that failed alone.
+    fn update(&mut self, pending: &Pending, failures: Vec<Failure>) {
+        match pending {
+            Pending::All => {
+                self.reasons.clear();
+                self.retry = None;
+            }
+            Pending::Services(tried) => self.reasons.retain(|service, _| !tried.contains(service)),
+        }
+        self.reasons.extend(failures.into_iter().map(|Failure { service, reason }| (service, reason)));
+        if self.reasons.is_empty() {
+            *self = Self::default();
+        } else if self.retry.is_none() {
+            self.retry = Some(Instant::now() + self.backoff.next());
+        }
+    }
+}

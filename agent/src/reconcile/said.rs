@@ -1,0 +1,32 @@
+//! What the log has been told of the state, so that each thing is logged once for as long as it holds.
+
+use std::collections::BTreeMap;
+
+use backend_api::{Conflict, ServiceName, ServiceState};
+use tracing::warn;
+
+use super::once::Once;
+
+/// Everything that was logged and still holds.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    conflicts: Once<Conflict>,
+    failures: Once<(ServiceName, String)>,
+}
+
+impl Said {
+    /// Logs which services newly go without a frontend.
+    pub(super) fn conflicts(&mut self, state: &ServiceState) {
+        for Conflict { frontend, owner, loser } in self.conflicts.news(state.conflicts().collect()) {
+            warn!(%frontend, %owner, %loser, "two services claim one frontend, the older one has it");
+        }
+    }
+
+    /// Logs which services failed anew, or for another reason.
+    pub(super) fn failures(&mut self, failed: &BTreeMap<ServiceName, String>) {
+        let failed = failed.iter().map(|(service, reason)| (service.clone(), reason.clone())).collect();
+        for (service, reason) in self.failures.news(failed) {
+            warn!(%service, reason, "service cannot be programmed, trying again; all others are");
+        }
+    }
+}
