@@ -59,6 +59,12 @@ impl Backend {
     /// Where this build does not have it, or the kernel refuses.
     pub async fn open(self) -> Result<Box<dyn Dataplane>, OpenError> {
         match self {
+            #[cfg(feature = "nftables")]
+            Self::Nftables => match backend_nft::NftDataplane::open(backend_nft::Options::default()).await {
+                Ok(dataplane) => Ok(Box::new(dataplane)),
+                Err(source) => Err(OpenError::Refused { backend: self.name(), source }),
+            },
+            #[cfg(not(feature = "nftables"))]
             Self::Nftables => Err(OpenError::NotCompiled(self.name())),
             Self::Ipvs => Err(OpenError::NotCompiled(self.name())),
         }

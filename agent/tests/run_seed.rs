@@ -1,0 +1,231 @@
+//! The real binary in the example cluster's node: objects from a folder end in the kernel, and packets prove it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use agent::backend::Backend;
+use agent::world::{Dial, Executor, Outcome, World, WorldPlan};
+use backend_api::{Observed, ObservedAnswer, ObservedRoute, Protocol};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/seed");
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The example cluster, and a folder with its objects.
+struct Cluster {
+    world: World,
+    executor: Executor,
+    folder: TempDir,
+    logs: TempDir,
+}
+
+/// A running `switchyard run`; killed when dropped.
+struct Agent {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let world = World::build(&WorldPlan::example()).unwrap();
+        let executor = world.node().namespace.executor().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(SEED).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+        Self { world, executor, folder, logs: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// Rewrites a file of the folder in place.
+    fn edit(&self, file: &str, edit: impl Fn(&str) -> String) {
+        let text = edit(&fs::read_to_string(self.path(file)).unwrap());
+        fs::write(self.path(file), text).unwrap();
+    }
+
+    /// Rewrites a file of the folder aside and renames it to its name.
+    fn replace(&self, file: &str, edit: impl Fn(&str) -> String) {
+        let text = edit(&fs::read_to_string(self.path(file)).unwrap());
+        fs::write(self.path(".aside"), text).unwrap();
+        fs::rename(self.path(".aside"), self.path(file)).unwrap();
+    }
+
+    /// `switchyard` in the node's namespace.
+    fn switchyard(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.world.node().namespace.run(|| self.switchyard(arguments).output().unwrap())
+    }
+
+    fn start(&self, log: &str) -> Agent {
+        let log = self.logs.path().join(log);
+        let source = self.folder.path().to_str().unwrap();
+        let mut command = self.switchyard(&["run", "--source", source, "--hostname-override", "node2", "-v", "4"]);
+        command.args(["--cluster-cidr", "10.244.0.0/16"]).stderr(File::create(&log).unwrap());
+        let process = self.world.node().namespace.run(|| command.spawn().unwrap());
+        Agent { process, log }
+    }
+
+    /// What the kernel holds.
+    fn observed(&self) -> Observed {
+        self.executor.run(async { Backend::Nftables.open().await.unwrap().observe().await.unwrap() })
+    }
+
+    /// Who answers each frontend for clients inside, as words.
+    fn answers(&self) -> BTreeMap<String, String> {
+        let word = |answer: &ObservedAnswer| match answer {
+            ObservedAnswer::Balance(shares) => shares.keys().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            ObservedAnswer::Reject => "rejected".to_owned(),
+            ObservedAnswer::Drop => "dropped".to_owned(),
+        };
+        let inside = |route: &ObservedRoute| match route {
+            ObservedRoute::Everyone(all) => word(all),
+            ObservedRoute::Split { inside, .. } => word(inside),
+        };
+        self.observed().frontends.iter().map(|(key, frontend)| (key.to_string(), inside(&frontend.route))).collect()
+    }
+
+    /// Waits until the kernel answers a frontend in these words, or `None`: has no such frontend.
+    fn until(&self, agent: &Agent, frontend: &str, words: Option<&str>) {
+        let awaited = format!("{frontend} to be answered by {words:?}");
+        until(&awaited, agent, || self.answers().get(frontend).map(String::as_str) == words);
+    }
+
+    fn dial(&self, from: &str, to: &str) -> Outcome {
+        let to: SocketAddr = to.parse().unwrap();
+        self.world.dial(from, &Dial::new(Protocol::Tcp, to).within(Duration::from_secs(5)))
+    }
+}
+
+impl Agent {
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn until_logged(&self, words: &str) {
+        until(&format!("{words:?} to be logged"), self, || self.log().contains(words));
+    }
+
+    /// Stops it as an init system does, and returns its exit code.
+    fn terminate(mut self) -> Option<i32> {
+        kill(Pid::from_raw(self.process.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Already dead is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn until(awaited: &str, agent: &Agent, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain for {awaited}; the agent's log:\n{}", agent.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn nginx(endpoints: &[&str]) -> String {
+    endpoints.join(" ")
+}
+
+const CLUSTER_IP: &str = "10.105.145.136:8080/TCP";
+const NGINX: [&str; 3] = ["10.244.0.4:80", "10.244.1.2:80", "10.244.2.2:80"];
+
+#[test]
+fn the_example_cluster_is_programmed_followed_left_adopted_and_removed() {
+    let cluster = Cluster::new();
+    let agent = cluster.start("first");
+    cluster.until(&agent, CLUSTER_IP, Some(&nginx(&NGINX)));
+    agent.until_logged("every service was checked");
+    let answers = cluster.answers();
+    let frontends: Vec<_> = answers.keys().map(String::as_str).collect();
+    assert_eq!(
+        frontends,
+        [
+            "10.102.231.147:8081/TCP",
+            "10.104.18.201:80/TCP",
+            "10.105.145.136:8080/TCP",
+            "10.107.148.84:8082/TCP",
+            "10.108.154.253:8080/TCP",
+            "10.96.0.10:53/TCP",
+            "10.96.0.10:53/UDP",
+            "10.96.0.10:9153/TCP",
+            "10.96.0.1:443/TCP",
+            "192.168.67.240:8082/TCP",
+            "192.168.67.241:80/TCP",
+            "node port 30080/TCP (IPv4)",
+            "node port 30673/TCP (IPv4)",
+            "node port 31868/TCP (IPv4)",
+        ]
+    );
+    for (from, to) in
+        [("mytools", "10.105.145.136:8080"), ("outsider", "192.168.67.10:30673"), ("node2", "10.108.154.253:8080")]
+    {
+        let outcome = cluster.dial(from, to);
+        assert!(matches!(outcome, Outcome::Answered(_)), "{from} → {to}: {outcome}\n{}", agent.log());
+    }
+
+    // Changes: in place, by rename, by deletion; a bad document in between.
+    cluster.edit("nginx-clusterip.yaml", |text| text.replace("10.244.1.2", "10.244.1.3"));
+    cluster.until(&agent, CLUSTER_IP, Some("10.244.0.4:80 10.244.1.3:80 10.244.2.2:80"));
+    cluster.edit("nginx-clusterip.yaml", |text| text.replace("endpoints:", "endpoints: broken\nbroken:"));
+    agent.until_logged("EndpointSlice default/nginx-deploy-clusterip-svc-c6qzs");
+    assert!(agent.log().contains("nginx-clusterip.yaml:"), "{}", agent.log());
+    cluster.replace("whoami.yaml", |text| text.replace("port: 8080", "port: 8088"));
+    cluster.until(&agent, "10.108.154.253:8088/TCP", Some("10.244.0.5:80 10.244.1.5:80 10.244.2.4:80"));
+    assert_eq!(cluster.answers()[CLUSTER_IP], "10.244.0.4:80 10.244.1.3:80 10.244.2.2:80", "the last good state holds");
+    assert_eq!(cluster.answers().get("10.108.154.253:8080/TCP"), None);
+    fs::remove_file(cluster.path("kube-dns.yaml")).unwrap();
+    cluster.until(&agent, "10.96.0.10:53/UDP", None);
+
+    // Stopped: the rules stay, and traffic goes on.
+    let before = cluster.answers();
+    let log = agent.log.clone();
+    assert_eq!(agent.terminate(), Some(0), "{}", fs::read_to_string(log).unwrap());
+    assert_eq!(cluster.answers(), before);
+    let outcome = cluster.dial("mytools", "10.108.154.253:8088");
+    assert!(matches!(outcome, Outcome::Answered(_)), "{outcome}");
+
+    // Started again: all is as it should be, so nothing is written.
+    cluster.edit("nginx-clusterip.yaml", |text| text.replace("endpoints: broken\nbroken:", "endpoints:"));
+    let agent = cluster.start("second");
+    agent.until_logged("every service was checked");
+    let log = agent.log();
+    let checked = log.lines().find(|line| line.contains("every service was checked")).unwrap();
+    assert!(checked.contains(" writes=0 "), "{checked}");
+
+    let status = cluster.output(&["status"]);
+    let table = String::from_utf8(status.stdout).unwrap();
+    assert!(table.lines().any(|line| line.starts_with(CLUSTER_IP) && line.ends_with("10.244.2.2:80")), "{table}");
+    let json = cluster.output(&["status", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), before.len());
+    assert_eq!(agent.terminate(), Some(0));
+
+    // Cleaned up, twice.
+    for expected in ["nftables: clean; 11 frontends were removed\n", "nftables: clean; no frontend was programmed\n"] {
+        let cleanup = cluster.output(&["cleanup"]);
+        assert!(cleanup.status.success(), "{cleanup:?}");
+        assert_eq!(String::from_utf8(cleanup.stdout).unwrap(), expected);
+    }
+    assert_eq!(cluster.answers(), BTreeMap::new());
+}
