@@ -26,7 +26,7 @@ pub enum Ownership {
 impl Nftables {
     /// Does everything in the batch, or nothing. An empty batch asks nothing of the kernel.
     ///
-    /// The kernel does its work on this thread, before the first suspension: 100,000 elements take it some 100 ms. A
+    /// The kernel does its work on this thread, before the first suspension: 100,000 elements take it 0.1 to 0.2 s. A
     /// future that is dropped has committed.
     ///
     /// # Errors

@@ -78,8 +78,8 @@ impl Conntrack {
     /// Shows every flow of a family and a protocol to `each`. One that comes or goes meanwhile may or may not be
     /// shown, and one may be shown twice.
     ///
-    /// The kernel walks its whole table for this, flows of other network namespaces included; what it does not show
-    /// costs some ten nanoseconds, what it shows about a microsecond. Ask once for many services.
+    /// The kernel walks its whole table for this, flows of other network namespaces included: 11 ms for 262,144 empty
+    /// buckets, 0.3 µs for each flow that it passes over, 3 µs for each that it shows. Ask once for many services.
     ///
     /// # Errors
     /// As [`ReadError`] says.

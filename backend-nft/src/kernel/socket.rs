@@ -95,7 +95,7 @@ impl Socket {
     pub(super) fn pending(&mut self) -> io::Result<Option<Messages<'_>>> {
         self.datagram.clear();
         match self.inner.socket_ref().recv(&mut self.datagram, DONT_WAIT) {
-            Ok(_) => Ok(Some(Messages(&self.datagram))),
+            Ok(_) => Ok(Some(self.received())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
@@ -105,7 +105,18 @@ impl Socket {
     pub(super) async fn receive(&mut self) -> io::Result<Messages<'_>> {
         self.datagram.clear();
         self.inner.recv(&mut self.datagram).await?;
-        Ok(Messages(&self.datagram))
+        Ok(self.received())
+    }
+
+    /// What came, and whether a dump has ended with it, whoever reads it.
+    fn received(&mut self) -> Messages<'_> {
+        let messages = Messages(&self.datagram);
+        if let Some(dump) = self.dumping
+            && { messages }.any(|message| message.sequence == dump && message.ack().is_some())
+        {
+            self.dumping = None;
+        }
+        messages
     }
 
     /// Sends requests that have one answer each, and shows the answers, each with its request's index.
@@ -175,7 +186,6 @@ impl Socket {
                 }
             }
             let Some(ack) = end else { continue };
-            self.dumping = None;
             return match Errno::from_raw(ack.errno) {
                 _ if ack.errno == 0 => Ok(dump),
                 Errno::EINTR => Ok(Dump::Interrupted),
