@@ -28,7 +28,7 @@ struct Flags {
     /// Only fetch what is needed.
     #[arg(long, conflicts_with = "command")]
     prepare: bool,
-    /// Fail when nothing was heard from the machine for so many seconds.
+    /// Fail when the suite says nothing for so many seconds.
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     silence: u64,
     /// Fail when the machine is not done after so many seconds.
@@ -38,6 +38,9 @@ struct Flags {
     #[arg(last = true)]
     command: Vec<String>,
 }
+
+/// Longest time until the first output: a boot takes 6 s, beside other work ten times that.
+const BOOT: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     if is_init() {
@@ -60,7 +63,8 @@ fn run(flags: &Flags) -> Result<u8, VmError> {
     let order = order(flags)?;
     let init =
         std::env::current_exe().map_err(|source| VmError::Io { what: "this program's path".to_owned(), source })?;
-    let limits = Limits { silence: Duration::from_secs(flags.silence), total: Duration::from_secs(flags.deadline) };
+    let limits =
+        Limits { boot: BOOT, silence: Duration::from_secs(flags.silence), total: Duration::from_secs(flags.deadline) };
     Machine::new(image, init, limits).run(&order, &mut stdout())
 }
 

@@ -27,6 +27,7 @@ impl Image {
     /// [`VmError::Unavailable`] names the package or module that could not be had.
     pub fn prepare(kernel: Kernel) -> Result<Self, VmError> {
         packages::have_program(packages::QEMU, "qemu-system-x86")?;
+        packages::have_program("setpriv", "util-linux")?;
         let shelf = shelf()?;
         fs::create_dir_all(&shelf).map_err(VmError::io(format!("create {}", shelf.display())))?;
         // One fetches, the others wait and find it done.
@@ -39,6 +40,11 @@ impl Image {
             image.fetch()?;
         }
         Ok(image)
+    }
+
+    /// Where one run's files may lie: on the same disk, and gone with `cargo clean`.
+    pub(super) fn scratch(&self) -> PathBuf {
+        self.directory.join("runs")
     }
 
     /// The compressed kernel.

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::order::{OUTCOME_PORT, OUTPUT_PORT, SHARED_ROOT};
 use super::stream::{self, End};
@@ -34,7 +35,7 @@ impl Machine {
     /// The deadlines, a machine that stopped early, and an order that could not be started. Never the commands' own
     /// exit status.
     pub fn run(&self, order: &Order, output: &mut dyn Write) -> Result<u8, VmError> {
-        let scratch = Scratch::new()?;
+        let scratch = Scratch::new(&self.image.scratch())?;
         let initramfs = initramfs::pack(&self.init, &self.image.modules()?, order)?;
         let file = scratch.file("initramfs");
         fs::write(&file, initramfs).map_err(VmError::io(format!("write {}", file.display())))?;
@@ -48,7 +49,7 @@ impl Machine {
                 let console = scratch.tail("console");
                 match end {
                     End::Closed => {}
-                    End::Silent => return Err(VmError::Silent { limit: self.limits.silence, console }),
+                    End::Silent(limit) => return Err(VmError::Silent { limit, console }),
                     End::Overdue => return Err(VmError::Overdue { limit: self.limits.total, console }),
                 }
             }
@@ -120,9 +121,10 @@ impl Drop for Qemu {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self, VmError> {
-        let unique = format!("switchyard-vm-{}-{:?}", std::process::id(), std::thread::current().id());
-        let directory = std::env::temp_dir().join(unique.replace(['(', ')'], ""));
+    fn new(parent: &Path) -> Result<Self, VmError> {
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let directory = parent.join(format!("{}-{run}", std::process::id()));
         fs::create_dir_all(&directory).map_err(VmError::io(format!("create {}", directory.display())))?;
         Ok(Self(directory))
     }

@@ -55,7 +55,8 @@ impl Order {
 }
 
 fn is_passed(name: &str) -> bool {
-    const NAMES: [&str; 8] = ["PATH", "HOME", "USER", "TERM", "LANG", "NO_COLOR", "PROPTEST_CASES", "LD_LIBRARY_PATH"];
-    const PREFIXES: [&str; 3] = ["CARGO", "RUST", "SWITCHYARD_"];
+    // Not all of `CARGO_*`: a registry's token is among it.
+    const NAMES: [&str; 7] = ["PATH", "HOME", "USER", "TERM", "LANG", "NO_COLOR", "LD_LIBRARY_PATH"];
+    const PREFIXES: [&str; 5] = ["CARGO_BIN_EXE_", "CARGO_MANIFEST_", "RUST_", "PROPTEST_", "SWITCHYARD_"];
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

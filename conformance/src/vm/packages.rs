@@ -41,7 +41,9 @@ pub(super) fn unpack_kernel(kernel: Kernel, directory: &Path) -> Result<(), VmEr
 
 /// Runs a command to its end and returns what it printed.
 pub(super) fn run(what: &str, command: &mut Command) -> Result<Vec<u8>, VmError> {
-    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().map_err(VmError::io(what))?;
+    let output = command.stdin(Stdio::null()).output();
+    let Output { status, stdout, stderr } =
+        output.map_err(|error| VmError::unavailable(what, format!("{}: {error}", command.get_program().display())))?;
     if status.success() {
         return Ok(stdout);
     }

@@ -34,7 +34,9 @@ pub fn build(selection: &[String]) -> Result<Vec<PathBuf>, VmError> {
     if !built.status.success() {
         return Err(VmError::unavailable(what, built.status.to_string()));
     }
-    let programs: Vec<PathBuf> = String::from_utf8_lossy(&built.stdout).lines().filter_map(test_program).collect();
+    let mut programs: Vec<PathBuf> = String::from_utf8_lossy(&built.stdout).lines().filter_map(test_program).collect();
+    // Cargo names them as their builds end.
+    programs.sort();
     if programs.is_empty() {
         return Err(VmError::unavailable(what, "no test programs"));
     }

@@ -7,10 +7,12 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a machine may be silent, and how long it may run.
+/// How long a machine may take to speak, be silent, and run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest time without output, from the start or the last output on.
+    /// Longest time until the first output. Generous: beside other work a boot of 6 s takes 80.
+    pub boot: Duration,
+    /// Longest time without output after that.
     pub silence: Duration,
     /// Longest time in all.
     pub total: Duration,
@@ -21,8 +23,8 @@ pub struct Limits {
 pub(super) enum End {
     /// The other side closed it.
     Closed,
-    /// Nothing came for [`Limits::silence`].
-    Silent,
+    /// Nothing came for this long: [`Limits::boot`] or [`Limits::silence`].
+    Silent(Duration),
     /// It was still open after [`Limits::total`].
     Overdue,
 }
@@ -34,15 +36,17 @@ pub(super) fn copy(source: impl Read + Send + 'static, output: &mut dyn Write, l
     // Not joined: at a deadline it may sit in a read that only the machine's end will wake.
     thread::spawn(move || read_pieces(source, &sender));
     let deadline = Instant::now() + limits.total;
+    let mut patience = limits.boot;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match pieces.recv_timeout(limits.silence.min(left)) {
+        match pieces.recv_timeout(patience.min(left)) {
             Ok(piece) => {
+                patience = limits.silence;
                 let _ = output.write_all(&piece).and_then(|()| output.flush());
             }
             Err(RecvTimeoutError::Disconnected) => return End::Closed,
-            Err(RecvTimeoutError::Timeout) if left <= limits.silence => return End::Overdue,
-            Err(RecvTimeoutError::Timeout) => return End::Silent,
+            Err(RecvTimeoutError::Timeout) if left <= patience => return End::Overdue,
+            Err(RecvTimeoutError::Timeout) => return End::Silent(patience),
         }
     }
 }
@@ -73,16 +77,22 @@ mod tests {
 
     #[test]
     fn all_output_arrives_before_the_end() {
-        let limits = Limits { silence: LONG, total: LONG };
+        let limits = Limits { boot: LONG, silence: LONG, total: LONG };
         let output = check(limits, |mut writer| writer.write_all(b"one\0two\n").unwrap(), End::Closed);
         assert_eq!(output, b"one\0two\n");
     }
 
     #[test]
     fn silence_ends_it_though_the_stream_is_open() {
-        let limits = Limits { silence: SHORT, total: LONG };
-        let output = check(limits, hold_open_after(b"hello"), End::Silent);
+        let limits = Limits { boot: LONG, silence: SHORT, total: LONG };
+        let output = check(limits, hold_open_after(b"hello"), End::Silent(SHORT));
         assert_eq!(output, b"hello");
+    }
+
+    #[test]
+    fn the_first_word_has_its_own_limit() {
+        let limits = Limits { boot: SHORT, silence: LONG, total: LONG };
+        check(limits, hold_open_after(b""), End::Silent(SHORT));
     }
 
     #[test]
@@ -90,7 +100,7 @@ mod tests {
         let talk = |mut writer: std::io::PipeWriter| {
             thread::spawn(move || while writer.write_all(b"tick").is_ok() {});
         };
-        check(Limits { silence: LONG, total: SHORT }, talk, End::Overdue);
+        check(Limits { boot: LONG, silence: LONG, total: SHORT }, talk, End::Overdue);
     }
 
     fn hold_open_after(text: &'static [u8]) -> impl FnOnce(std::io::PipeWriter) {
