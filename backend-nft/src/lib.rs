@@ -6,6 +6,8 @@ pub mod content;
 mod dataplane;
 pub mod diff;
 mod errors;
+#[cfg(test)]
+mod fake;
 mod flows;
 pub mod kernel;
 mod observe;
