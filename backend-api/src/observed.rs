@@ -92,10 +92,14 @@ impl ObservedFrontend {
     }
 
     /// Whether both forward every packet alike: counters do not matter, nor how equal shares and equal source ranges are
-    /// written down.
+    /// written down, nor how long clients would be remembered where nobody answers them.
     pub fn forwards_like(&self, other: &Self) -> bool {
-        let key =
-            |one: &Self| (one.kind, one.masquerade, one.affinity, intervals(&one.source_ranges), sides(&one.route));
+        let key = |one: &Self| {
+            let (inside, outside) = sides(&one.route);
+            let balances = |side: &ObservedAnswer| matches!(side, ObservedAnswer::Balance(_));
+            let affinity = (balances(&inside) || balances(&outside)).then_some(one.affinity);
+            (one.kind, one.masquerade, affinity, intervals(&one.source_ranges), inside, outside)
+        };
         key(self) == key(other)
     }
 }

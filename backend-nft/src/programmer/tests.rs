@@ -203,12 +203,8 @@ fn any_service() -> impl Strategy<Value = Service> {
         answer.clone().prop_map(Route::Everyone),
         (answer.clone(), answer).prop_map(|(inside, outside)| Route::Split { inside, outside }),
     ];
-    let masquerade = prop::sample::select(vec![
-        Masquerade::Never,
-        Masquerade::Always,
-        Masquerade::UnlessPod,
-        Masquerade::FromNode,
-    ]);
+    let masquerade =
+        prop::sample::select(vec![Masquerade::Never, Masquerade::Always, Masquerade::UnlessPod, Masquerade::FromNode]);
     let ranges = prop_oneof![
         2 => Just(SourceRanges::Any),
         1 => prop::collection::vec(prop::sample::select(vec!["10.0.0.0/8", "10.1.0.0/16", "0.0.0.0/0", "11.0.0.1/32"]), 0..3)
