@@ -1,3 +1,19 @@
-//! Scenarios, worlds, probes.
+//! The conformance suite: scenarios as data, worlds of real network namespaces, probes with real packets.
+//!
+//! ```text
+//! scenarios/<topic>/<claim>.yaml ──► scenario (parse) ──► run (world, agent, steps, probes) ──► Summary
+//! ```
+//!
+//! Whoever has a [`backend_api::Dataplane`] of their own runs the suite against it with [`run`]; what it cannot do is
+//! declared as a [`Gap`]. [`vm`] runs the same on other kernels.
+//!
+//! **Invariant:** scenarios assert packets alone, never chains, maps or servers.
 
+mod run;
+pub mod scenario;
 pub mod vm;
+
+pub use run::{
+    Counts, Failure, Gap, Open, Opening, Outcome, Subject, Summary, Verdict, judge, plan, play, pod_addresses, run,
+    scenarios,
+};

@@ -1,0 +1,35 @@
+//! Somebody else's nftables table, which must be the same before and after a scenario.
+
+use agent::world::Namespace;
+
+use super::listing::{nft, ruleset};
+
+/// A foreign table with what ours is made of: a chain at our priority, a map with elements, a set.
+const TABLE: &str = "table inet foreign { \
+    map ports { type inet_service : ipv4_addr; elements = { 7777 : 192.0.2.7 }; } \
+    set names { type ipv4_addr; elements = { 192.0.2.8 }; } \
+    chain prerouting { type nat hook prerouting priority dstnat; ip daddr @names counter accept; } \
+    chain forward { type filter hook forward priority filter; policy accept; } }";
+
+/// What stood in the namespace before the agent came; nothing to compare where `nft` is not installed.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    before: Option<String>,
+}
+
+impl Foreign {
+    /// Makes the table.
+    pub(super) fn plant(namespace: &Namespace) -> Self {
+        Self { before: nft(namespace, &[TABLE]).and_then(|_| ruleset(namespace)).ok() }
+    }
+
+    /// What is another than before.
+    pub(super) fn difference(&self, namespace: &Namespace) -> Option<String> {
+        let before = self.before.as_ref()?;
+        match ruleset(namespace) {
+            Ok(after) if after == *before => None,
+            Ok(after) => Some(format!("before:\n{before}\nafter remove_all:\n{after}")),
+            Err(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Sends a scenario's packets.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use agent::world::{Answer, Dial, Held, Outcome, Place, World, probe};
+use backend_api::{Family, Protocol};
+
+use super::judge::Met;
+use super::stage::NODE;
+use crate::scenario::{self, Probe, Target};
+
+/// How long an answer or a refusal is waited for. Generous: it passes on a busy machine only.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long silence has to last. TCP sends its second SYN after a second; one is enough.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// What a fair choice misses an endpoint by: less than once in ten million probes.
+const MISS: f64 = 1e-7;
+
+/// Who dials whom, how often, and when to stop early.
+#[derive(Clone, Debug)]
+pub(super) struct Dialling {
+    dial: Dial,
+    times: u32,
+    pause: Option<Duration>,
+    /// Stop when each of these has answered, and so many connections were made.
+    enough: Option<(BTreeSet<String>, u32)>,
+}
+
+impl Dialling {
+    /// As a probe says.
+    pub(super) fn of(probe: &Probe) -> Self {
+        let dial = dial(&probe.to);
+        let from = SocketAddr::new(probe.from_address.unwrap_or(dial.from.ip()), probe.source_port.unwrap_or(0));
+        let patience = if probe.expect == Some(scenario::Outcome::Silent) { SILENCE } else { PATIENCE };
+        let names: BTreeSet<String> = probe.answered_by.iter().flatten().cloned().collect();
+        let fair = fair_times(names.len());
+        let times = probe.times.unwrap_or(match (&probe.expect, names.len()) {
+            (Some(scenario::Outcome::Silent), _) => 1,
+            (Some(_), _) => 2,
+            (None, 0 | 1) => 4,
+            (None, _) => fair,
+        });
+        let least = 3 * u32::try_from(names.len()).unwrap_or(u32::MAX);
+        let enough = (probe.times.is_none() && probe.expect.is_none()).then_some((names, least));
+        let pause = probe.pause_milliseconds.map(Duration::from_millis);
+        Self { dial: dial.from(from).within(patience), times, pause, enough }
+    }
+
+    /// A number of connections to a target.
+    pub(super) fn times(target: &Target, times: u32) -> Self {
+        Self { dial: dial(target).within(PATIENCE), times, pause: None, enough: None }
+    }
+
+    /// Pausing before each.
+    pub(super) fn pausing(self, pause: Duration) -> Self {
+        Self { pause: Some(pause), ..self }
+    }
+}
+
+/// Dials from `place` as often as it takes.
+pub(super) fn dial_all(place: &Place, dialling: &Dialling) -> Vec<Met> {
+    let dial = place.sourced(&dialling.dial);
+    place.namespace.run(|| {
+        let mut met = Vec::new();
+        let mut names = BTreeSet::new();
+        for count in 1..=dialling.times {
+            if let Some(pause) = dialling.pause {
+                // Time itself is what is tested: session affinity ends by it.
+                std::thread::sleep(pause);
+            }
+            let one = dial_once(&dial);
+            names.extend(one.outcome.name().map(str::to_owned));
+            met.push(one);
+            let enough = |(awaited, least): &(BTreeSet<String>, u32)| count >= *least && awaited.is_subset(&names);
+            if dialling.enough.as_ref().is_some_and(enough) {
+                break;
+            }
+        }
+        met
+    })
+}
+
+fn dial_once(dial: &Dial) -> Met {
+    match probe::open_here(dial) {
+        Ok((held, answer)) => Met { client: Some(held.local()), outcome: Outcome::Answered(answer) },
+        Err(outcome) => Met { client: None, outcome },
+    }
+}
+
+/// Opens a connection that is held.
+pub(super) fn open(place: &Place, target: &Target) -> Result<(Held, Answer), Outcome> {
+    probe::open(&place.namespace, &place.sourced(&dial(target).within(PATIENCE)))
+}
+
+/// Whether packets of this family and protocol get from `from` to a pod and back at all, past every service: silence
+/// means something only then.
+pub(super) fn control(world: &World, from: &str, target: &Target) -> Result<(), String> {
+    let answerer = if from == "nginx-node2" { "whoami-node2" } else { "nginx-node2" };
+    let family = Family::of(target.address);
+    let place = place(world, from)?;
+    let pod = self::place(world, answerer)?;
+    let address = pod.address(family).ok_or_else(|| format!("{answerer}: no {family} address"))?;
+    let port = match target.protocol {
+        Protocol::Tcp | Protocol::Udp | Protocol::Sctp => 80,
+    };
+    let dial = Dial::new(target.protocol, SocketAddr::new(address, port)).within(PATIENCE);
+    match probe::dial(&place.namespace, &place.sourced(&dial)) {
+        Outcome::Answered(answer) if answer.name == answerer => Ok(()),
+        other => Err(format!("{from}: silence means nothing: a control probe of {answerer} met: {other}")),
+    }
+}
+
+/// A place of the world by a scenario's word for it.
+pub(super) fn place<'a>(world: &'a World, name: &str) -> Result<&'a Place, String> {
+    let name = if name == "node" { NODE } else { name };
+    world.place(name).ok_or_else(|| format!("{name}: no such place in the world"))
+}
+
+fn dial(target: &Target) -> Dial {
+    let any: IpAddr =
+        if target.address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Dial::new(target.protocol, SocketAddr::new(target.address, target.port)).from(SocketAddr::new(any, 0))
+}
+
+/// How many fair choices among `endpoints` miss one of them as seldom as [`MISS`].
+fn fair_times(endpoints: usize) -> u32 {
+    let endpoints = endpoints.max(2) as f64;
+    let needed = (MISS / endpoints).ln() / (1.0 - 1.0 / endpoints).ln();
+    needed.ceil() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_endpoints_need_more_connections() {
+        assert_eq!((fair_times(1), fair_times(2), fair_times(3)), (25, 25, 43));
+        assert!(fair_times(7) < 150);
+    }
+}

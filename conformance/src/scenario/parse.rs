@@ -1,0 +1,163 @@
+//! Reads scenario files, and says file, line and key of what is wrong with one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use serde_saphyr::Spanned;
+
+use super::{Open, Probe, Scenario, Script, Step};
+
+/// Why a scenario file cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}:{line}: {reason}", file.display())]
+pub struct ParseError {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1; 0 where none can be named.
+    pub line: u64,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Every scenario under `folder`, in order of topics and claims.
+///
+/// # Errors
+/// The first file that cannot be read or is not a scenario.
+pub fn load_all(folder: &Path) -> Result<Vec<Scenario>, ParseError> {
+    let mut scenarios = Vec::new();
+    for topic in entries(folder)? {
+        for file in entries(&topic)? {
+            scenarios.push(load(&file)?);
+        }
+    }
+    Ok(scenarios)
+}
+
+fn load(file: &Path) -> Result<Scenario, ParseError> {
+    let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+    let name = |path: Option<&Path>| path.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned();
+    let script = parse(file, &text)?;
+    Ok(Scenario { topic: name(file.parent()), claim: name(Some(file)), file: file.to_owned(), script })
+}
+
+/// A scenario file's content. `file` is for errors.
+///
+/// # Errors
+/// The first key or value that is no part of a scenario, with its line.
+pub fn parse(file: &Path, text: &str) -> Result<Script, ParseError> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    let script: Script = serde_saphyr::from_str_with_options(text, options).map_err(|error| ParseError {
+        file: file.to_owned(),
+        line: error.location().map_or(0, |location| location.line()),
+        reason: error.to_string(),
+    })?;
+    check(file, &script.steps)?;
+    Ok(script)
+}
+
+/// The YAML documents of a fixture or an `apply`, as values.
+///
+/// # Errors
+/// The first document that is no YAML.
+pub(crate) fn documents(file: &Path, text: &str) -> Result<Vec<Value>, ParseError> {
+    serde_saphyr::from_multiple(text).map_err(|error| ParseError {
+        file: file.to_owned(),
+        line: error.location().map_or(0, |location| location.line()),
+        reason: error.to_string(),
+    })
+}
+
+fn check(file: &Path, steps: &[Spanned<Step>]) -> Result<(), ParseError> {
+    for step in steps {
+        let wrong = match &step.value {
+            Step::Probe(probe) => contradiction(probe),
+            Step::Open(open) => empty(open),
+            Step::WhileDown(inner) => {
+                check(file, inner)?;
+                None
+            }
+            _ => None,
+        };
+        if let Some(reason) = wrong {
+            return Err(ParseError { file: file.to_owned(), line: step.referenced.line(), reason: reason.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// What makes a probe meaningless.
+fn contradiction(probe: &Probe) -> Option<&'static str> {
+    let expectations = [probe.answered_by.is_some(), probe.answered_by_one_of.is_some(), probe.expect.is_some()];
+    let answered = probe.expect.is_none();
+    let of_answers = probe.source.is_some()
+        || probe.shares.is_some()
+        || probe.same_endpoint
+        || probe.remember.is_some()
+        || probe.same_endpoint_as.is_some()
+        || probe.another_endpoint_than.is_some();
+    if expectations.into_iter().filter(|given| *given).count() != 1 {
+        Some("probe: give exactly one of answered-by, answered-by-one-of, expect")
+    } else if of_answers && !answered {
+        Some("probe: source, shares and endpoints are of answers, and none is expected")
+    } else if probe.times == Some(0) {
+        Some("probe: times is 0")
+    } else {
+        None
+    }
+}
+
+fn empty(open: &Open) -> Option<&'static str> {
+    open.answered_by_one_of.is_empty().then_some("open: answered-by-one-of is empty")
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, ParseError> {
+    let read = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
+    let mut paths = read
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unreadable(folder, &error))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ParseError {
+    ParseError { file: path.to_owned(), line: 0, reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(Path::new("topic/claim.yaml"), text).expect_err("no scenario").to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_file_and_line() {
+        let text = error("description: x\nsteps:\n- probe:\n    from: node\n    to: 10.96.0.1:80/TCP\n    answerd-by: [a]\n");
+        assert!(text.starts_with("topic/claim.yaml:6: "), "{text}");
+        assert!(text.contains("answerd-by"), "{text}");
+    }
+
+    #[test]
+    fn a_probe_without_an_expectation_is_named_with_its_line() {
+        let text = error("description: x\nsteps:\n- probe: {from: node, to: '10.96.0.1:80/TCP'}\n");
+        assert_eq!(text, "topic/claim.yaml:3: probe: give exactly one of answered-by, answered-by-one-of, expect");
+    }
+
+    #[test]
+    fn a_malformed_target_is_named_with_its_line() {
+        let text = error("description: x\nsteps:\n- probe: {from: node, to: web, expect: refused}\n");
+        assert!(text.starts_with("topic/claim.yaml:3: ") && text.contains("target \"web\""), "{text}");
+    }
+
+    #[test]
+    fn every_file_of_the_suite_is_a_scenario() {
+        let all = load_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap();
+        assert!(!all.is_empty());
+        for scenario in all {
+            assert!(!scenario.script.description.trim().is_empty(), "{}", scenario.name());
+        }
+    }
+}
