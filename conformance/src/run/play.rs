@@ -111,12 +111,11 @@ impl<'a> Play<'a> {
 
     fn set_up(&mut self) -> Result<(), String> {
         let script = &self.scenario.script;
-        let mut objects = vec![node_object()];
-        if let Some(name) = &script.cluster {
-            objects.extend(fixture(name).map_err(|error| error.to_string())?);
+        match &script.cluster {
+            Some(name) => self.files = fixture(name).map_err(|error| error.to_string())?,
+            None => self.apply(&[node_object()])?,
         }
-        objects.extend(script.objects.iter().cloned());
-        self.apply(&objects)?;
+        self.apply(&script.objects)?;
         self.set_endpoints(&script.endpoints)?;
         self.publish()
     }
@@ -252,7 +251,10 @@ impl<'a> Play<'a> {
         self.agent.settle(Awaited { present: Vec::new(), absent: addresses.to_vec() }).map(drop)
     }
 
-    fn with_links<E: std::fmt::Display>(&self, change: impl AsyncFnOnce(&Links<'_>) -> Result<(), E>) -> Result<(), String> {
+    fn with_links(
+        &self,
+        change: impl AsyncFnOnce(&Links<'_>) -> Result<(), rtnetlink::Error>,
+    ) -> Result<(), String> {
         let runtime = self.world.runtime();
         let links = Links::open(&self.world.node().namespace, runtime).map_err(|error| error.to_string())?;
         runtime.block_on(change(&links)).map_err(|error| error.to_string())

@@ -88,6 +88,17 @@ impl Summary {
     }
 }
 
+/// `topic/claim: …`.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Outcome::Passed => write!(f, "{}: passed", self.scenario),
+            Outcome::Gap(reason) => write!(f, "{}: gap: {reason}", self.scenario),
+            Outcome::Failed(reason) => write!(f, "{}: failed\n{reason}", self.scenario),
+        }
+    }
+}
+
 /// A table: topic, scenarios, gaps, failures, probes, connections, checks, time.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

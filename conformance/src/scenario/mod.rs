@@ -8,6 +8,7 @@
 //!                       └──────► steps, probes ──► run
 //! ```
 
+mod fixture;
 mod objects;
 mod parse;
 mod target;
@@ -19,7 +20,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-pub use objects::{Cluster, ObjectError, PodAddresses};
+pub use fixture::fixture;
+pub use objects::{Cluster, ObjectError, ObjectId, PodAddresses};
 pub use parse::{ParseError, load_all, parse};
 pub use target::Target;
 
@@ -45,7 +47,7 @@ pub struct Script {
     /// Flags of the agent, by kube-proxy's names without dashes in front, beyond the harness's own.
     #[serde(default)]
     pub agent: Flags,
-    /// A cluster fixture of `clusters/` whose objects come first.
+    /// An example of `deploy/examples` whose objects, this node's Node among them, are there from the start.
     #[serde(default)]
     pub cluster: Option<String>,
     /// Kubernetes objects; `apiVersion` and the namespace `default` may be left out.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use super::{Open, Probe, Scenario, Script, Step};
@@ -54,18 +53,6 @@ pub fn parse(file: &Path, text: &str) -> Result<Script, ParseError> {
     })?;
     check(file, &script.steps)?;
     Ok(script)
-}
-
-/// The YAML documents of a fixture or an `apply`, as values.
-///
-/// # Errors
-/// The first document that is no YAML.
-pub(crate) fn documents(file: &Path, text: &str) -> Result<Vec<Value>, ParseError> {
-    serde_saphyr::from_multiple(text).map_err(|error| ParseError {
-        file: file.to_owned(),
-        line: error.location().map_or(0, |location| location.line()),
-        reason: error.to_string(),
-    })
 }
 
 fn check(file: &Path, steps: &[Spanned<Step>]) -> Result<(), ParseError> {

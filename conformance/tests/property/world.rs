@@ -1,0 +1,186 @@
+//! The kernel that is asked: one world and one dataplane for all cases.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use agent::backend::Backend;
+use agent::world::{Dial, Executor, Listen, Outcome, World, sink};
+use backend_api::oracle::{Arrival, Judgement, Packet, Payload, SeenSource, Verdict, judge};
+use backend_api::{Dataplane, Protocol, Scope, ServiceState};
+
+use crate::arbitrary::{Attempt, Case, PORTS};
+
+/// How often each packet is sent, each time from another port.
+const TIMES: usize = 3;
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long silence has to last.
+const SILENCE: Duration = Duration::from_millis(150);
+
+pub struct Laboratory {
+    executor: Executor,
+    // After the executor: its tasks are in the world's namespaces.
+    world: World,
+    dataplane: Option<Box<dyn Dataplane>>,
+    /// The next source port: never the same twice, so that no packet is taken for a part of an earlier connection.
+    port: u16,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    cases: usize,
+    connections: usize,
+    balanced: usize,
+    rejected: usize,
+    dropped: usize,
+    untouched: usize,
+    /// Answers that could not come back in this world, whatever the dataplane does.
+    unobservable: usize,
+}
+
+impl Laboratory {
+    pub fn new() -> Self {
+        let mut plan = conformance::plan();
+        let every = |port: &u16| [Listen::tcp(*port), Listen::udp(*port), Listen::sctp(*port)];
+        plan.node.listens = PORTS.iter().flat_map(every).collect();
+        let world = World::build(&plan).expect("a world");
+        let executor = world.node().namespace.executor().expect("threads");
+        let dataplane = executor.run(async { Backend::Nftables.open().await.expect("the backend") });
+        Self { executor, world, dataplane: Some(dataplane), port: 20_000, counts: Counts::default() }
+    }
+
+    /// Programs the case's state and sends its packets.
+    pub fn try_case(&mut self, case: &Case) -> Result<(), String> {
+        let mut state = case.state();
+        let mut node = case.node.clone();
+        node.addresses = self.world.node_addresses().clone();
+        state.set_node(node);
+        self.program(&state)?;
+        self.counts.cases += 1;
+        case.packets.iter().try_for_each(|attempt| self.try_packet(&state, attempt))
+    }
+
+    pub fn report(&self) {
+        println!("{:?}", self.counts);
+    }
+
+    fn program(&mut self, state: &ServiceState) -> Result<(), String> {
+        let mut dataplane = self.dataplane.take().expect("put back after each use");
+        let state = state.clone();
+        let (dataplane, outcome) = self.executor.run(async move {
+            let first = dataplane.sync(&state, Scope::All).await;
+            let second = dataplane.sync(&state, Scope::All).await;
+            (dataplane, first.and_then(|first| second.map(|second| (first, second))))
+        });
+        self.dataplane = Some(dataplane);
+        let (first, second) = outcome.map_err(|error| format!("sync: {error}"))?;
+        if !first.failed.is_empty() {
+            return Err(format!("sync: {:?}", first.failed));
+        }
+        if second.writes == 0 { Ok(()) } else { Err(format!("the same state again: {} writes", second.writes)) }
+    }
+
+    fn try_packet(&mut self, state: &ServiceState, attempt: &Attempt) -> Result<(), String> {
+        let packet = Packet {
+            arrival: attempt.from.enters.map_or(Arrival::Sent, |name| Arrival::Interface(name.to_owned())),
+            source: attempt.source(),
+            destination: attempt.destination(),
+            payload: Payload::Transport(attempt.protocol, attempt.port),
+        };
+        let judgement = judge(state, &packet, None);
+        if self.is_unobservable(&packet, &judgement.verdict) {
+            self.counts.unobservable += 1;
+            return Ok(());
+        }
+        let mut answered = BTreeSet::new();
+        for _ in 0..TIMES {
+            let outcome = self.dial(attempt, &judgement.verdict);
+            answered.extend(outcome.name().map(str::to_owned));
+            self.compare(&packet, &judgement, &outcome).map_err(|difference| complaint(&packet, &judgement, &difference))?;
+            if judgement.verdict == Verdict::Dropped {
+                break;
+            }
+        }
+        let sticky = matches!(judgement.verdict, Verdict::Balanced { memory: Some(_), .. });
+        if sticky && answered.len() > 1 {
+            return Err(complaint(&packet, &judgement, &format!("session affinity, but {answered:?} answered")));
+        }
+        self.count(&judgement.verdict);
+        Ok(())
+    }
+
+    fn dial(&mut self, attempt: &Attempt, verdict: &Verdict) -> Outcome {
+        self.port = if self.port >= 60_000 { 20_000 } else { self.port + 1 };
+        self.counts.connections += 1;
+        let to = SocketAddr::new(attempt.destination(), attempt.port);
+        let from = SocketAddr::new(attempt.source(), self.port);
+        let patience = if *verdict == Verdict::Dropped { SILENCE } else { PATIENCE };
+        self.world.dial(attempt.from.place, &Dial::new(attempt.protocol, to).from(from).within(patience))
+    }
+
+    fn compare(&self, packet: &Packet, judgement: &Judgement, outcome: &Outcome) -> Result<(), String> {
+        let right = match (&judgement.verdict, outcome) {
+            (Verdict::Rejected, Outcome::Refused(_)) | (Verdict::Dropped, Outcome::Silent) => true,
+            (Verdict::Untouched, Outcome::Answered(answer)) => answer.name == self.own(packet.destination),
+            (Verdict::Balanced { candidates, .. }, Outcome::Answered(answer)) => candidates.iter().any(|candidate| {
+                let seen = answer.source.ip();
+                let source_right = match candidate.seen {
+                    SeenSource::Preserved => seen == packet.source,
+                    SeenSource::Node => self.world.node_addresses().contains(&seen),
+                };
+                self.name(candidate.endpoint.ip) == Some(answer.name.as_str()) && source_right
+            }),
+            _ => false,
+        };
+        if right { Ok(()) } else { Err(outcome.to_string()) }
+    }
+
+    /// Who answers on an address that nobody translates.
+    fn own(&self, destination: IpAddr) -> &str {
+        let is_node = self.world.node_addresses().contains(&destination);
+        if is_node { &self.world.node().name } else { sink::NAME }
+    }
+
+    fn name(&self, address: IpAddr) -> Option<&str> {
+        self.world.places().find(|place| place.addresses.contains(&address)).map(|place| place.name.as_str())
+    }
+
+    /// Two pods of other nodes share a namespace, and a pod's own address is its own: answers that keep to such a way
+    /// never pass the node again, so nobody translates them back.
+    fn is_unobservable(&self, packet: &Packet, verdict: &Verdict) -> bool {
+        let remote = |address: IpAddr| {
+            let place = self.world.places().find(|place| place.addresses.contains(&address));
+            let shared = self.world.place("remote").map(|remote| &remote.namespace);
+            place.zip(shared).is_some_and(|(place, shared)| std::sync::Arc::ptr_eq(&place.namespace, shared))
+        };
+        verdict.candidates().iter().any(|candidate| {
+            let short = candidate.endpoint.ip == packet.source
+                || (remote(packet.source) && remote(candidate.endpoint.ip));
+            short && candidate.seen == SeenSource::Preserved
+        })
+    }
+
+    fn count(&mut self, verdict: &Verdict) {
+        *match verdict {
+            Verdict::Balanced { .. } => &mut self.counts.balanced,
+            Verdict::Rejected => &mut self.counts.rejected,
+            Verdict::Dropped => &mut self.counts.dropped,
+            Verdict::Untouched => &mut self.counts.untouched,
+        } += 1;
+    }
+}
+
+fn complaint(packet: &Packet, judgement: &Judgement, met: &str) -> String {
+    let reasons: Vec<_> = judgement.reasons.iter().map(ToString::to_string).collect();
+    let protocol = match packet.payload {
+        Payload::Transport(Protocol::Tcp, _) => "TCP",
+        Payload::Transport(Protocol::Udp, _) => "UDP",
+        Payload::Transport(Protocol::Sctp, _) => "SCTP",
+        Payload::Other => "other",
+    };
+    format!("{packet:?} ({protocol})\noracle: {:?}\nbecause: {}\nkernel: {met}", judgement.verdict, reasons.join("; "))
+}
