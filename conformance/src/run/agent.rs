@@ -150,13 +150,13 @@ impl<'a> NodeAgent<'a> {
                 && !awaited.absent.iter().any(|address| progress.addresses.contains(address))
         };
         let outcome = self.executor.run(async move {
-            let settled = tokio::time::timeout(DEADLINE, progress.wait_for(settled)).await;
+            let ended = match tokio::time::timeout(DEADLINE, progress.wait_for(settled)).await {
+                Ok(Ok(reached)) => return Ok(reached.clone()),
+                Ok(Err(_)) => true,
+                Err(_) => false,
+            };
             let last = progress.borrow().clone();
-            match settled {
-                Ok(Ok(_)) => Ok(last),
-                Ok(Err(_)) => Err((last, true)),
-                Err(_) => Err((last, false)),
-            }
+            Err((last, ended))
         });
         match outcome {
             Ok(progress) if progress.faults.is_empty() => Ok(progress),

@@ -16,36 +16,36 @@ use proptest::sample::{select, subsequence};
 
 /// A state, and packets to try in it.
 #[derive(Clone, Debug)]
-pub struct Case {
-    pub node: NodeNetwork,
-    pub services: Vec<Service>,
-    pub packets: Vec<Attempt>,
+pub(crate) struct Case {
+    pub(crate) node: NodeNetwork,
+    pub(crate) services: Vec<Service>,
+    pub(crate) packets: Vec<Attempt>,
 }
 
 /// Who dials what.
 #[derive(Clone, Debug)]
-pub struct Attempt {
-    pub from: Client,
-    pub family: Family,
+pub(crate) struct Attempt {
+    pub(crate) from: Client,
+    pub(crate) family: Family,
     /// Which of the destinations of the family.
-    pub destination: usize,
-    pub protocol: Protocol,
-    pub port: u16,
+    pub(crate) destination: usize,
+    pub(crate) protocol: Protocol,
+    pub(crate) port: u16,
 }
 
 /// Somewhere to dial from.
 #[derive(Clone, Copy, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// Its place in the world.
-    pub place: &'static str,
+    pub(crate) place: &'static str,
     /// The interface of the node that its packets enter through; none for the node itself.
-    pub enters: Option<&'static str>,
+    pub(crate) enters: Option<&'static str>,
     /// Its addresses.
-    pub v4: &'static str,
-    pub v6: &'static str,
+    pub(crate) v4: &'static str,
+    pub(crate) v6: &'static str,
 }
 
-pub const CLIENTS: [Client; 7] = [
+pub(crate) const CLIENTS: [Client; 7] = [
     client("mytools", Some("cni0"), "10.244.2.3", "fd00:10:244:2::3"),
     client("nginx-node2", Some("cni0"), "10.244.2.2", "fd00:10:244:2::2"),
     client("routed-pod", Some("cali0"), "10.244.2.9", "fd00:10:244:2::9"),
@@ -78,7 +78,7 @@ const DESTINATIONS: [(&str, &str); 8] = [
 ];
 
 /// Ports that services claim, that packets go to, and that the node itself listens on.
-pub const PORTS: [u16; 3] = [80, 81, 30080];
+pub(crate) const PORTS: [u16; 3] = [80, 81, 30080];
 
 const fn client(place: &'static str, enters: Option<&'static str>, v4: &'static str, v6: &'static str) -> Client {
     Client { place, enters, v4, v6 }
@@ -86,7 +86,7 @@ const fn client(place: &'static str, enters: Option<&'static str>, v4: &'static 
 
 impl Case {
     /// The state of these services, each claiming what it can get.
-    pub fn state(&self) -> ServiceState {
+    pub(crate) fn state(&self) -> ServiceState {
         let mut state = ServiceState::new(self.node.clone());
         for service in &self.services {
             state.upsert(service.clone());
@@ -96,16 +96,16 @@ impl Case {
 }
 
 impl Attempt {
-    pub fn source(&self) -> IpAddr {
+    pub(crate) fn source(&self) -> IpAddr {
         of(self.family, (self.from.v4, self.from.v6))
     }
 
-    pub fn destination(&self) -> IpAddr {
+    pub(crate) fn destination(&self) -> IpAddr {
         of(self.family, DESTINATIONS[self.destination])
     }
 }
 
-pub fn of(family: Family, (v4, v6): (&str, &str)) -> IpAddr {
+pub(crate) fn of(family: Family, (v4, v6): (&str, &str)) -> IpAddr {
     let text = match family {
         Family::V4 => v4,
         Family::V6 => v6,
@@ -113,7 +113,7 @@ pub fn of(family: Family, (v4, v6): (&str, &str)) -> IpAddr {
     text.parse().expect("written as an address")
 }
 
-pub fn case() -> impl Strategy<Value = Case> {
+pub(crate) fn case() -> impl Strategy<Value = Case> {
     let services = vec(service(), 0..5).prop_map(|services| {
         let named = services.into_iter().enumerate().map(|(number, service)| Service {
             name: ServiceName::new("default", &format!("s{number}")),

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long silence has to last.
 const SILENCE: Duration = Duration::from_millis(150);
 
-pub struct Laboratory {
+pub(crate) struct Laboratory {
     executor: Executor,
     // After the executor: its tasks are in the world's namespaces.
     world: World,
@@ -43,7 +43,7 @@ struct Counts {
 }
 
 impl Laboratory {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut plan = conformance::plan();
         let every = |port: &u16| [Listen::tcp(*port), Listen::udp(*port), Listen::sctp(*port)];
         plan.node.listens = PORTS.iter().flat_map(every).collect();
@@ -54,7 +54,7 @@ impl Laboratory {
     }
 
     /// Programs the case's state and sends its packets.
-    pub fn try_case(&mut self, case: &Case) -> Result<(), String> {
+    pub(crate) fn try_case(&mut self, case: &Case) -> Result<(), String> {
         let mut state = case.state();
         let mut node = case.node.clone();
         node.addresses = self.world.node_addresses().clone();
@@ -64,7 +64,7 @@ impl Laboratory {
         case.packets.iter().try_for_each(|attempt| self.try_packet(&state, attempt))
     }
 
-    pub fn report(&self) {
+    pub(crate) fn report(&self) {
         println!("{:?}", self.counts);
     }
 
