@@ -114,8 +114,7 @@ impl<'a> NodeAgent<'a> {
             let mut dataplane = Recorder::new(open().await?, open, recorded);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
-            let following =
-                [tokio::spawn(files::follow(folder, told)), tokio::spawn(node_addresses::follow(known))];
+            let following = [tokio::spawn(files::follow(folder, told)), tokio::spawn(node_addresses::follow(known))];
             let desired = Desired::new(Settings::from(&config));
             let until = async {
                 let _ = stopped.await;

@@ -13,9 +13,8 @@ pub(super) fn ruleset(namespace: &Namespace) -> Result<String, String> {
 
 /// What `nft` prints.
 pub(super) fn nft(namespace: &Namespace, arguments: &[&str]) -> Result<String, String> {
-    let output = namespace
-        .run(|| Command::new("nft").args(arguments).output())
-        .map_err(|error| format!("nft: {error}"))?;
+    let output =
+        namespace.run(|| Command::new("nft").args(arguments).output()).map_err(|error| format!("nft: {error}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::world::links::{LOOPBACK, Links, alone};
 use agent::world::{Held, World};
 use serde_saphyr::Spanned;
 
@@ -51,7 +50,7 @@ pub fn play(subject: &Subject, scenario: &Scenario) -> (Result<(), Box<Failure>>
         Ok(world) => world,
         Err(error) => return (Err(bare(scenario, error.to_string())), Counts::default()),
     };
-    let mut play = match Play::new(subject, scenario, &world) {
+    let mut play = match Play::new(subject, scenario, world) {
         Ok(play) => play,
         Err(reason) => return (Err(bare(scenario, reason)), Counts::default()),
     };
@@ -67,21 +66,21 @@ fn bare(scenario: &Scenario, reason: String) -> Box<Failure> {
 struct Play<'a> {
     subject: &'a Subject,
     scenario: &'a Scenario,
-    world: &'a World,
+    // Before the world: its threads are in the world's namespaces.
     agent: NodeAgent<'a>,
+    world: World,
     cluster: Cluster,
     files: BTreeMap<String, String>,
     /// Who is behind each service in short form.
     members: BTreeMap<String, Members>,
     remembered: BTreeMap<String, String>,
     held: BTreeMap<String, (Held, String)>,
-    node_addresses: BTreeSet<IpAddr>,
     line: u64,
     counts: Counts,
 }
 
 impl<'a> Play<'a> {
-    fn new(subject: &'a Subject, scenario: &'a Scenario, world: &'a World) -> Result<Self, String> {
+    fn new(subject: &'a Subject, scenario: &'a Scenario, world: World) -> Result<Self, String> {
         let agent = NodeAgent::new(subject, &world.node().namespace, &scenario.script.agent);
         Ok(Self {
             subject,
@@ -93,7 +92,6 @@ impl<'a> Play<'a> {
             members: BTreeMap::new(),
             remembered: BTreeMap::new(),
             held: BTreeMap::new(),
-            node_addresses: world.node_addresses().clone(),
             line: 0,
             counts: Counts::default(),
         })
@@ -230,34 +228,15 @@ impl<'a> Play<'a> {
     }
 
     fn add_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), String> {
-        self.with_links(async |links| {
-            for address in addresses {
-                links.address(LOOPBACK, alone(*address)).await?;
-            }
-            Ok(())
-        })?;
-        self.node_addresses.extend(addresses);
+        let added = addresses.iter().try_for_each(|address| self.world.add_node_address(*address));
+        added.map_err(|error| error.to_string())?;
         self.agent.settle(Awaited { present: addresses.to_vec(), absent: Vec::new() }).map(drop)
     }
 
     fn remove_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), String> {
-        self.with_links(async |links| {
-            for address in addresses {
-                links.remove_address(LOOPBACK, alone(*address)).await?;
-            }
-            Ok(())
-        })?;
-        self.node_addresses.retain(|address| !addresses.contains(address));
+        let removed = addresses.iter().try_for_each(|address| self.world.remove_node_address(*address));
+        removed.map_err(|error| error.to_string())?;
         self.agent.settle(Awaited { present: Vec::new(), absent: addresses.to_vec() }).map(drop)
-    }
-
-    fn with_links(
-        &self,
-        change: impl AsyncFnOnce(&Links<'_>) -> Result<(), rtnetlink::Error>,
-    ) -> Result<(), String> {
-        let runtime = self.world.runtime();
-        let links = Links::open(&self.world.node().namespace, runtime).map_err(|error| error.to_string())?;
-        runtime.block_on(change(&links)).map_err(|error| error.to_string())
     }
 
     fn remove_all(&mut self) -> Result<(), String> {
@@ -283,13 +262,13 @@ impl<'a> Play<'a> {
 
     fn probe(&mut self, probe: &Probe) -> Result<(), String> {
         let names = probe.answered_by.iter().chain(&probe.answered_by_one_of).flatten();
-        names.map(|name| place(self.world, name).map(drop)).collect::<Result<(), _>>()?;
+        names.map(|name| place(&self.world, name).map(drop)).collect::<Result<(), _>>()?;
         if probe.expect == Some(scenario::Outcome::Silent) {
-            control(self.world, &probe.from, &probe.to)?;
+            control(&self.world, &probe.from, &probe.to)?;
         }
         let met = self.dial(&probe.from, &Dialling::of(probe))?;
         self.counts.probes += 1;
-        let endpoint = judge(probe, &met, &self.node_addresses, &self.remembered)?;
+        let endpoint = judge(probe, &met, self.world.node_addresses(), &self.remembered)?;
         if let (Some(name), Some(endpoint)) = (&probe.remember, endpoint) {
             self.remembered.insert(name.clone(), endpoint);
         }
@@ -332,12 +311,14 @@ impl<'a> Play<'a> {
                 None => return Err(complaint(from, &to.to_string(), "an answer", &met)),
             }
         }
-        Err(format!("{from} → {to}: awaited: another endpoint than {former} after a pause; came: {former} {FORGETTING} times"))
+        Err(format!(
+            "{from} → {to}: awaited: another endpoint than {former} after a pause; came: {former} {FORGETTING} times"
+        ))
     }
 
     fn open(&mut self, wanted: &Open) -> Result<(), String> {
         let Open { name, from, to, answered_by_one_of, remember } = wanted;
-        let (held, answer) = open(place(self.world, from)?, to)
+        let (held, answer) = open(place(&self.world, from)?, to)
             .map_err(|outcome| format!("{from} → {to}: awaited: a connection; came: {outcome}"))?;
         self.counts.probes += 1;
         self.counts.connections += 1;
@@ -364,7 +345,7 @@ impl<'a> Play<'a> {
     }
 
     fn dial(&mut self, from: &str, dialling: &Dialling) -> Result<Vec<Met>, String> {
-        let met = dial_all(place(self.world, from)?, dialling);
+        let met = dial_all(place(&self.world, from)?, dialling);
         self.counts.connections += met.len();
         Ok(met)
     }

@@ -38,9 +38,8 @@ pub struct Gap {
 impl Subject {
     /// One of the agent's own backends, without gaps.
     pub fn of(backend: Backend) -> Self {
-        let open = move || -> Opening {
-            Box::pin(async move { backend.open().await.map_err(|error| error.to_string()) })
-        };
+        let open =
+            move || -> Opening { Box::pin(async move { backend.open().await.map_err(|error| error.to_string()) }) };
         Self { name: backend.name().to_owned(), open: Arc::new(open), gaps: Vec::new() }
     }
 

@@ -59,11 +59,7 @@ pub fn judge(subject: &Subject, scenario: &Scenario) -> Verdict {
 }
 
 /// Judges `scenarios` on `jobs` threads.
-pub(super) fn collect(
-    scenarios: &[&Scenario],
-    jobs: usize,
-    judge: impl Fn(&Scenario) -> Verdict + Sync,
-) -> Summary {
+pub(super) fn collect(scenarios: &[&Scenario], jobs: usize, judge: impl Fn(&Scenario) -> Verdict + Sync) -> Summary {
     let started = Instant::now();
     let next = AtomicUsize::new(0);
     let verdicts = Mutex::new(BTreeMap::new());

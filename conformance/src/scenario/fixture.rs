@@ -11,7 +11,8 @@ use std::path::Path;
 /// There is no such example.
 pub fn fixture(name: &str) -> io::Result<BTreeMap<String, String>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples").join(name);
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("cluster {name}: {}: {error}", folder.display()));
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("cluster {name}: {}: {error}", folder.display()));
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(&folder).map_err(named)? {
         let entry = entry.map_err(named)?;

@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_file_and_line() {
-        let text = error("description: x\nsteps:\n- probe:\n    from: node\n    to: 10.96.0.1:80/TCP\n    answerd-by: [a]\n");
+        let text =
+            error("description: x\nsteps:\n- probe:\n    from: node\n    to: 10.96.0.1:80/TCP\n    answerd-by: [a]\n");
         assert!(text.starts_with("topic/claim.yaml:6: "), "{text}");
         assert!(text.contains("answerd-by"), "{text}");
     }

@@ -26,8 +26,7 @@ impl FromStr for Target {
         let malformed = || format!("target {text:?}: not of the form 10.96.0.80:80/TCP or [fd00::80]:53/UDP");
         let (socket, protocol) = text.rsplit_once('/').ok_or_else(malformed)?;
         let socket: SocketAddr = socket.parse().map_err(|_| malformed())?;
-        let protocol =
-            Protocol::ALL.into_iter().find(|known| known.to_string() == protocol).ok_or_else(malformed)?;
+        let protocol = Protocol::ALL.into_iter().find(|known| known.to_string() == protocol).ok_or_else(malformed)?;
         Ok(Self { address: socket.ip(), port: socket.port(), protocol })
     }
 }

@@ -115,21 +115,19 @@ pub(crate) fn of(family: Family, (v4, v6): (&str, &str)) -> IpAddr {
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     let services = vec(service(), 0..5).prop_map(|services| {
-        let named = services.into_iter().enumerate().map(|(number, service)| Service {
-            name: ServiceName::new("default", &format!("s{number}")),
-            ..service
-        });
+        let named = services
+            .into_iter()
+            .enumerate()
+            .map(|(number, service)| Service { name: ServiceName::new("default", &format!("s{number}")), ..service });
         named.collect()
     });
-    (node(), services, vec(attempt(), 1..7))
-        .prop_map(|(node, services, packets)| Case { node, services, packets })
+    (node(), services, vec(attempt(), 1..7)).prop_map(|(node, services, packets)| Case { node, services, packets })
 }
 
 fn attempt() -> impl Strategy<Value = Attempt> {
     let destinations = 0..DESTINATIONS.len();
-    (select(&CLIENTS[..]), family(), destinations, protocol(), select(&PORTS[..])).prop_map(
-        |(from, family, destination, protocol, port)| Attempt { from, family, destination, protocol, port },
-    )
+    (select(&CLIENTS[..]), family(), destinations, protocol(), select(&PORTS[..]))
+        .prop_map(|(from, family, destination, protocol, port)| Attempt { from, family, destination, protocol, port })
 }
 
 fn family() -> impl Strategy<Value = Family> {
@@ -184,8 +182,11 @@ fn service() -> impl Strategy<Value = Service> {
         let named = ports.into_iter().enumerate();
         named.map(|(number, port)| ServicePort { name: format!("p{number}").into(), ..port }).collect::<Vec<_>>()
     });
-    (0..3_i128, ports)
-        .prop_map(|(age, ports)| Service { name: ServiceName::new("default", "unnamed"), age: Age(age), ports })
+    (0..3_i128, ports).prop_map(|(age, ports)| Service {
+        name: ServiceName::new("default", "unnamed"),
+        age: Age(age),
+        ports,
+    })
 }
 
 fn service_port() -> impl Strategy<Value = ServicePort> {
@@ -210,7 +211,8 @@ fn service_port() -> impl Strategy<Value = ServicePort> {
 }
 
 fn endpoints(family: Family) -> impl Strategy<Value = Vec<Endpoint>> {
-    let pools = prop_oneof![3 => Just(Pools::BOTH), 2 => Just(Pools::CLUSTER), 1 => Just(Pools::LOCAL), 1 => Just(Pools::NONE)];
+    let pools =
+        prop_oneof![3 => Just(Pools::BOTH), 2 => Just(Pools::CLUSTER), 1 => Just(Pools::LOCAL), 1 => Just(Pools::NONE)];
     let chosen = btree_set((0..PODS.len()).prop_map(|index| index), 0..5);
     (chosen, vec((pools, 0..4_u16), PODS.len())).prop_map(move |(chosen, parts)| {
         let endpoint = |index: usize| {
@@ -244,8 +246,7 @@ fn frontend(family: Family, protocol: Protocol) -> impl Strategy<Value = Fronten
         3 => answer().prop_map(Route::Everyone),
         2 => (answer(), answer()).prop_map(|(inside, outside)| Route::Split { inside, outside }),
     ];
-    let masquerade =
-        select(&[Masquerade::Never, Masquerade::Always, Masquerade::UnlessPod, Masquerade::FromNode][..]);
+    let masquerade = select(&[Masquerade::Never, Masquerade::Always, Masquerade::UnlessPod, Masquerade::FromNode][..]);
     (key, any::<bool>(), route, masquerade, source_ranges(family)).prop_map(
         |(key, external, route, masquerade, source_ranges)| {
             let kind = match key {

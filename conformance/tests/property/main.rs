@@ -25,9 +25,8 @@ fn the_kernel_does_what_the_oracle_says() {
         ..Config::default()
     };
     let laboratory = std::cell::RefCell::new(&mut laboratory);
-    let outcome = TestRunner::new(config).run(&case(), |case| {
-        laboratory.borrow_mut().try_case(&case).map_err(|reason| TestCaseError::fail(reason))
-    });
+    let outcome = TestRunner::new(config)
+        .run(&case(), |case| laboratory.borrow_mut().try_case(&case).map_err(|reason| TestCaseError::fail(reason)));
     if let Err(error) = outcome {
         panic!("{error}");
     }

@@ -100,7 +100,8 @@ impl Laboratory {
         for _ in 0..TIMES {
             let outcome = self.dial(attempt, &judgement.verdict);
             answered.extend(outcome.name().map(str::to_owned));
-            self.compare(&packet, &judgement, &outcome).map_err(|difference| complaint(&packet, &judgement, &difference))?;
+            self.compare(&packet, &judgement, &outcome)
+                .map_err(|difference| complaint(&packet, &judgement, &difference))?;
             if judgement.verdict == Verdict::Dropped {
                 break;
             }
@@ -158,8 +159,8 @@ impl Laboratory {
             place.zip(shared).is_some_and(|(place, shared)| std::sync::Arc::ptr_eq(&place.namespace, shared))
         };
         verdict.candidates().iter().any(|candidate| {
-            let short = candidate.endpoint.ip == packet.source
-                || (remote(packet.source) && remote(candidate.endpoint.ip));
+            let short =
+                candidate.endpoint.ip == packet.source || (remote(packet.source) && remote(candidate.endpoint.ip));
             short && candidate.seen == SeenSource::Preserved
         })
     }
