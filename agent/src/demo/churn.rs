@@ -52,7 +52,7 @@ pub(super) fn show(
     page.heading("Endpoints change while connections run")?;
     let mut connections = hold(stage)?;
     let count = connections.len();
-    page.line(&format!("    {count} connections held, {} clients dialling a thousand times a second", CLIENTS.len()))?;
+    page.line(&format!("    {count} connections held, {} clients dialling all the time", CLIENTS.len()))?;
     let loads = start(stage)?;
     let mut mismatches = Vec::new();
     for (what, pods) in STEPS {

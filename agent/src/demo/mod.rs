@@ -59,14 +59,17 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(Ending::Mismatched) => ExitCode::from(MISMATCH),
         Ok(Ending::Interrupted) => ExitCode::from(NOT_HERE),
         Err(failure) => {
+            page.done();
             eprintln!("{}", explain(&failure));
             ExitCode::from(NOT_HERE)
         }
     }
 }
 
+/// What is missing here, in one line.
 fn explain(failure: &Failure) -> String {
-    format!("switchyard demo: {failure}")
+    let need = if failure.is_privilege() { "needs root, to make network namespaces: " } else { "" };
+    format!("switchyard demo: {need}{failure}")
 }
 
 #[cfg(test)]

@@ -59,7 +59,8 @@ impl Page {
         }
     }
 
-    fn done(&self) {
+    /// Takes away what [`Page::doing`] said.
+    pub(super) fn done(&self) {
         if self.watched {
             eprint!("\r\x1b[2K");
         }

@@ -1,6 +1,5 @@
 //! The demo's story, from an empty world to an empty world.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use super::itinerary::itinerary;
 use super::page::{self, Page};
 use super::stage::{Opening, Stage};
 use super::verdict::mismatches;
-use crate::world::{Dial, Tally, World, WorldError, sink};
+use crate::world::{Dial, NamespaceError, Tally, World, WorldError, sink};
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +52,17 @@ pub(super) enum Failure {
     Interrupted,
 }
 
+impl Failure {
+    /// Whether the process is not allowed to build a world.
+    pub(super) fn is_privilege(&self) -> bool {
+        match self {
+            Self::World(WorldError::Namespace(NamespaceError::Privilege { .. })) => true,
+            Self::World(WorldError::Setup { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+}
+
 /// Whether somebody pressed Ctrl-C, or told the process to end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Interrupt(Arc<AtomicBool>);
@@ -66,14 +76,14 @@ pub(super) fn show(page: &mut Page, args: &Args, opening: Opening) -> Result<End
 }
 
 fn tell(page: &mut Page, args: &Args, opening: Opening) -> Result<Ending, Failure> {
-    let backend = args.backend.name();
-    page.line(
-        &page.style().bold(&format!("Switchyard shows the example cluster, seen from node2, forwarded by {backend}")),
-    )?;
     page.doing("building the world");
     let started = Instant::now();
     let plan = cluster::plan();
     let mut stage = Stage::set(&plan, opening)?;
+    let backend = args.backend.name();
+    page.line(
+        &page.style().bold(&format!("Switchyard shows the example cluster, seen from node2, forwarded by {backend}")),
+    )?;
     let interrupt = Interrupt::follow(&stage.world)?;
     let places = stage.world.places().count();
     page.line(&format!("    {places} places built in {}", page::brief(started.elapsed())))?;
@@ -157,15 +167,12 @@ fn visit_all(page: &mut Page, stage: &Stage, args: &Args, interrupt: &Interrupt)
 /// Says how to enter each namespace, and waits.
 fn keep(page: &mut Page, world: &World, interrupt: &Interrupt) -> Result<(), Failure> {
     page.heading("The world stays up until Ctrl-C")?;
-    let mut told = BTreeSet::new();
-    for place in world.places() {
-        if told.insert(place.namespace.name()) {
-            page.line(&format!("    {:<11}{}", place.name, place.entrance()))?;
-        }
+    for place in world.places().filter(|place| !place.shares_namespace() || place.name == "remote") {
+        page.line(&format!("    {:<11}{}", place.name, place.entrance()))?;
     }
+    page.line("  where remote has the pods of other nodes, and lan the bridge to the other machines; for example:")?;
     let (node, mytools) =
         (world.node().namespace.name(), &world.place("mytools").expect("the example has it").namespace);
-    page.line("  for example:")?;
     page.line(&format!("    ip netns exec {} bash -c 'head -1 < /dev/tcp/10.105.145.136/8080'", mytools.name()))?;
     page.line(&format!("    ip netns exec {node} nft list ruleset"))?;
     while interrupt.check().is_ok() {

@@ -55,7 +55,7 @@ pub struct Executor {
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     /// No privilege to create or mount one.
-    #[error("namespace {name}: creating one needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN): {source}")]
+    #[error("namespace {name}: not allowed to make it (CAP_SYS_ADMIN): {source}")]
     Privilege {
         /// Its name.
         name: String,

@@ -205,11 +205,8 @@ fn a_load_dials_until_it_is_finished() {
     assert!(tally.answers["nginx-3"] >= 10 && tally.failures.is_empty(), "{tally:?}");
 }
 
-/// Lets nft (the tool) refuse by ICMP what the node forwards to this port.
-fn reject(world: &World, port: u16) {
-    let rules = format!(
-        "table inet test {{ chain forward {{ type filter hook forward priority 0; th dport {port} reject; }}; }}"
-    );
+/// Gives the node rules by nft, the tool.
+fn nft(world: &World, rules: &str) {
     let done = world.node().namespace.run(|| std::process::Command::new("nft").arg(rules).status()).unwrap();
     assert!(done.success());
 }
@@ -217,7 +214,7 @@ fn reject(world: &World, port: u16) {
 #[test]
 fn a_refusal_says_how_it_came() {
     let world = World::build(&WorldPlan::example()).unwrap();
-    reject(&world, 80);
+    nft(&world, "table inet test { chain c { type filter hook forward priority 0; th dport 80 reject; }; }");
     for to in ["10.244.0.4", "[fd00:10:244::4]"] {
         for protocol in Protocol::ALL {
             let met = world.dial("mytools", &patient(protocol, &format!("{to}:80")));
@@ -255,4 +252,26 @@ fn a_second_owner_of_a_place_changes_nothing() {
     let world = World::build(&WorldPlan::example()).unwrap();
     let _second = world.node().clone();
     check(&world, "node2", (Protocol::Tcp, "10.244.0.4:80"), ("nginx-1", "172.30.0.2"));
+}
+
+#[test]
+fn translated_connections_are_tracked_in_every_protocol() {
+    let world = World::build(&WorldPlan::example()).unwrap();
+    let translate = "table inet test {
+        chain before { type nat hook prerouting priority -100;
+            ip daddr 10.96.0.1 dnat ip to 10.244.0.4; ip6 daddr fd00:10:96::1 dnat ip6 to fd00:10:244::4;
+        };
+        chain after { type nat hook postrouting priority 100; masquerade; };
+    }";
+    nft(&world, translate);
+    for (to, source) in [("10.96.0.1:80", "172.30.0.2"), ("[fd00:10:96::1]:80", "fd30::2")] {
+        for protocol in Protocol::ALL {
+            let (mut held, first) = world.open("mytools", &patient(protocol, to)).unwrap();
+            let again = held.ask();
+            let again = again.answer().unwrap_or_else(|| panic!("{protocol} {to}: {again}"));
+            for answer in [&first, again] {
+                assert_eq!((answer.name.as_str(), answer.source.ip().to_string().as_str()), ("nginx-1", source));
+            }
+        }
+    }
 }

@@ -327,6 +327,11 @@ impl Place {
         of_family(&self.addresses, family)
     }
 
+    /// Whether its namespace is another place's too.
+    pub fn shares_namespace(&self) -> bool {
+        self.shared
+    }
+
     /// The shell command that enters it.
     pub fn entrance(&self) -> String {
         format!("ip netns exec {} bash", self.namespace.name())
