@@ -134,7 +134,7 @@ fn service(name: &str, last: u8) -> Event {
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: 10.96.0.{last}, ports: [{{port: 80}}]}}\n"
     );
     match read(&text).remove(0) {
-        Item::Object(object) => Event::Changed(Arc::new(object)),
+        Item::Object(object) => Event::Changed(object),
         other => panic!("{other:?}"),
     }
 }

@@ -72,10 +72,14 @@ impl Cluster {
     }
 
     fn start(&self, log: &str) -> Agent {
+        self.start_with(log, &[])
+    }
+
+    fn start_with(&self, log: &str, flags: &[&str]) -> Agent {
         let log = self.logs.path().join(log);
         let source = self.folder.path().to_str().unwrap();
         let mut command = self.switchyard(&["run", "--source", source, "--hostname-override", "node2", "-v", "4"]);
-        command.args(["--cluster-cidr", "10.244.0.0/16"]).stderr(File::create(&log).unwrap());
+        command.args(["--cluster-cidr", "10.244.0.0/16"]).args(flags).stderr(File::create(&log).unwrap());
         let process = self.world.node().namespace.run(|| command.spawn().unwrap());
         Agent { process, log }
     }
@@ -143,10 +147,6 @@ fn until(awaited: &str, agent: &Agent, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn nginx(endpoints: &[&str]) -> String {
-    endpoints.join(" ")
-}
-
 const CLUSTER_IP: &str = "10.105.145.136:8080/TCP";
 const NGINX: [&str; 3] = ["10.244.0.4:80", "10.244.1.2:80", "10.244.2.2:80"];
 
@@ -154,7 +154,7 @@ const NGINX: [&str; 3] = ["10.244.0.4:80", "10.244.1.2:80", "10.244.2.2:80"];
 fn the_example_cluster_is_programmed_followed_left_adopted_and_removed() {
     let cluster = Cluster::new();
     let agent = cluster.start("first");
-    cluster.until(&agent, CLUSTER_IP, Some(&nginx(&NGINX)));
+    cluster.until(&agent, CLUSTER_IP, Some(&NGINX.join(" ")));
     agent.until_logged("every service was checked");
     let answers = cluster.answers();
     let frontends: Vec<_> = answers.keys().map(String::as_str).collect();
@@ -228,4 +228,32 @@ fn the_example_cluster_is_programmed_followed_left_adopted_and_removed() {
         assert_eq!(String::from_utf8(cleanup.stdout).unwrap(), expected);
     }
     assert_eq!(cluster.answers(), BTreeMap::new());
+}
+
+#[test]
+fn node_ports_follow_the_nodes_addresses() {
+    let mut cluster = Cluster::new();
+    let agent = cluster.start_with("addresses", &["--nodeport-addresses", "192.168.0.0/16,fd00::/8"]);
+    cluster.until(&agent, "node port 30673/TCP (IPv4)", Some(&NGINX.join(" ")));
+    let added = "192.168.67.77".parse().unwrap();
+    cluster.world.add_node_address(added).unwrap();
+    until(
+        "the new address to carry node ports",
+        &agent,
+        || matches!(cluster.dial("outsider", "192.168.67.77:30673"), Outcome::Answered(answer) if answer.name.starts_with("nginx")),
+    );
+    cluster.world.remove_node_address(added).unwrap();
+    until("the old address to be forgotten", &agent, || agent.log().matches("every service was checked").count() >= 3);
+}
+
+#[test]
+fn a_kernel_that_was_cleaned_behind_our_back_is_programmed_again() {
+    let cluster = Cluster::new();
+    let agent = cluster.start("flushed");
+    cluster.until(&agent, CLUSTER_IP, Some(&NGINX.join(" ")));
+    // Whatever the kernel lets others do to our tables: in the end they are whole.
+    let flushed =
+        cluster.world.node().namespace.run(|| Command::new("nft").args(["flush", "ruleset"]).status().unwrap());
+    assert!(flushed.success());
+    cluster.until(&agent, CLUSTER_IP, Some(&NGINX.join(" ")));
 }

@@ -59,7 +59,7 @@ async fn followed(files: &[(&str, &str)]) -> (TempDir, Followed) {
 /// An event in a few words.
 fn words(event: &Event) -> String {
     match event {
-        Event::Changed(object) => match &**object {
+        Event::Changed(object) => match object {
             Object::Service(service) => format!("{}:{}", service.metadata.name, service.spec.ports[0].port),
             other => other.key().to_string(),
         },

@@ -10,7 +10,7 @@ pub(super) async fn cleanup() -> Result<(), CommandError> {
     for backend in Backend::compiled() {
         match remove(backend).await {
             Ok(removed) => println!("{}: {removed}", backend.name()),
-            Err(error) => outcome = Err(error.into()),
+            Err(error) => outcome = Err(CommandError::Cleanup(error)),
         }
     }
     outcome

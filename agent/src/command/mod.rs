@@ -68,6 +68,8 @@ pub(crate) enum CommandError {
     Name(#[from] NameError),
     #[error(transparent)]
     Backend(#[from] OpenError),
+    #[error("{0}; if `switchyard run` is running, stop it first")]
+    Cleanup(OpenError),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
     #[error("signals: {0}")]

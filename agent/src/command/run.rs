@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::CommandError;
 use crate::config::{Config, SourceConfig};
@@ -22,6 +22,9 @@ pub(super) async fn run(config: Config) -> Result<(), CommandError> {
         source = %config.source,
         "forwarding service traffic"
     );
+    if config.local_traffic.tells_nothing() {
+        warn!("pods cannot be told from others: --detect-local-mode is ClusterCIDR and no --cluster-cidr is given");
+    }
     let (told, objects) = channel();
     let (found, addresses) = watch::channel(None);
     let settings = Settings::from(&config);

@@ -25,6 +25,11 @@ pub enum LocalDetector {
 pub struct ClusterCidrs(PerFamily<Option<Cidr>>);
 
 impl LocalDetector {
+    /// Whether pods cannot be told from others, on whichever node.
+    pub fn tells_nothing(&self) -> bool {
+        *self == Self::ClusterCidrs(ClusterCidrs::default())
+    }
+
     /// What this means on a node with these pod ranges.
     pub fn on_node(&self, pod_cidrs: &[Cidr]) -> PerFamily<LocalTraffic> {
         let by_range = |range: Option<Cidr>| range.map_or(LocalTraffic::Unknown, LocalTraffic::Source);

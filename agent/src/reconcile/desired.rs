@@ -7,6 +7,7 @@ use backend_api::ServiceState;
 use tracing::{debug, trace, warn};
 
 use super::pending::Pending;
+use crate::config::LocalDetector;
 use crate::resolve::{Applied, Resolver, Settings};
 use crate::source::Event;
 
@@ -16,6 +17,8 @@ pub struct Desired {
     resolver: Resolver,
     state: ServiceState,
     heard: Heard,
+    /// What is wrong as long as this node's Node object is not known.
+    without_node: Option<String>,
 }
 
 /// Whether what the state is made of is all there.
@@ -30,7 +33,12 @@ struct Heard {
 impl Desired {
     /// Nothing, before any source has told.
     pub fn new(settings: Settings) -> Self {
-        Self { resolver: Resolver::new(settings), state: ServiceState::default(), heard: Heard::default() }
+        Self {
+            without_node: without_node(&settings),
+            resolver: Resolver::new(settings),
+            state: ServiceState::default(),
+            heard: Heard::default(),
+        }
     }
 
     /// The state, as of the last [`Desired::resolve`].
@@ -47,6 +55,11 @@ impl Desired {
     /// Whether there is something to resolve.
     pub(super) fn has_news(&self) -> bool {
         self.heard.news
+    }
+
+    /// What does not work because this node's Node object is not known.
+    pub(super) fn missing(&self) -> Option<&String> {
+        self.without_node.as_ref().filter(|_| self.resolver.node().is_none())
     }
 
     /// Takes what a source tells.
@@ -88,5 +101,53 @@ impl Desired {
         }
         let Applied { touched, node_changed } = changes.apply(&mut self.state);
         if node_changed { Pending::All } else { Pending::Services(touched) }
+    }
+}
+
+fn without_node(settings: &Settings) -> Option<String> {
+    let node_ports = settings.node_ports.needs_node_object();
+    let detector = settings.local_traffic == LocalDetector::NodeCidrs;
+    let consequences = [
+        node_ports.then_some("no primary address carries node ports (--nodeport-addresses)"),
+        detector.then_some("pods cannot be told from others (--detect-local-mode NodeCIDR)"),
+    ];
+    let consequences: Vec<_> = consequences.into_iter().flatten().collect();
+    let name = settings.node_name.as_str();
+    (!consequences.is_empty()).then(|| format!("Node {name}: no such object; {}", consequences.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{Item, read};
+
+    fn desired(local_traffic: LocalDetector, node_ports: &str) -> Desired {
+        let node_name = "node2".parse().unwrap();
+        Desired::new(Settings {
+            node_name,
+            local_traffic,
+            node_ports: node_ports.parse().unwrap(),
+            masquerade_all: false,
+        })
+    }
+
+    #[test]
+    fn a_missing_node_object_is_named_with_what_does_not_work() {
+        let desired = desired(LocalDetector::NodeCidrs, "primary");
+        let expected = "Node node2: no such object; no primary address carries node ports (--nodeport-addresses); \
+                        pods cannot be told from others (--detect-local-mode NodeCIDR)";
+        assert_eq!(desired.missing().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_node_object_is_missed_only_where_it_is_needed_and_not_there() {
+        let bridge = LocalDetector::Bridge("cni0".parse().unwrap());
+        assert_eq!(desired(bridge.clone(), "all").missing(), None);
+        let mut desired = desired(bridge, "primary");
+        let Item::Object(node) = read("{apiVersion: v1, kind: Node, metadata: {name: node2}}").remove(0) else {
+            unreachable!()
+        };
+        desired.hear(vec![Event::Changed(node)]);
+        assert_eq!(desired.missing(), None);
     }
 }

@@ -202,6 +202,7 @@ impl Reconciler {
         if self.desired.has_news() {
             self.pending.add(self.desired.resolve());
         }
+        self.said.missing(self.desired.missing());
         self.said.conflicts(self.desired.state());
         if self.failed.retry.is_some_and(|retry| retry <= Instant::now()) {
             self.pending = Pending::All;

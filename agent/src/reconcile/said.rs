@@ -10,11 +10,19 @@ use super::once::Once;
 /// Everything that was logged and still holds.
 #[derive(Debug, Default)]
 pub(super) struct Said {
+    missing: Once<String>,
     conflicts: Once<Conflict>,
     failures: Once<(ServiceName, String)>,
 }
 
 impl Said {
+    /// Logs an object that is newly missed.
+    pub(super) fn missing(&mut self, missing: Option<&String>) {
+        for missing in self.missing.news(missing.into_iter().cloned().collect()) {
+            warn!("{missing}");
+        }
+    }
+
     /// Logs which services newly go without a frontend.
     pub(super) fn conflicts(&mut self, state: &ServiceState) {
         for Conflict { frontend, owner, loser } in self.conflicts.news(state.conflicts().collect()) {

@@ -11,8 +11,6 @@
 
 pub mod files;
 
-use std::sync::Arc;
-
 use tokio::sync::mpsc;
 
 use crate::objects::{Object, ObjectKey};
@@ -21,7 +19,7 @@ use crate::objects::{Object, ObjectKey};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// This object is there, or is another than before.
-    Changed(Arc<Object>),
+    Changed(Object),
     /// This object is gone.
     Deleted(ObjectKey),
     /// Everything that was there at the start has been told. Once.

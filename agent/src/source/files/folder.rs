@@ -6,8 +6,6 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::sync::Arc;
-
 use tracing::debug;
 
 use super::super::{Event, Trouble};
@@ -25,7 +23,7 @@ pub(super) struct Folder {
 
 #[derive(Debug, Default)]
 struct File {
-    objects: BTreeMap<ObjectKey, Arc<Object>>,
+    objects: BTreeMap<ObjectKey, Object>,
     troubles: BTreeSet<Trouble>,
 }
 
@@ -50,7 +48,7 @@ impl Folder {
                 Item::Object(object) => {
                     let key = object.key();
                     if let Entry::Vacant(free) = now.objects.entry(key.clone()) {
-                        free.insert(Arc::new(object));
+                        free.insert(object);
                     } else {
                         let reason = "a second time in this file, the first one counts".to_owned();
                         now.troubles.insert(trouble(file, None, Some(key), reason));
@@ -81,12 +79,12 @@ impl Folder {
 
     /// Puts `now` in the place of `file` and tells what that changes.
     fn replace(&mut self, file: &str, now: Option<File>) -> Vec<Event> {
-        let named = |at: &BTreeMap<ObjectKey, Arc<Object>>| at.keys().cloned().collect::<BTreeSet<_>>();
+        let named = |at: &BTreeMap<ObjectKey, Object>| at.keys().cloned().collect::<BTreeSet<_>>();
         let held = self.files.get(file).map(|file| named(&file.objects)).unwrap_or_default();
         let holds = now.as_ref().map(|file| named(&file.objects)).unwrap_or_default();
         let concerned: Vec<ObjectKey> = held.union(&holds).cloned().collect();
 
-        let counted: Vec<Option<Arc<Object>>> = concerned.iter().map(|key| self.counting(key).cloned()).collect();
+        let counted: Vec<Option<Object>> = concerned.iter().map(|key| self.counting(key).cloned()).collect();
         for key in held.difference(&holds) {
             let holders = self.holders.get_mut(key).expect("what a file holds has holders");
             holders.remove(file);
@@ -115,7 +113,7 @@ impl Folder {
     }
 
     /// The object of this name that counts.
-    fn counting(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+    fn counting(&self, key: &ObjectKey) -> Option<&Object> {
         let file = self.holders.get(key)?.first()?;
         self.files.get(file)?.objects.get(key)
     }
@@ -138,7 +136,7 @@ impl Folder {
 impl File {
     /// Keeps what `before` holds of something that cannot be read: the object if it says which it is, else all that is
     /// not there otherwise, for it may be any of them.
-    fn keep(&mut self, before: &BTreeMap<ObjectKey, Arc<Object>>, file: &str, refused: Refused) {
+    fn keep(&mut self, before: &BTreeMap<ObjectKey, Object>, file: &str, refused: Refused) {
         let Refused { line, object, reason } = refused;
         let kept: Vec<_> =
             before.iter().filter(|(key, _)| object.as_ref().is_none_or(|object| object == *key)).collect();
