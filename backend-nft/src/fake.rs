@@ -56,12 +56,20 @@ impl FakeKernel {
                 Ok(())
             }
             Operation::AddSet(family, set) => {
-                let before = self.table(family)?.sets.insert(set.as_str().to_owned(), BTreeMap::new());
-                before.map_or(Ok(()), |_| Err(Errno::EEXIST))
+                let sets = &mut self.table(family)?.sets;
+                if sets.contains_key(set.as_str()) {
+                    return Err(Errno::EEXIST);
+                }
+                sets.insert(set.as_str().to_owned(), BTreeMap::new());
+                Ok(())
             }
             Operation::AddChain(family, chain) => {
-                let before = self.table(family)?.chains.insert(chain.to_string(), (base(chain), Vec::new()));
-                before.map_or(Ok(()), |_| Err(Errno::EEXIST))
+                let chains = &mut self.table(family)?.chains;
+                if chains.contains_key(&chain.to_string()) {
+                    return Err(Errno::EEXIST);
+                }
+                chains.insert(chain.to_string(), (base(chain), Vec::new()));
+                Ok(())
             }
             Operation::FlushChain(family, chain) => {
                 self.table(family)?.chains.get_mut(chain).ok_or(Errno::ENOENT)?.1.clear();

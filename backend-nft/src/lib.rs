@@ -9,6 +9,8 @@ mod errors;
 #[cfg(test)]
 mod fake;
 mod flows;
+#[cfg(test)]
+mod golden;
 pub mod kernel;
 mod observe;
 mod plan;

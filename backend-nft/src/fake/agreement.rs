@@ -17,7 +17,7 @@ use crate::ruleset::{By, ChainName, Code, Element, Key, Policy, Rule, SetName, S
 use crate::transaction::Transaction;
 
 /// So many are accepted, and so many refused.
-const ROUNDS: usize = 100;
+const ROUNDS: usize = 30;
 
 fn frontend() -> impl Strategy<Value = FrontendKey> {
     (1u8..4).prop_map(|host| FrontendKey::address(Ipv4Addr::new(10, 96, 0, host).into(), Protocol::Tcp, 80))

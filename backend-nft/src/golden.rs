@@ -1,0 +1,105 @@
+//! Golden listings: what is rendered for a state with every feature, as nft would print it. Reviewed like code; written anew with
+//! `UPDATE_GOLDEN=1`.
+//!
+//! Left out: chains `pick-…` of sizes that nothing in the state has, and the elements that lead there.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use backend_api::{Family, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily, ServiceState};
+
+use crate::content::LAYOUT;
+use crate::plan::{Found, Plan};
+use crate::render::{base, rules};
+use crate::ruleset::rule::keyword;
+use crate::ruleset::{ChainName, Element, Policy, SetName, TABLE, Tag, Value};
+use crate::transaction::Transaction;
+
+#[path = "../tests/sample/mod.rs"]
+mod sample;
+
+fn check(name: &str, state: &ServiceState) {
+    let found = PerFamily { v4: Found::Nothing, v6: Found::Nothing };
+    let plan = Plan::adopt(&found, state, &BTreeSet::new());
+    assert_eq!(plan.failed, []);
+    let text: String = Family::ALL
+        .iter()
+        .map(|family| listing(&plan.transaction, state.node(), *family))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name).with_extension("nft");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    for (number, (rendered, expected)) in text.lines().zip(golden.lines()).enumerate() {
+        assert_eq!(rendered, expected, "{}:{}; UPDATE_GOLDEN=1 writes it anew", path.display(), number + 1);
+    }
+    assert_eq!(text.lines().count(), golden.lines().count(), "{}", path.display());
+}
+
+/// The chains that somebody needs.
+fn used(elements: &[Element]) -> BTreeSet<ChainName> {
+    let chain = |element: &Element| match (element.set, element.value) {
+        (SetName::Services(by) | SetName::Inside(by) | SetName::Outside(by), Value::Code(code)) => {
+            Policy::of(code)?.sized_chain(by)
+        }
+        (SetName::StickyPicks(by), Value::Code(code)) => Some(ChainName::Slot(by, Tag::of(code))),
+        _ => None,
+    };
+    elements.iter().filter_map(chain).collect()
+}
+
+fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> String {
+    let elements: Vec<Element> =
+        transaction.add_elements.iter().filter(|element| element.family == family).copied().collect();
+    let used = used(&elements);
+    let is_shown = |chain: ChainName| !matches!(chain, ChainName::Pick(..)) || used.contains(&chain);
+    let mut text = format!("table {} {TABLE} {{\n  comment \"switchyard layout {LAYOUT}\"\n", keyword(family));
+    for set in SetName::ALL {
+        writeln!(text, "\n  {} {set} {{", set.noun()).unwrap();
+        set.declaration(family).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
+        let shown = |element: &&Element| match element.value {
+            Value::Goto(chain) => element.set == set && is_shown(chain),
+            _ => element.set == set,
+        };
+        let own: Vec<String> = elements.iter().filter(shown).map(|element| format!("      {element},\n")).collect();
+        if !own.is_empty() {
+            write!(text, "    elements = {{\n{}    }}\n", own.concat()).unwrap();
+        }
+        text.push_str("  }\n");
+    }
+    for (_, chain) in transaction.add_chains.iter().filter(|(of, chain)| *of == family && is_shown(*chain)) {
+        writeln!(text, "\n  chain {chain} {{").unwrap();
+        if let Some(base) = base(*chain) {
+            let hook = format!("{:?}", base.hook).to_lowercase();
+            writeln!(text, "    type {} hook {hook} priority {}; policy accept;", base.kind, base.priority).unwrap();
+        }
+        rules(*chain, node, family).iter().for_each(|rule| writeln!(text, "    {}", rule.text(family)).unwrap());
+        text.push_str("  }\n");
+    }
+    text.push_str("}\n");
+    text
+}
+
+#[test]
+fn every_feature_is_rendered_as_reviewed() {
+    check("every-feature", &sample::everything());
+}
+
+#[test]
+fn an_empty_state_is_rendered_as_reviewed() {
+    check("empty", &ServiceState::default());
+}
+
+/// Pods told by interfaces, node ports on every address, everything masqueraded.
+#[test]
+fn another_node_is_rendered_as_reviewed() {
+    let local_traffic =
+        PerFamily { v4: LocalTraffic::Bridge("cni0".to_owned()), v6: LocalTraffic::InterfacePrefix("veth".to_owned()) };
+    let node_ports = PerFamily { v4: NodePortAddresses::All, v6: NodePortAddresses::All };
+    let mut state = sample::everything();
+    state.set_node(NodeNetwork { local_traffic, node_ports, masquerade_all: true, ..NodeNetwork::default() });
+    check("another-node", &state);
+}
