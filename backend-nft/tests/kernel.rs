@@ -4,8 +4,10 @@ mod netns;
 mod sample;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use backend_api::{Dataplane, Observed, Scope, ServiceState};
+use backend_api::{Dataplane, LocalTraffic, NodePortAddresses, Observed, PerFamily, Scope, ServiceState};
+use backend_nft::kernel::{self, Nftables, Ownership};
 use backend_nft::{NftDataplane, Options, Others};
 use netns::{isolated, nft};
 
@@ -98,4 +100,165 @@ fn chains(listing: &str) -> Vec<&str> {
         inside
     };
     listing.lines().filter(is_of_chain).collect()
+}
+
+#[test]
+fn the_number_of_objects_does_not_depend_on_the_number_of_services() {
+    isolated(|| async {
+        let mut counts = Vec::new();
+        for services in [10, 10_000] {
+            let mut dataplane = open().await;
+            dataplane.sync(&state(sample::plain(services)), Scope::All).await.unwrap();
+            counts.push(objects().await);
+            dataplane.remove_all().await.unwrap();
+        }
+        assert!(counts[0].iter().all(|count| *count > 10), "{counts:?}");
+        assert_eq!(counts[0], counts[1], "chains, rules, sets");
+    });
+}
+
+/// Chains, rules and sets in both families.
+async fn objects() -> [usize; 3] {
+    let mut nftables = Nftables::open("switchyard").unwrap();
+    let mut count = [0; 3];
+    for family in [kernel::Family::Ipv4, kernel::Family::Ipv6] {
+        count[0] += nftables.chains(family).await.unwrap().len();
+        count[1] += nftables.rules(family).await.unwrap().len();
+        count[2] += nftables.sets(family).await.unwrap().len();
+    }
+    count
+}
+
+#[test]
+fn a_flush_by_somebody_else_is_noticed_and_repaired() {
+    isolated(|| async {
+        let state = sample::everything();
+        let mut dataplane = NftDataplane::open(Options { others: Others::LetIn }).await.unwrap();
+        dataplane.sync(&state, Scope::All).await.unwrap();
+        for damage in [
+            "flush ruleset",
+            "flush chain ip switchyard services",
+            "delete element ip6 switchyard cluster-ips { fd00:60::1 }",
+            "add element ip switchyard cluster-ips { 1.2.3.4 }",
+            "add rule ip switchyard guard tcp dport 22 drop",
+            "add chain ip switchyard mine; add rule ip switchyard mine accept; add rule ip switchyard guard jump mine",
+            "add set ip6 switchyard mine { type ipv6_addr; }",
+            "add element ip switchyard masquerade-never { 1.2.3.4 . icmp . 7 }",
+        ] {
+            let Some(done) = nft(&["-f", "-"], damage) else { return };
+            done.unwrap();
+            let noticed = tokio::time::timeout(Duration::from_secs(10), dataplane.drifted()).await;
+            assert!(noticed.is_ok(), "{damage}: waited 10 s for the dataplane to notice");
+            assert!(dataplane.sync(&state, Scope::All).await.unwrap().writes > 0, "{damage}");
+            assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
+            assert_eq!(dataplane.sync(&state, Scope::All).await.unwrap().writes, 0, "{damage}");
+            let again = NftDataplane::open(Options::default()).await.unwrap().sync(&state, Scope::All).await.unwrap();
+            assert_eq!(again.writes, 0, "{damage}: all of it repaired");
+        }
+    });
+}
+
+#[test]
+fn an_owned_table_is_passed_over_by_a_flush() {
+    isolated(|| async {
+        let state = sample::everything();
+        let mut dataplane = open().await;
+        dataplane.sync(&state, Scope::All).await.unwrap();
+        let Some(flushed) = nft(&["flush", "ruleset"], "") else { return };
+        let kept = Nftables::open("probe").unwrap().ownership().await.unwrap() == Ownership::Kept;
+        if kept {
+            assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
+            assert!(nft(&["delete", "table", "ip", "switchyard"], "").unwrap().is_err());
+        } else {
+            flushed.unwrap();
+        }
+        // Who comes next adopts it, and owns it from then on.
+        drop(dataplane);
+        let mut next = open().await;
+        assert_eq!(next.sync(&state, Scope::All).await.unwrap().writes, if kept { 0 } else { objects().await[0] });
+    });
+}
+
+#[test]
+fn everything_of_ours_is_removed_and_nothing_else() {
+    isolated(|| async {
+        let Some(loaded) = nft(&["-f", "-"], "table ip mine { chain a { accept; }; }; table inet switchyard { }")
+        else {
+            return;
+        };
+        loaded.unwrap();
+        let before = nft(&["list", "ruleset"], "").unwrap().unwrap();
+        let mut dataplane = open().await;
+        dataplane.sync(&sample::everything(), Scope::All).await.unwrap();
+        dataplane.remove_all().await.unwrap();
+        assert_eq!(nft(&["list", "ruleset"], "").unwrap().unwrap(), before);
+        dataplane.remove_all().await.unwrap();
+        // Not even where it has our name.
+        nft(&["-f", "-"], "table ip switchyard { set mine { type ipv4_addr; }; }").unwrap().unwrap();
+        let error = dataplane.sync(&sample::everything(), Scope::All).await.unwrap_err();
+        assert!(error.to_string().contains("table ip switchyard"), "{error}");
+        dataplane.remove_all().await.unwrap();
+        assert!(nft(&["list", "ruleset"], "").unwrap().unwrap().contains("set mine"));
+    });
+}
+
+#[test]
+fn a_changed_node_changes_rules_and_what_depends_on_them() {
+    isolated(|| async {
+        let mut state = sample::everything();
+        let mut dataplane = open().await;
+        dataplane.sync(&state, Scope::All).await.unwrap();
+        let mut node = sample::node();
+        node.masquerade_all = true;
+        node.node_ports = PerFamily { v4: NodePortAddresses::All, v6: NodePortAddresses::All };
+        node.local_traffic.v4 = LocalTraffic::Bridge("cni0".to_owned());
+        node.local_traffic.v6 = LocalTraffic::Unknown;
+        for node in [node, sample::node()] {
+            state.set_node(node);
+            assert!(dataplane.sync(&state, Scope::Services(&BTreeSet::new())).await.unwrap().writes > 0);
+            assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
+            let again = open_beside().await.sync(&state, Scope::All).await.unwrap();
+            assert_eq!(again.writes, 0, "the same as if it had been so from the start");
+        }
+    });
+}
+
+/// A second dataplane, to look only: whatever it wrote would be refused.
+async fn open_beside() -> NftDataplane {
+    NftDataplane::open(Options { others: Others::LetIn }).await.unwrap()
+}
+
+#[test]
+fn pools_beyond_the_initial_sizes_get_their_chains() {
+    isolated(|| async {
+        let many: Vec<u8> = (0..100).collect();
+        let mut state = state([sample::plain_service(0, &many)]);
+        let mut dataplane = open().await;
+        dataplane.sync(&state, Scope::All).await.unwrap();
+        assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
+        let change = state.upsert(sample::plain_service(0, &many[..90]));
+        dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap();
+        assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
+        assert_eq!(open_beside().await.sync(&state, Scope::All).await.unwrap().writes, 0, "pick-100 is kept");
+    });
+}
+
+#[test]
+fn one_operation_that_the_kernel_refuses_changes_nothing() {
+    isolated(|| async {
+        let state = state(sample::plain(10));
+        let mut dataplane = NftDataplane::open(Options { others: Others::LetIn }).await.unwrap();
+        dataplane.sync(&state, Scope::All).await.unwrap();
+        // Somebody takes a place that a service will need; we do not look between notice and sync.
+        let Some(done) = nft(&["-f", "-"], "add element ip switchyard services { 10.96.0.11 . tcp . 80 : 5350:1 }")
+        else {
+            return;
+        };
+        done.unwrap();
+        let mut more = state.clone();
+        let change = more.upsert(sample::plain_service(10, &[1]));
+        let report = dataplane.sync(&more, Scope::Services(&change.touched)).await.unwrap();
+        assert_eq!(report.failed, [], "looked again, and put right");
+        assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&more));
+    });
 }

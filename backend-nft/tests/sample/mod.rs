@@ -15,7 +15,7 @@ pub fn node() -> NodeNetwork {
         local_traffic: PerFamily { v4: source("10.244.0.0/16"), v6: source("fd00:244::/48") },
         node_ports: PerFamily { v4: these("192.168.67.8"), v6: these("fd00:67::8") },
         addresses: ["192.168.67.8", "fd00:67::8"].map(|address| address.parse().unwrap()).into(),
-        service_cidrs: ["10.96.0.0/12", "fd00:96::/112"].map(|range| range.parse().unwrap()).into(),
+        service_cidrs: ["10.96.0.0/12", "fd00:60::/112"].map(|range| range.parse().unwrap()).into(),
         masquerade_all: false,
     }
 }
