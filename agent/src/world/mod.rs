@@ -9,24 +9,34 @@
 //! The demo and the conformance suite stand on it. **Invariant:** the host's own namespace is never configured
 //! (`namespace::tests::a_namespace_is_never_the_callers_own`).
 
+mod association;
+mod error;
 pub mod links;
 mod load;
 mod namespace;
+mod numbering;
+mod outcome;
 mod packet;
 mod plan;
+mod population;
 pub mod probe;
 pub mod responder;
 mod sctp;
+mod settings;
 pub mod sink;
 mod tally;
 mod topology;
+mod wire;
+mod wiring;
 
+pub use error::WorldError;
 pub use load::Load;
 pub use namespace::{Executor, Inside, Namespace, NamespaceError};
+pub use outcome::{Answer, Outcome, Refusal};
 pub use plan::{HostPlan, Listen, NodePlan, Placement, PodPlan, WorldPlan, of_family};
-pub use probe::{Answer, Dial, Held, Outcome, Refusal};
+pub use probe::{Dial, Held};
 pub use tally::{Evenness, Tally};
-pub use topology::{Place, World, WorldError};
+pub use topology::{Place, World};
 
 #[cfg(test)]
 mod tests;

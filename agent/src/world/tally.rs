@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::probe::Outcome;
+use super::outcome::Outcome;
 
 /// Outcomes, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ fn bound(degrees: usize) -> f64 {
 mod tests {
     use std::net::SocketAddr;
 
-    use super::super::probe::Answer;
+    use super::super::outcome::Answer;
     use super::*;
 
     fn tally(counts: &[(&str, usize)]) -> Tally {

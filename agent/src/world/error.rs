@@ -1,0 +1,53 @@
+//! Why a world could not be built.
+
+use std::io;
+
+use super::namespace::NamespaceError;
+
+/// Why a world could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// A namespace could not be made.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The kernel refused a link, an address or a route.
+    #[error("{place}: {object}: {source}")]
+    Link {
+        /// Whose.
+        place: String,
+        /// What.
+        object: String,
+        /// The kernel's error.
+        source: rtnetlink::Error,
+    },
+    /// A setting or a server was refused.
+    #[error("{place}: {source}")]
+    Setup {
+        /// Whose.
+        place: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The links did not come up in time.
+    #[error("{0}: not up after five seconds")]
+    NotReady(String),
+    /// The plan contradicts itself.
+    #[error("plan: {0}")]
+    Plan(String),
+}
+
+/// An operation on a place's links, and what it is called in errors.
+pub(super) trait Named<T> {
+    fn named(self, place: &str, object: &str) -> Result<T, WorldError>;
+}
+
+impl<T> Named<T> for Result<T, rtnetlink::Error> {
+    fn named(self, place: &str, object: &str) -> Result<T, WorldError> {
+        self.map_err(|source| WorldError::Link { place: place.into(), object: object.into(), source })
+    }
+}
+
+pub(super) fn setup(place: &str) -> impl FnOnce(io::Error) -> WorldError {
+    let place = place.to_owned();
+    move |source| WorldError::Setup { place, source }
+}
