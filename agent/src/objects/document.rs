@@ -5,11 +5,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer};
-use serde_json::Value;
-use serde_saphyr::Spanned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::header::Header;
 use super::{Kind, Object, ObjectKey};
 
 /// What stood in a text.
@@ -57,22 +55,6 @@ struct Document<'a> {
 enum Syntax {
     Yaml,
     Json,
-}
-
-/// What says how to read the rest.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Header {
-    api_version: String,
-    kind: String,
-    metadata: Option<HeaderMetadata>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct HeaderMetadata {
-    namespace: Option<String>,
-    name: Option<String>,
 }
 
 /// A mistake, and its line where the parser knows it.
@@ -136,7 +118,7 @@ fn json_documents(text: &str, line: u64) -> Vec<Document<'_>> {
     };
     let mut documents = Vec::new();
     let mut from = 0;
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     while let Some(value) = values.next() {
         let to = if value.is_ok() { values.byte_offset() } else { text.len() };
         documents.push(document(from, to));
@@ -151,16 +133,31 @@ fn without_place(mut reason: String) -> String {
     reason
 }
 
+/// How YAML is read: as much of it as the text has. The parser's own limits end at some 2,000 services; without aliases,
+/// which stay limited, a text cannot hold more of anything than it has bytes.
+fn options(text: &str) -> serde_saphyr::Options {
+    let bytes = text.len() + 1;
+    serde_saphyr::options! {
+        with_snippet: false,
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_events: 4 * bytes,
+            max_nodes: 2 * bytes,
+            max_total_scalar_bytes: 2 * bytes,
+            max_total_comment_bytes: bytes,
+        },
+    }
+}
+
 impl Document<'_> {
     fn read(self) -> Vec<Item> {
-        let header: Header = match self.parse::<Option<Header>>() {
+        let mut header: Header = match self.parse::<Option<Header>>() {
             Ok(header) => header.unwrap_or_default(),
             Err(mistake) => return vec![self.refused(None, mistake)],
         };
-        match header.list() {
-            Some(items_kind) => self.read_list(&header.api_version, items_kind),
-            None => vec![self.read_object(&header)],
-        }
+        let items = header.items.take();
+        let Some(items_kind) = header.items_kind() else { return vec![self.read_object(&header)] };
+        items.into_iter().flatten().map(|item| item.place(self.line, &header.api_version, items_kind)).collect()
     }
 
     fn read_object(self, header: &Header) -> Item {
@@ -172,15 +169,6 @@ impl Document<'_> {
             Ok(None) => Item::Foreign { line: self.line, kind: header.to_string() },
             Err(reason) => self.refused(header.key(), Mistake { line: None, reason }),
         }
-    }
-
-    fn read_list(self, api_version: &str, items_kind: &str) -> Vec<Item> {
-        let list: List = match self.parse() {
-            Ok(list) => list,
-            Err(mistake) => return vec![self.refused(None, mistake)],
-        };
-        let items = list.items.unwrap_or_default().into_iter();
-        items.map(|item| item.place(self.line, api_version, items_kind)).collect()
     }
 
     fn parse_object(self, kind: Kind) -> Result<Object, Mistake> {
@@ -196,7 +184,7 @@ impl Document<'_> {
     fn parse<T: DeserializeOwned>(self) -> Result<T, Mistake> {
         match self.syntax {
             Syntax::Yaml => {
-                let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+                let options = options(self.text);
                 serde_saphyr::from_str_with_options(self.text, options).map_err(|error| Mistake {
                     line: error.location().map(|location| location.line()).filter(|line| *line > 0),
                     reason: without_place(error.to_string()),
@@ -211,121 +199,6 @@ impl Document<'_> {
         let line = mistake.line.map_or(self.line, |line| self.line + line - 1);
         Item::Refused(Refused { line, object, reason: mistake.reason })
     }
-}
-
-impl Header {
-    /// The kind of the items, if this is a list; empty where each item says.
-    fn list(&self) -> Option<&str> {
-        self.kind.strip_suffix("List")
-    }
-
-    /// The kind of which the object is, if a proxy reads it.
-    fn kind(&self) -> Result<Option<Kind>, String> {
-        if self.kind.is_empty() {
-            return Err("no kind".to_owned());
-        }
-        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == self.kind) else { return Ok(None) };
-        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
-        match (group == kind.group(), version) {
-            (false, _) => Ok(None),
-            (true, "v1") => Ok(Some(kind)),
-            (true, _) => Err(format!("API version {:?}: not supported, only v1 is", self.api_version)),
-        }
-    }
-
-    fn key(&self) -> Option<ObjectKey> {
-        let kind = self.kind().ok().flatten()?;
-        let metadata = self.metadata.as_ref()?;
-        let namespace = match (kind.is_namespaced(), metadata.namespace.as_deref()) {
-            (true, None | Some("")) => "default",
-            (true, Some(namespace)) => namespace,
-            (false, _) => "",
-        };
-        Some(ObjectKey { kind, namespace: namespace.into(), name: metadata.name.as_deref()?.into() })
-    }
-}
-
-/// `discovery.k8s.io/v1 EndpointSlice`.
-impl fmt::Display for Header {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.api_version, self.kind)
-    }
-}
-
-#[derive(Deserialize)]
-struct List {
-    items: Option<Vec<ListItem>>,
-}
-
-/// An item of a list with its line, 0 if unknown.
-enum ListItem {
-    Read {
-        line: u64,
-        item: Item,
-    },
-    /// As the API itself prints `ServiceList` and such: the items do not repeat their kind.
-    Kindless {
-        line: u64,
-        value: Value,
-    },
-}
-
-impl<'de> Deserialize<'de> for ListItem {
-    /// Reads each item to its end as soon as it is there, so that a long list never exists as values.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Spanned { value, referenced, .. } = Spanned::<Value>::deserialize(deserializer)?;
-        let line = referenced.line();
-        Ok(match value.get("kind") {
-            None => Self::Kindless { line, value },
-            Some(_) => Self::Read { line, item: item(value, Header::default()) },
-        })
-    }
-}
-
-impl ListItem {
-    /// The item, in a list that starts in line `first`.
-    fn place(self, first: u64, api_version: &str, kind: &str) -> Item {
-        let (line, mut item) = match self {
-            Self::Read { line, item } => (line, item),
-            Self::Kindless { line, value } => {
-                let header = Header { api_version: api_version.to_owned(), kind: kind.to_owned(), ..Header::default() };
-                (line, item(value, header))
-            }
-        };
-        let absolute = first + line.saturating_sub(1);
-        match &mut item {
-            Item::Object(_) => {}
-            Item::Foreign { line, .. } | Item::Refused(Refused { line, .. }) => *line = absolute,
-        }
-        item
-    }
-}
-
-/// Reads one item of a list, with the API version and kind of `inherited` where it has none of its own. Its line is
-/// not known yet.
-fn item(value: Value, inherited: Header) -> Item {
-    let refused = |object, reason| Item::Refused(Refused { line: 0, object, reason });
-    let mut header = match Header::deserialize(&value) {
-        Ok(header) => header,
-        Err(error) => return refused(None, error.to_string()),
-    };
-    if header.kind.is_empty() {
-        header = Header { metadata: header.metadata, ..inherited };
-    }
-    let object = match header.kind() {
-        Ok(Some(Kind::Service)) => from_value(value).map(Object::Service),
-        Ok(Some(Kind::EndpointSlice)) => from_value(value).map(Object::EndpointSlice),
-        Ok(Some(Kind::Endpoints)) => from_value(value).map(Object::Endpoints),
-        Ok(Some(Kind::Node)) => from_value(value).map(Object::Node),
-        Ok(Some(Kind::ServiceCidr)) => from_value(value).map(Object::ServiceCidr),
-        Ok(None) => return Item::Foreign { line: 0, kind: header.to_string() },
-        Err(reason) => return refused(header.key(), reason),
-    };
-    object.map_or_else(|error| refused(header.key(), error.to_string()), Item::Object)
-}
-
-fn from_value<T: DeserializeOwned>(value: Value) -> Result<Arc<T>, serde_json::Error> {
-    serde_json::from_value(value).map(Arc::new)
 }
 
 /// `line 12: Service default/web: …`.
@@ -415,6 +288,27 @@ mod tests {
         assert_eq!(lines[1], "Service default/b");
         assert!(lines[2].starts_with("refused: line 10: API version \"discovery.k8s.io/v1beta1\""), "{}", lines[2]);
         assert!(lines[3].starts_with("refused: line 13: "), "{}", lines[3]);
+    }
+
+    /// More nodes than the parser's own budget of 250,000, which is a list of some 2,000 services.
+    #[test]
+    fn a_text_may_be_as_long_as_a_big_cluster() {
+        let many = "1,".repeat(260_000);
+        check(
+            &format!("apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nother: [{many}]\n"),
+            &["Service default/a"],
+        );
+    }
+
+    #[test]
+    fn aliases_that_multiply_are_refused() {
+        let mut text = "apiVersion: v1\nkind: List\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..9 {
+            let before = format!("*a{}, ", i - 1).repeat(10);
+            text.push_str(&format!("a{i}: &a{i} [{before}]\n"));
+        }
+        text.push_str("items: [*a8]\n");
+        assert!(matches!(read(&text)[..], [Item::Refused(_)]));
     }
 
     #[test]

@@ -14,6 +14,8 @@
 
 mod document;
 mod endpoints;
+mod header;
+mod list;
 mod metadata;
 mod node;
 mod service;
@@ -131,5 +133,93 @@ impl fmt::Display for ObjectKey {
         } else {
             write!(f, "{} {}", self.kind.as_str(), self.name)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(text: &str) -> Object {
+        let mut items = read(text);
+        assert_eq!(items.len(), 1, "{items:?}");
+        match items.remove(0) {
+            Item::Object(object) => object,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// As `kubectl get -o json --show-managed-fields` prints it, nulls of other clients included.
+    const SERVICE: &str = r#"{
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "annotations": {"a": "b"}, "creationTimestamp": "2026-05-01T08:00:00Z", "finalizers": null,
+            "labels": {"app": "web"}, "name": "web", "namespace": "default", "resourceVersion": "7", "uid": "u",
+            "managedFields": [{"fieldsV1": {"f:spec": {"f:ports": {".": {}, "k:{\"port\":80}": {"f:name": {}}}}}}]
+        },
+        "spec": {
+            "allocateLoadBalancerNodePorts": true, "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
+            "externalIPs": null, "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000,
+            "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "ports": [{"appProtocol": "http", "name": "http", "nodePort": 30080, "port": 80, "protocol": "TCP",
+                       "targetPort": "web"}],
+            "selector": {"app": "web"}, "sessionAffinity": "ClientIP",
+            "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}}, "type": "LoadBalancer"
+        },
+        "status": {
+            "conditions": [], "loadBalancer": {"ingress": [
+                {"ip": "192.0.2.1", "ipMode": "VIP", "ports": [{"port": 80, "protocol": "TCP"}]},
+                {"hostname": "lb.example.org"}
+            ]}
+        }
+    }"#;
+
+    #[test]
+    fn a_service_as_kubectl_prints_it_is_read() {
+        let Object::Service(service) = only(SERVICE) else { panic!("no service") };
+        assert_eq!(service.key().to_string(), "Service default/web");
+        assert_eq!(service.metadata.creation_timestamp.as_deref(), Some("2026-05-01T08:00:00Z"));
+        let spec = &service.spec;
+        assert_eq!(spec.service_type, Some(Word::Known(ServiceType::LoadBalancer)));
+        assert_eq!(*spec.cluster_ips, ["10.96.0.9".into()]);
+        assert_eq!(*spec.external_ips, []);
+        assert_eq!(spec.external_traffic_policy, Some(Word::Known(TrafficPolicy::Local)));
+        assert_eq!(
+            (spec.ports[0].name.as_deref(), spec.ports[0].port, spec.ports[0].node_port),
+            (Some("http"), 80, 30080)
+        );
+        let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+        assert_eq!(config.and_then(|client_ip| client_ip.timeout_seconds), Some(10_800));
+        let ingress = &service.status.load_balancer.ingress;
+        assert_eq!((ingress[0].ip.clone(), ingress[1].ip.clone()), (Some("192.0.2.1".into()), None));
+        assert_eq!(ingress[0].ip_mode, Some(Word::Known(IpMode::Vip)));
+    }
+
+    #[test]
+    fn a_slice_is_the_same_in_yaml_and_json_alone_and_in_a_list() {
+        let yaml = "addressType: IPv4\napiVersion: discovery.k8s.io/v1\nendpoints:\n- addresses:\n  - 10.0.0.1\n  - 10.0.0.2\n  \
+                    conditions:\n    ready: true\n    serving: null\n  hints:\n    forZones:\n    - name: a\n  nodeName: n\n  \
+                    targetRef:\n    kind: Pod\n  zone: a\n- addresses: null\n  conditions: null\n  nodeName: null\nkind: EndpointSlice\n\
+                    metadata:\n  labels:\n    kubernetes.io/service-name: web\n    service.kubernetes.io/headless: \"\"\n  \
+                    name: s\nports:\n- appProtocol: null\n  name: \"\"\n  port: 80\n  protocol: TCP\n";
+        let json = r#"{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "s", "namespace": "default",
+                         "labels": {"kubernetes.io/service-name": "web", "service.kubernetes.io/headless": ""}},
+            "endpoints": [{"addresses": ["10.0.0.1", "10.0.0.2"], "conditions": {"ready": true},
+                           "hints": {"forZones": [{"name": "a"}]}, "nodeName": "n"}, {"addresses": []}],
+            "ports": [{"name": "", "protocol": "TCP", "port": 80}]}"#;
+        let list = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{json}]}}");
+        let Object::EndpointSlice(slice) = only(yaml) else { panic!("no slice") };
+        assert_eq!(slice.endpoints[0].address, Some("10.0.0.1".into()));
+        assert_eq!(slice.endpoints[0].hints.as_ref().unwrap().for_zones, ["a".into()].into());
+        assert_eq!(slice.endpoints[1], SliceEndpoint::default());
+        assert!(slice.metadata.labels.headless);
+        assert_eq!(only(yaml), only(json));
+        assert_eq!(only(json), only(&list));
+    }
+
+    #[test]
+    fn an_endpoint_is_small() {
+        assert!(size_of::<SliceEndpoint>() <= 56, "{}", size_of::<SliceEndpoint>());
     }
 }

@@ -29,7 +29,10 @@ pub(super) fn of_service(service: &Service, log: &mut Log<'_>) -> PerFamily<Opti
     for (field, written) in cluster_ips(service) {
         let Some(ip) = usable_address(written, &field, log) else { continue };
         let empty = Addresses { cluster_ip: ip, vips: Vec::new(), external: Vec::new() };
-        families.of_mut(Family::of(ip)).get_or_insert(empty);
+        match families.of_mut(Family::of(ip)) {
+            Some(_) => log.warn(field, Problem::SecondClusterIp(ip)),
+            none => *none = Some(empty),
+        }
     }
     for (i, ingress) in service.status.load_balancer.ingress.iter().enumerate() {
         let field = format!("status.loadBalancer.ingress[{i}]");

@@ -51,6 +51,9 @@ pub enum Problem {
         /// Its family.
         family: Family,
     },
+    /// Left out: a service has one cluster address of each family.
+    #[error("{0} is the second cluster address of its family")]
+    SecondClusterIp(IpAddr),
     /// Left out.
     #[error("{0} is no port, 1 to 65535")]
     PortNumber(i64),

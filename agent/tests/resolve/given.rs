@@ -94,6 +94,7 @@ fn conditions(state: &str) -> &'static str {
         "not-ready" => "{ready: false, serving: false, terminating: false}",
         "serving" => "{ready: false, serving: true, terminating: false}",
         "draining" => "{ready: false, serving: true, terminating: true}",
+        "draining-unset" => "{ready: false, terminating: true}",
         "gone" => "{ready: false, serving: false, terminating: true}",
         "published" => "{ready: true, serving: false, terminating: false}",
         "published-draining" => "{ready: true, serving: true, terminating: true}",

@@ -56,6 +56,12 @@ fn a_bad_part_of_a_service_costs_that_part() {
             "spec.externalTrafficPolicy: \"Far\" is unknown, read as Cluster",
         ],
     );
+    check(
+        "clusterIPs: [10.96.0.1, 10.96.0.2], ports: [{port: 80}]",
+        "",
+        &[own],
+        &["spec.clusterIPs[1]: 10.96.0.2 is the second cluster address of its family"],
+    );
     check("clusterIP: banana, ports: [{port: 80}]", "", &[], &["spec.clusterIP: \"banana\" is no address"]);
 }
 

@@ -9,8 +9,9 @@ fn check(endpoints: &str, expected: &str) {
 }
 
 #[test]
-fn conditions_that_are_missing_mean_ready() {
+fn conditions_that_are_missing_mean_ready_and_serving() {
     check("10.0.0.1@here/unset", "10.0.0.1:80 C L here");
+    check("10.0.0.1@here/draining-unset", "10.0.0.1:80 C L here");
 }
 
 #[test]
