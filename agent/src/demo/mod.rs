@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 
 use crate::backend::Backend;
-use page::Page;
+use page::{Audience, Page, Style};
 use show::{Ending, Failure};
 
 /// Flags of `switchyard demo`.
@@ -45,19 +45,24 @@ pub struct Args {
 const MISMATCH: u8 = 1;
 /// It could not be shown here; it says what is missing.
 const NOT_HERE: u8 = 2;
+/// Somebody pressed Ctrl-C; by convention 128 and the number of the signal.
+const INTERRUPTED: u8 = 130;
 
 /// Runs the demo, and blocks until it is over. The exit code is 0 if everything was as expected, 1 if not, 2 if it could
-/// not be shown here.
+/// not be shown here, 130 after Ctrl-C.
 pub fn run(args: &Args) -> ExitCode {
-    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let progress = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
-    let mut page = Page::new(Box::new(std::io::stdout()), colours, progress);
+    let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+    // https://no-color.org: set and not empty.
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let style = if out && !no_colour { Style::Coloured } else { Style::Plain };
+    let audience = if out && err { Audience::Watching } else { Audience::Absent };
+    let mut page = Page::new(Box::new(std::io::stdout()), style, audience);
     let backend = args.backend;
     let opened = Box::pin(async move { backend.open().await.map_err(|error| error.to_string()) });
     match show::show(&mut page, args, opened) {
         Ok(Ending::AsExpected) => ExitCode::SUCCESS,
         Ok(Ending::Mismatched) => ExitCode::from(MISMATCH),
-        Ok(Ending::Interrupted) => ExitCode::from(NOT_HERE),
+        Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(failure) => {
             page.done();
             eprintln!("{}", explain(&failure));

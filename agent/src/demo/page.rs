@@ -13,8 +13,18 @@ use crate::world::Tally;
 pub(super) struct Page {
     out: Box<dyn Write + Send>,
     style: Style,
-    /// Whether somebody watches: then a line on stderr says what is being done.
-    watched: bool,
+    audience: Audience,
+    /// Whether the terminal's line is taken by what is being done.
+    said: bool,
+}
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Somebody at a terminal: a line on stderr says what is being done.
+    Watching,
+    /// A file or a program.
+    Absent,
 }
 
 /// Whether colours are used.
@@ -32,8 +42,8 @@ const BAR: usize = 30;
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
 impl Page {
-    pub(super) fn new(out: Box<dyn Write + Send>, colours: bool, watched: bool) -> Self {
-        Self { out, style: if colours { Style::Coloured } else { Style::Plain }, watched }
+    pub(super) fn new(out: Box<dyn Write + Send>, style: Style, audience: Audience) -> Self {
+        Self { out, style, audience, said: false }
     }
 
     pub(super) fn style(&self) -> Style {
@@ -53,15 +63,19 @@ impl Page {
     }
 
     /// Says what is being done, if somebody watches; the next line replaces it.
-    pub(super) fn doing(&self, what: impl Display) {
-        if self.watched {
-            eprint!("\r\x1b[2K  … {what}");
+    pub(super) fn doing(&mut self, what: impl Display) {
+        match self.audience {
+            Audience::Watching => {
+                eprint!("\r\x1b[2K  … {what}");
+                self.said = true;
+            }
+            Audience::Absent => {}
         }
     }
 
     /// Takes away what [`Page::doing`] said.
-    pub(super) fn done(&self) {
-        if self.watched {
+    pub(super) fn done(&mut self) {
+        if std::mem::take(&mut self.said) {
             eprint!("\r\x1b[2K");
         }
     }

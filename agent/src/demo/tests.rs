@@ -25,7 +25,7 @@ impl Write for Written {
 
 fn run_with(opening: Opening, connections: u32) -> (Ending, String) {
     let written = Written::default();
-    let mut page = Page::new(Box::new(written.clone()), false, false);
+    let mut page = Page::new(Box::new(written.clone()), Style::Plain, Audience::Absent);
     let args = Args { backend: Backend::Nftables, keep: false, connections };
     let ending = show(&mut page, &args, opening).unwrap();
     let bytes = written.0.lock().unwrap().clone();

@@ -13,7 +13,7 @@ use super::association::{Association, ephemeral};
 use super::namespace::Namespace;
 use super::outcome::{Answer, Outcome};
 use super::wire::{
-    arm, ask_line, exchange, icmp_waits, local, open_socket, portless, read_line, receive, report_errors, send,
+    Errors, arm, ask_line, exchange, icmp_waits, local, open_socket, portless, read_line, receive, report_errors, send,
 };
 
 /// What to dial, and how.
@@ -103,7 +103,7 @@ pub fn open_here(dial: &Dial) -> Result<(Held, Answer), Outcome> {
         .map_err(|errno| Outcome::of_connect(errno, || icmp_waits(&socket)))?;
     if dial.protocol == Protocol::Tcp {
         // A connection that stands shall take ICMP errors as any other does, for a hint.
-        report_errors(&socket, dial.to, false).map_err(|error| Outcome::Failed(error.to_string()))?;
+        report_errors(&socket, dial.to, Errors::Hinted).map_err(|error| Outcome::Failed(error.to_string()))?;
     }
     let local = local(&socket).map_err(|error| Outcome::Failed(error.to_string()))?;
     let mut held = match dial.protocol {

@@ -8,16 +8,24 @@ use super::namespace::Namespace;
 pub(super) struct Setting {
     key: &'static str,
     value: &'static str,
-    /// Whether a kernel without it is fine.
-    optional: bool,
+    absence: Absence,
+}
+
+/// What it means that a kernel does not have a setting.
+#[derive(Clone, Copy)]
+enum Absence {
+    /// The world would not be what it is described to be.
+    Fails,
+    /// Nothing: what it is about is not there either.
+    Fine,
 }
 
 const fn needed(key: &'static str, value: &'static str) -> Setting {
-    Setting { key, value, optional: false }
+    Setting { key, value, absence: Absence::Fails }
 }
 
 const fn optional(key: &'static str, value: &'static str) -> Setting {
-    Setting { key, value, optional: true }
+    Setting { key, value, absence: Absence::Fine }
 }
 
 /// For everybody; `default` is what links get that are made later.
@@ -56,11 +64,11 @@ pub(super) const NODE_SETTINGS: &[Setting] = &[
 
 pub(super) fn configure(namespace: &Namespace, settings: &[Setting]) -> io::Result<()> {
     namespace.run(|| {
-        for Setting { key, value, optional } in settings {
-            match std::fs::write(format!("/proc/sys/{key}"), value) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && *optional => {}
-                Err(error) => return Err(io::Error::new(error.kind(), format!("setting {key}: {error}"))),
-                Ok(()) => {}
+        for Setting { key, value, absence } in settings {
+            match (std::fs::write(format!("/proc/sys/{key}"), value), absence) {
+                (Ok(()), _) => {}
+                (Err(error), Absence::Fine) if error.kind() == io::ErrorKind::NotFound => {}
+                (Err(error), _) => return Err(io::Error::new(error.kind(), format!("setting {key}: {error}"))),
             }
         }
         Ok(())

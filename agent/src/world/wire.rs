@@ -16,6 +16,15 @@ use nix::sys::time::TimeVal;
 use super::outcome::Outcome;
 use super::probe::Dial;
 
+/// What becomes of ICMP errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errors {
+    /// Each is reported, and queued (`IP_RECVERR`).
+    Reported,
+    /// The kernel takes those that are not fatal for a hint.
+    Hinted,
+}
+
 pub(super) fn open_socket(dial: &Dial) -> nix::Result<OwnedFd> {
     let (kind, number) = match dial.protocol {
         Protocol::Tcp => (SockType::Stream, SockProtocol::Tcp),
@@ -30,7 +39,7 @@ pub(super) fn open_socket(dial: &Dial) -> nix::Result<OwnedFd> {
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     }
     // Errors that are not fatal in the kernel's view are reported too, and queued.
-    report_errors(&socket, dial.to, true)?;
+    report_errors(&socket, dial.to, Errors::Reported)?;
     let from = if dial.protocol == Protocol::Sctp { SocketAddr::new(dial.from.ip(), 0) } else { dial.from };
     if !from.ip().is_unspecified() || from.port() != 0 {
         bind(socket.as_raw_fd(), &SockaddrStorage::from(from))?;
@@ -38,10 +47,11 @@ pub(super) fn open_socket(dial: &Dial) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
-pub(super) fn report_errors(socket: &OwnedFd, to: SocketAddr, wanted: bool) -> nix::Result<()> {
+pub(super) fn report_errors(socket: &OwnedFd, to: SocketAddr, errors: Errors) -> nix::Result<()> {
+    let queued = errors == Errors::Reported;
     match to {
-        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4RecvErr, &wanted),
-        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvErr, &wanted),
+        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4RecvErr, &queued),
+        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvErr, &queued),
     }
 }
 

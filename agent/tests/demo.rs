@@ -1,0 +1,76 @@
+//! `switchyard demo` as a program: its exit codes, and that it leaves nothing behind.
+#![cfg(all(feature = "demo", feature = "nftables"))]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+fn demo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+    command.arg("demo").args(arguments);
+    command
+}
+
+/// The namespaces that the process of this id has made and not removed.
+fn left_by(process: u32) -> Vec<String> {
+    let prefix = format!("sy-{process}-");
+    let names = Path::new("/run/netns").read_dir().unwrap().map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).filter(|name| name.starts_with(&prefix)).collect()
+}
+
+/// Starts the demo, and waits for a line that contains `text`.
+fn start_and_await(arguments: &[&str], text: &str) -> (Child, impl Iterator<Item = String>) {
+    let mut child = demo(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains(text)), "{text:?} awaited, not shown");
+    (child, lines)
+}
+
+fn interrupt(child: &Child) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+}
+
+#[test]
+fn the_example_works_and_piped_text_has_no_escapes() {
+    let output = demo(&["--connections", "30"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains('\x1b') && output.stderr.is_empty());
+    assert!(text.contains("✓ 90 of 90 held connections"), "{text}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let output = demo(&["--backend", "ipvs"]).output().unwrap();
+    let reason = String::from_utf8(output.stderr).unwrap();
+    // A build with IPVS on a kernel with it has nothing to refuse.
+    if output.status.code() != Some(0) {
+        assert_eq!(output.status.code(), Some(2), "{reason}");
+        assert!(reason.starts_with("switchyard demo: backend ipvs: "), "{reason}");
+    }
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing() {
+    let (mut child, lines) = start_and_await(&[], "places built");
+    assert!(!left_by(child.id()).is_empty());
+    interrupt(&child);
+    assert!(!lines.into_iter().any(|line| line.contains("Everything was as expected")));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(left_by(child.id()), Vec::<String>::new());
+}
+
+#[test]
+fn a_kept_world_can_be_entered_until_ctrl_c() {
+    let (mut child, mut lines) = start_and_await(&["--keep", "--connections", "3"], "stays up until Ctrl-C");
+    let entrance = lines.find(|line| line.contains("mytools")).unwrap();
+    let name = entrance.split_whitespace().find(|word| word.starts_with("sy-")).unwrap();
+    assert!(left_by(child.id()).contains(&name.to_owned()));
+    interrupt(&child);
+    assert!(lines.any(|line| line.contains("Everything was as expected")));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(left_by(child.id()), Vec::<String>::new());
+}
