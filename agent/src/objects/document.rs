@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::apparent::apparent_key;
 use super::header::Header;
 use super::{Kind, Object, ObjectKey};
 
@@ -153,7 +154,7 @@ impl Document<'_> {
     fn read(self) -> Vec<Item> {
         let mut header: Header = match self.parse::<Option<Header>>() {
             Ok(header) => header.unwrap_or_default(),
-            Err(mistake) => return vec![self.refused(None, mistake)],
+            Err(mistake) => return vec![self.refused(apparent_key(self.text), mistake)],
         };
         let items = header.items.take();
         let Some(items_kind) = header.items_kind() else { return vec![self.read_object(&header)] };

@@ -21,8 +21,8 @@ pub(super) struct Header {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct HeaderMetadata {
-    namespace: Option<String>,
-    name: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 impl Header {

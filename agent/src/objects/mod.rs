@@ -12,6 +12,7 @@
 //! business, and a value that makes no sense (port 70000, address "banana") is kept as written, so that
 //! `resolve` drops only that part and can say where it stood.
 
+mod apparent;
 mod document;
 mod endpoints;
 mod header;

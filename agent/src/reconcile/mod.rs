@@ -6,7 +6,7 @@
 //! drift ─────────────────────────────────────────────┘
 //! ```
 //!
-//! Everything that happens only adds to [`Pending`]; one place takes from it. While a sync runs, changes gather in the
+//! Everything that happens only adds to `Pending`; one place takes from it. While a sync runs, changes gather in the
 //! channels and are taken together afterwards.
 //!
 //! **Invariants**, each a test of its name in `tests/reconcile_loop.rs`: nothing is written before the source has listed;
