@@ -295,10 +295,7 @@ mod tests {
     #[test]
     fn a_text_may_be_as_long_as_a_big_cluster() {
         let many = "1,".repeat(260_000);
-        check(
-            &format!("apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nother: [{many}]\n"),
-            &["Service default/a"],
-        );
+        check(&format!("apiVersion: v1\nkind: Other\nlist: [{many}]\n"), &["line 1: foreign v1 Other"]);
     }
 
     #[test]

@@ -42,24 +42,24 @@ pub fn resolve<'a>(
         return Resolution { skipped: Some(skip), ..Resolution::default() };
     }
     let mut warnings = Vec::new();
-    let common = Common::read(service, node, &mut Log::new(service.key(), &mut warnings));
+    let shared = Shared::read(service, node, &mut Log::new(service.key(), &mut warnings));
     let ports = ports(&service.spec.ports, &mut Log::new(service.key(), &mut warnings));
     let groups = groups(slices, endpoints, &mut warnings);
     let resolved: Vec<_> = ports
         .iter()
         .flat_map(|port| {
             let of_family =
-                |family| common.addresses.of(family).as_ref().map(|of| common.port(port, of, family, &groups));
+                |family| shared.addresses.of(family).as_ref().map(|of| shared.port(port, of, family, &groups));
             Family::ALL.into_iter().filter_map(of_family)
         })
         .collect();
     let service =
-        (!resolved.is_empty()).then(|| Service { name: service.service_name(), age: common.age, ports: resolved });
+        (!resolved.is_empty()).then(|| Service { name: service.service_name(), age: shared.age, ports: resolved });
     Resolution { service, skipped: None, warnings }
 }
 
 /// What all ports of a service share.
-struct Common<'a> {
+struct Shared<'a> {
     node: &'a NodeFacts,
     age: backend_api::Age,
     affinity: Affinity,
@@ -136,7 +136,7 @@ fn taken(by: &BTreeMap<(Protocol, u16), usize>, protocol: Protocol, port: u16, f
     earlier.is_some()
 }
 
-impl<'a> Common<'a> {
+impl<'a> Shared<'a> {
     fn read(service: &objects::Service, node: &'a NodeFacts, log: &mut Log<'_>) -> Self {
         let spec = &service.spec;
         if let Some(service_type) = &spec.service_type {
