@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 
 use super::{
     ClusterCidrs, Config, InterfaceName, LocalDetector, NameError, NodeName, NodePortSelection, SourceConfig, Verbosity,
@@ -49,7 +49,8 @@ pub struct RunFlags {
     nodeport_addresses: NodePortSelection,
 
     /// Rewrite the source of every connection to a cluster address, whoever dials
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(action = ArgAction::Set, default_value_t = false, default_missing_value = "true")]
     masquerade_all: bool,
 }
 
@@ -149,6 +150,15 @@ mod tests {
         let prefix = parse("--detect-local-mode interfacenameprefix --pod-interface-name-prefix veth").unwrap();
         assert_eq!(prefix.local_traffic, LocalDetector::InterfacePrefix("veth".parse().unwrap()));
         assert_eq!(parse("--detect-local-mode NodeCIDR").unwrap().local_traffic, LocalDetector::NodeCidrs);
+    }
+
+    #[test]
+    fn booleans_are_written_as_kube_proxy_takes_them() {
+        for (flags, expected) in
+            [("--masquerade-all", true), ("--masquerade-all=true", true), ("--masquerade-all=false", false)]
+        {
+            assert_eq!(parse(flags).unwrap().masquerade_all, expected, "{flags}");
+        }
     }
 
     #[test]

@@ -14,15 +14,15 @@
 
 mod backoff;
 mod desired;
+mod failed;
 mod once;
 mod pending;
 mod said;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use backend_api::{Dataplane, Failure, Report, ServiceName, SyncError};
+use backend_api::{Dataplane, Report, SyncError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -30,6 +30,7 @@ use tracing::{debug, info, warn};
 pub use desired::Desired;
 
 use self::backoff::Backoff;
+use self::failed::Failed;
 use self::pending::Pending;
 use self::said::Said;
 use crate::node_addresses::Addresses;
@@ -129,14 +130,6 @@ enum Next {
     NotBeforeUnlessChanged(Instant),
 }
 
-/// Services that the backend could not program, by themselves.
-#[derive(Debug, Default)]
-struct Failed {
-    reasons: BTreeMap<ServiceName, String>,
-    backoff: Backoff,
-    retry: Option<Instant>,
-}
-
 impl Reconciler {
     fn new(desired: Desired) -> Self {
         Self {
@@ -157,7 +150,7 @@ impl Reconciler {
             return None;
         }
         let now = Instant::now();
-        let (waiting, retry) = (self.desired.has_news() || !self.pending.is_empty(), self.failed.retry);
+        let (waiting, retry) = (self.desired.has_news() || !self.pending.is_empty(), self.failed.retry());
         match self.next {
             Next::Now if waiting => Some(now),
             Next::Now => retry,
@@ -204,7 +197,7 @@ impl Reconciler {
         }
         self.said.missing(self.desired.missing());
         self.said.conflicts(self.desired.state());
-        if self.failed.retry.is_some_and(|retry| retry <= Instant::now()) {
+        if self.failed.retry().is_some_and(|retry| retry <= Instant::now()) {
             self.pending = Pending::All;
         }
     }
@@ -255,8 +248,8 @@ impl Reconciler {
                 );
             }
         }
-        self.failed.update(&pending, failed);
-        self.said.failures(&self.failed.reasons);
+        self.failed.update(&pending, failed, Instant::now());
+        self.said.failures(self.failed.reasons());
         self.pending = Pending::nothing();
         self.next = Next::Now;
         self.backoff.reset();
@@ -284,24 +277,5 @@ impl Reconciler {
         };
         warn!(%error, backend, ?wait, "sync failed, trying again; what was programmed before goes on");
         Ok(())
-    }
-}
-
-impl Failed {
-    /// What a sync of `pending` says of services that failed alone.
-    fn update(&mut self, pending: &Pending, failures: Vec<Failure>) {
-        match pending {
-            Pending::All => {
-                self.reasons.clear();
-                self.retry = None;
-            }
-            Pending::Services(tried) => self.reasons.retain(|service, _| !tried.contains(service)),
-        }
-        self.reasons.extend(failures.into_iter().map(|Failure { service, reason }| (service, reason)));
-        if self.reasons.is_empty() {
-            *self = Self::default();
-        } else if self.retry.is_none() {
-            self.retry = Some(Instant::now() + self.backoff.next());
-        }
     }
 }
