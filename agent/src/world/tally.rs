@@ -151,6 +151,27 @@ mod tests {
         }
     }
 
+    /// The next number of a linear congruential generator (Knuth's MMIX), of which the upper bits are good.
+    fn next(state: &mut u64) -> usize {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(*state >> 33).unwrap()
+    }
+
+    #[test]
+    fn ten_thousand_fair_draws_raise_no_alarm_and_a_tenth_more_for_one_does_in_the_long_run() {
+        let names = ["a", "b", "c"];
+        let mut state = 1;
+        for _ in 0..10_000 {
+            let mut counts = [0; 3];
+            (0..100).for_each(|_| counts[next(&mut state) % 3] += 1);
+            let counts: Vec<_> = names.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect();
+            let shares =
+                Tally { answers: counts.iter().map(|(n, c)| ((*n).to_owned(), *c)).collect(), ..tally(&[("a", 1)]) };
+            assert!(shares.evenness(&even(&names)).unwrap().is_even(), "{counts:?}");
+        }
+        assert!(!tally(&[("a", 4_000), ("b", 3_000), ("c", 3_000)]).evenness(&even(&names)).unwrap().is_even());
+    }
+
     #[test]
     fn weights_count() {
         let weights = BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 1)]);
