@@ -18,6 +18,8 @@ const SIGNATURE: &str = "switchyard layout ";
 /// One of our tables as it is in the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
+    /// Whether it was made to be owned, and nobody owns it now.
+    pub is_orphan: bool,
     /// Its sets, without elements.
     pub sets: Vec<Set>,
     /// Its chains.

@@ -1,16 +1,13 @@
 //! The nftables dataplane: what an embedder sees.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
-use backend_api::{Dataplane, Observed, Report, Scope, Service, ServiceName, ServiceState, StaleFlows, SyncError};
+use backend_api::{Dataplane, Observed, Report, Scope, ServiceName, ServiceState, StaleFlows, SyncError};
 
-use crate::belief::Belief;
 use crate::errors::{from_commit, from_open};
 use crate::flows::delete_stale;
 use crate::kernel::{Conntrack, Nftables, Ownership, Watch};
 use crate::port::Kernel;
-use crate::programmer::{Outcome, Programmer};
+use crate::programmer::{Before, Outcome, Programmer};
 use crate::ruleset::TABLE;
 
 /// What an embedder may choose.
@@ -86,21 +83,6 @@ impl NftDataplane {
     }
 }
 
-/// The services that a scope may change, as they were programmed.
-fn before(belief: Option<&Belief>, scope: Scope<'_>) -> Vec<(ServiceName, Option<Arc<Service>>)> {
-    let Some(belief) = belief else { return Vec::new() };
-    match scope {
-        Scope::All => {
-            let all = belief.services.iter();
-            all.map(|(name, programmed)| (name.clone(), Some(programmed.service.clone()))).collect()
-        }
-        Scope::Services(names) => {
-            let programmed = |name| belief.services.get(name).map(|programmed| programmed.service.clone());
-            names.iter().map(|name| (name.clone(), programmed(name))).collect()
-        }
-    }
-}
-
 #[async_trait]
 impl Dataplane for NftDataplane {
     fn name(&self) -> &'static str {
@@ -108,25 +90,16 @@ impl Dataplane for NftDataplane {
     }
 
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
-        let node_before = self.programmer.belief().map(|belief| belief.node.clone());
-        let before = before(self.programmer.belief(), scope);
-        let Outcome { mut report, looked } = self.programmer.sync(desired, scope).await?;
-        let stale = match (looked, node_before) {
-            (Some(looked), _) => StaleFlows::after_restart(&looked, desired),
-            (None, _) if self.owes_flows => StaleFlows::after_restart(&Observed::default(), desired),
-            (None, node_before) => {
-                let mut stale = StaleFlows::new(node_before.as_deref().unwrap_or(desired.node()), desired);
+        let Outcome { mut report, before } = self.programmer.sync(desired, scope).await?;
+        let stale = match &before {
+            Before::Looked(looked) => StaleFlows::after_restart(looked, desired),
+            Before::Believed(..) if self.owes_flows => StaleFlows::after_restart(&Observed::default(), desired),
+            Before::Believed(node, changed) => {
+                let mut stale = StaleFlows::new(node, desired);
                 let belief = self.programmer.belief();
                 let now = |name: &ServiceName| belief?.services.get(name).map(|programmed| &*programmed.service);
-                for (name, before) in &before {
+                for (name, before) in changed {
                     stale.service_changed(before.as_deref(), now(name));
-                }
-                if let Scope::All = scope {
-                    let known =
-                        |service: &Service| before.binary_search_by(|(name, _)| name.cmp(&service.name)).is_ok();
-                    for service in desired.services().filter(|service| !known(service)) {
-                        stale.service_changed(None, now(&service.name));
-                    }
                 }
                 stale
             }

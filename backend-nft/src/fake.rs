@@ -8,7 +8,7 @@ use backend_api::{Family, PerFamily};
 use nix::errno::Errno;
 
 use crate::content::{Content, signature};
-use crate::kernel::{self, Base, Chain, CommitError, Counter, Expr, ReadError, Refusal, Table, Verdict};
+use crate::kernel::{self, Base, Chain, CommitError, Counter, Expr, Ownership, ReadError, Refusal, Table, Verdict};
 use crate::port::Port;
 use crate::render::base;
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
@@ -55,6 +55,7 @@ impl FakeKernel {
                 self.tables.of_mut(family).get_or_insert(table);
                 Ok(())
             }
+            Operation::ClaimTable(family) => self.table(family).map(|_| ()),
             Operation::AddSet(family, set) => {
                 let sets = &mut self.table(family)?.sets;
                 if sets.contains_key(set.as_str()) {
@@ -192,6 +193,10 @@ impl FakeTable {
 }
 
 impl Port for FakeKernel {
+    fn owner(&self) -> (u32, Ownership) {
+        (1, Ownership::None)
+    }
+
     async fn tables(&mut self) -> Result<Vec<Table>, ReadError> {
         let tables = Family::ALL.into_iter().filter_map(|family| {
             let userdata = self.tables.of(family).as_ref()?.userdata.clone();

@@ -12,6 +12,7 @@ mod onward;
 pub(crate) use adopt::Found;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use backend_api::{Failure, Family, NodeNetwork, PerFamily, Service, ServiceName};
 
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) belief: Belief,
     /// Services that cannot be programmed, whatever the kernel says; they are absent from `belief`.
     pub(crate) failed: Vec<Failure>,
+    /// Services whose form changes, in the form that was believed before; none when nothing was believed.
+    pub(crate) changed: Vec<(ServiceName, Option<Arc<Service>>)>,
 }
 
 /// Why `service` cannot be programmed by us.

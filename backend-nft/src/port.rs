@@ -8,7 +8,7 @@ use backend_api::Family;
 
 use crate::content::{Content, signature};
 use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
-use crate::kernel::{Batch, CommitError, Counter, Nftables, ReadError, Table};
+use crate::kernel::{Batch, CommitError, Counter, Nftables, Ownership, ReadError, Table};
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{Element, Key, SetName};
@@ -16,6 +16,9 @@ use crate::transaction::{Operation, Strange, Transaction, kernel_rule};
 
 /// Where our tables are.
 pub(crate) trait Port: Debug + Send {
+    /// What tells us from other owners of tables, and whether we own those that we make.
+    fn owner(&self) -> (u32, Ownership);
+
     /// The tables of our name.
     fn tables(&mut self) -> impl Future<Output = Result<Vec<Table>, ReadError>> + Send;
 
@@ -47,6 +50,11 @@ impl Kernel {
 }
 
 impl Port for Kernel {
+    fn owner(&self) -> (u32, Ownership) {
+        let ownership = if self.table_flags == Self::OWNED { Ownership::Kept } else { Ownership::None };
+        (self.nftables.port(), ownership)
+    }
+
     async fn tables(&mut self) -> Result<Vec<Table>, ReadError> {
         self.nftables.tables().await
     }
@@ -113,7 +121,7 @@ impl Kernel {
         while let Some((number, operation)) = operations.next() {
             match operation {
                 Operation::RemoveTable(family) => batch.remove_table(number, kernel_family(family)),
-                Operation::AddTable(family) => {
+                Operation::AddTable(family) | Operation::ClaimTable(family) => {
                     let (family, flags) = (kernel_family(family), self.table_flags);
                     batch.put_table(number, &Table { family, flags, owner: None, userdata: signature() });
                 }

@@ -14,16 +14,22 @@ mod isolate;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use backend_api::{Failure, Family, Observed, PerFamily, Report, Scope, ServiceState, SyncError};
+use backend_api::{
+    Failure, Family, NodeNetwork, Observed, PerFamily, Report, Scope, Service, ServiceName, ServiceState, SyncError,
+};
+use nix::errno::Errno;
 
 use crate::belief::Belief;
 use crate::content::{Content, Whose, table_text, whose};
 use crate::errors::{from_commit, from_read};
-use crate::kernel::CommitError;
+use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
+use crate::kernel::{CommitError, Ownership};
 use crate::observe::observe;
 use crate::plan::{Found, Plan};
 use crate::port::Port;
+use crate::ruleset::TABLE;
 use crate::ruleset::lower::kernel_family;
 use crate::transaction::Transaction;
 
@@ -32,21 +38,32 @@ use crate::transaction::Transaction;
 pub(crate) struct Programmer<P> {
     pub(crate) port: P,
     belief: Option<Belief>,
+    /// The netlink port of another process that owns our tables.
+    stranger: Option<u32>,
 }
 
 /// What a sync did.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outcome {
     /// For the caller.
     pub(crate) report: Report,
-    /// What was there before, where it had to be looked at.
-    pub(crate) looked: Option<Observed>,
+    /// What was there before.
+    pub(crate) before: Before,
+}
+
+/// What was there before a sync.
+#[derive(Debug)]
+pub(crate) enum Before {
+    /// What was read from the kernel.
+    Looked(Observed),
+    /// What was believed: of the services that changed, and of the node.
+    Believed(Arc<NodeNetwork>, Vec<(ServiceName, Option<Arc<Service>>)>),
 }
 
 impl<P: Port> Programmer<P> {
     /// One that believes nothing.
     pub(crate) fn new(port: P) -> Self {
-        Self { port, belief: None }
+        Self { port, belief: None, stranger: None }
     }
 
     /// What is believed to be programmed.
@@ -63,9 +80,11 @@ impl<P: Port> Programmer<P> {
     pub(crate) async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Outcome, SyncError> {
         // Taken, not borrowed: if the commit fails we no longer claim to know the tables.
         if let Some(belief) = self.belief.take() {
-            let plan = Plan::onward(belief, desired, scope, &BTreeSet::new());
+            let node = belief.node.clone();
+            let mut plan = Plan::onward(belief, desired, scope, &BTreeSet::new());
+            let changed = std::mem::take(&mut plan.changed);
             match self.carry_out(plan).await? {
-                Ok(report) => return Ok(Outcome { report, looked: None }),
+                Ok(report) => return Ok(Outcome { report, before: Before::Believed(node, changed) }),
                 Err(CommitError::Refused(refusals)) => {
                     // Perhaps the kernel is not what we believed.
                     tracing::warn!(refused = refusals.len(), error = %CommitError::Refused(refusals), "looking again");
@@ -81,7 +100,7 @@ impl<P: Port> Programmer<P> {
             Err(CommitError::Refused(refusals)) => self.isolate(&found, desired, refusals).await?,
             Err(error) => return Err(from_commit(error)),
         };
-        Ok(Outcome { report, looked: Some(looked) })
+        Ok(Outcome { report, before: Before::Looked(looked) })
     }
 
     /// What the kernel holds.
@@ -106,9 +125,9 @@ impl<P: Port> Programmer<P> {
 
     /// Commits a plan and believes it from then on.
     async fn carry_out(&mut self, plan: Plan) -> Result<Result<Report, CommitError>, SyncError> {
-        let Plan { mut transaction, belief, failed } = plan;
+        let Plan { mut transaction, belief, failed, changed: _ } = plan;
         let writes = transaction.len();
-        if writes > 0 {
+        if !transaction.is_empty() {
             let recounted = transaction.recounted();
             if !recounted.is_empty() {
                 let counters = self.port.counters(&recounted).await.map_err(from_read)?;
@@ -118,8 +137,15 @@ impl<P: Port> Programmer<P> {
                     .filter_map(|(place, counter)| Some((place, counter?)))
                     .collect();
             }
-            if let Err(error) = self.port.commit(&transaction).await {
-                return Ok(Err(error));
+            match self.port.commit(&transaction).await {
+                Ok(()) => {}
+                Err(error) => match self.stranger {
+                    Some(port) if is_forbidden(&error) => {
+                        let reason = format!("owned by another process (netlink port {port}); does a second one run?");
+                        return Err(SyncError::Refused { object: format!("tables {TABLE}"), reason });
+                    }
+                    _ => return Ok(Err(error)),
+                },
             }
         }
         self.belief = Some(belief);
@@ -129,11 +155,19 @@ impl<P: Port> Programmer<P> {
     /// Reads everything under our name.
     async fn look(&mut self) -> Result<PerFamily<Found>, SyncError> {
         let tables = self.port.tables().await.map_err(from_read)?;
+        self.stranger = None;
         let mut found = PerFamily { v4: Found::Nothing, v6: Found::Nothing };
         for family in Family::ALL {
             let Some(table) = tables.iter().find(|table| table.family == kernel_family(family)) else { continue };
             *found.of_mut(family) = match whose(table) {
-                Whose::Ours => Found::Table(self.port.content(family).await.map_err(from_read)?),
+                Whose::Ours => {
+                    let (port, ownership) = self.port.owner();
+                    self.stranger = self.stranger.or(table.owner.filter(|owner| *owner != port));
+                    // When the owner's socket closes, the kernel takes the one flag away and leaves the other.
+                    let is_left = table.flags & (TABLE_OWNER | TABLE_PERSIST) == TABLE_PERSIST;
+                    let is_orphan = is_left && ownership == Ownership::Kept;
+                    Found::Table(Content { is_orphan, ..self.port.content(family).await.map_err(from_read)? })
+                }
                 Whose::OursOfOld => Found::OfOld,
                 Whose::Strange => {
                     let reason = "a table of this name is there that does not say it is ours: rename or remove it";
@@ -142,6 +176,14 @@ impl<P: Port> Programmer<P> {
             };
         }
         Ok(found)
+    }
+}
+
+fn is_forbidden(error: &CommitError) -> bool {
+    match error {
+        CommitError::Refused(refusals) => refusals.iter().any(|refusal| refusal.errno == Errno::EPERM),
+        CommitError::Whole { errno, .. } => *errno == Errno::EPERM,
+        CommitError::Raced | CommitError::Unclear | CommitError::Socket(_) => false,
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Transaction {
     pub remove_tables: Vec<Family>,
     /// Tables that come, with every set.
     pub add_tables: Vec<Family>,
+    /// Tables of ours that nobody owns any more, to be owned by our socket. Changes nothing in them, and is no write.
+    pub claim_tables: Vec<Family>,
     /// Chains that come.
     pub add_chains: Vec<(Family, ChainName)>,
     /// Chains whose rules go.
@@ -57,6 +59,8 @@ pub enum Operation<'a> {
     RemoveTable(Family),
     /// A table comes.
     AddTable(Family),
+    /// A table is owned from now on.
+    ClaimTable(Family),
     /// One of its sets.
     AddSet(Family, SetName),
     /// A chain comes.
@@ -87,6 +91,7 @@ impl Transaction {
         });
         tables
             .chain(added)
+            .chain(self.claim_tables.iter().map(|family| Operation::ClaimTable(*family)))
             .chain(self.add_chains.iter().map(|(family, chain)| Operation::AddChain(*family, *chain)))
             .chain(self.flush_chains.iter().map(|(family, chain)| Operation::FlushChain(*family, chain)))
             .chain(self.remove_strange.iter().map(Operation::RemoveStrange))
@@ -111,9 +116,9 @@ impl Transaction {
             + self.add_elements.len()
     }
 
-    /// Nothing is to be changed.
+    /// The kernel need not be told anything.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.claim_tables.is_empty()
     }
 
     /// The places whose counters will be lost unless they are read first: elements that go and come again.

@@ -65,6 +65,7 @@ impl Plan {
             let chains = match usable {
                 Some(content) => {
                     there.extend_from_slice(&content.elements);
+                    transaction.claim_tables.extend(content.is_orphan.then_some(family));
                     transaction.remove_strange.extend_from_slice(&content.strange);
                     repair(&mut transaction, content, needed.of(family), (&node, family))
                 }
@@ -81,7 +82,7 @@ impl Plan {
         wanted.sort_unstable();
         there.sort_unstable();
         (transaction.remove_elements, transaction.add_elements) = diff(&there, &wanted);
-        Plan { transaction, belief, failed }
+        Plan { transaction, belief, failed, changed: Vec::new() }
     }
 }
 

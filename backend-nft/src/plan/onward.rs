@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use backend_api::{Family, NodeNetwork, Scope, ServiceName, ServiceState};
+use backend_api::{Failure, Family, NodeNetwork, Scope, Service, ServiceName, ServiceState};
 
 use super::{Plan, add_chain, all_names, is_initial, sized_chains, unfit};
 use crate::belief::{Belief, Programmed};
@@ -38,11 +38,12 @@ impl Plan {
             change.service(&mut belief, name, desired, excluded);
         }
         let failed = std::mem::take(&mut change.failed);
+        let changed = std::mem::take(&mut change.changed);
         let mut transaction = change.transaction(&mut belief);
         if node_changed {
             chains_of_node(&mut transaction, &node_before, &belief.node);
         }
-        Plan { transaction, belief, failed }
+        Plan { transaction, belief, failed, changed }
     }
 }
 
@@ -78,7 +79,8 @@ struct Change<'a> {
     after: Vec<Element>,
     /// How many services more, or less, need an element that several may need.
     shared: BTreeMap<Element, i64>,
-    failed: Vec<backend_api::Failure>,
+    failed: Vec<Failure>,
+    changed: Vec<(ServiceName, Option<Arc<Service>>)>,
 }
 
 impl<'a> Change<'a> {
@@ -88,7 +90,16 @@ impl<'a> Change<'a> {
         } else {
             (node_elements(node_before), node_elements(node))
         };
-        Self { node_before, node: node.clone(), rerender, before, after, shared: BTreeMap::new(), failed: Vec::new() }
+        Self {
+            node_before,
+            node: node.clone(),
+            rerender,
+            before,
+            after,
+            shared: BTreeMap::new(),
+            failed: Vec::new(),
+            changed: Vec::new(),
+        }
     }
 
     fn service(
@@ -108,9 +119,10 @@ impl<'a> Change<'a> {
             && !self.rerender
             && Arc::ptr_eq(&before.service, service)
         {
-            belief.services.extend(before_again(name, before.clone()));
+            belief.services.insert(name.clone(), before.clone());
             return;
         }
+        self.changed.push((name.clone(), before.as_ref().map(|before| before.service.clone())));
         let after = wanted.map(|service| match &before {
             Some(before) => before.next(service),
             None => Programmed::new(service, |_, _| None),
@@ -164,10 +176,6 @@ impl<'a> Change<'a> {
         transaction.remove_elements.sort_unstable();
         transaction
     }
-}
-
-fn before_again(name: &ServiceName, before: Programmed) -> Option<(ServiceName, Programmed)> {
-    Some((name.clone(), before))
 }
 
 /// Chains whose rules say something else on the new node: emptied and filled again. Those with a size never do.

@@ -244,12 +244,12 @@ fn any_service() -> impl Strategy<Value = Service> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Whatever happened before, the kernel forwards as the last state says; a newcomer finds nothing to do.
     #[test]
     fn history_decides_nothing(
-        changes in prop::collection::vec((any_service(), any::<bool>(), 0u8..6), 1..16),
+        changes in prop::collection::vec((any_service(), any::<bool>(), 0u8..6), 1..12),
         masquerade_all in any::<bool>(),
     ) {
         let mut state = ServiceState::new(NodeNetwork::default());
