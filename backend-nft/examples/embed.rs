@@ -6,7 +6,7 @@ use backend_api::*;
 use backend_nft::{NftDataplane, Options};
 
 /// Programs one service and says what it took.
-pub async fn embed() -> Result<Report, Box<dyn std::error::Error>> {
+pub(crate) async fn embed() -> Result<Report, Box<dyn std::error::Error>> {
     let web = ServicePort {
         frontends: vec![Frontend::cluster_ip("10.96.0.10".parse()?, Protocol::Tcp, 80)],
         endpoints: vec![Endpoint::here("10.244.0.4:8080".parse()?), Endpoint::elsewhere("10.244.1.2:8080".parse()?)],

@@ -15,7 +15,7 @@ use crate::ruleset::LOCAL_STICKY_SLOT;
 
 /// The slots of one pool of one service port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Slots {
+pub(crate) enum Slots {
     /// Nothing is remembered: slot 0 and so on, an endpoint with a larger share several times.
     Plain(Vec<EndpointAddress>),
     /// Clients are remembered by slot.
@@ -24,24 +24,24 @@ pub enum Slots {
 
 /// Slots that keep their number for as long as their endpoint lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sticky {
+pub(crate) struct Sticky {
     /// Slot → endpoint, from the first slot of the pool on; holes are given to the next endpoints that come.
-    pub endpoints: Vec<Option<EndpointAddress>>,
+    pub(crate) endpoints: Vec<Option<EndpointAddress>>,
     /// Drawn number → slot, without holes; counted from the first slot of the pool.
-    pub picks: Vec<u16>,
+    pub(crate) picks: Vec<u16>,
 }
 
 /// An endpoint that gets new connections, and its share: its weight, divided by what divides all of them.
-pub type Live = (EndpointAddress, u32);
+pub(crate) type Live = (EndpointAddress, u32);
 
 /// The endpoints of `pool` that get new connections, with their shares.
-pub fn live(port: &ServicePort, pool: Pool) -> Vec<Live> {
+pub(crate) fn live(port: &ServicePort, pool: Pool) -> Vec<Live> {
     let common = port.pool(pool).fold(0, |common, endpoint| gcd(common, endpoint.weight.into()));
     port.pool(pool).map(|endpoint| (endpoint.address, u32::from(endpoint.weight) / common)).collect()
 }
 
 /// The slots of `pool`, as few as possible changed from what they were.
-pub fn assign(before: Option<&Slots>, port: &ServicePort, pool: Pool) -> Slots {
+pub(crate) fn assign(before: Option<&Slots>, port: &ServicePort, pool: Pool) -> Slots {
     let live = live(port, pool);
     match (port.affinity, before) {
         (Affinity::None, Some(Slots::Plain(before))) => Slots::Plain(dense(before, &live)),
@@ -52,7 +52,7 @@ pub fn assign(before: Option<&Slots>, port: &ServicePort, pool: Pool) -> Slots {
 }
 
 /// First slot of a pool that remembers clients.
-pub fn first_sticky_slot(pool: Pool) -> u16 {
+pub(crate) fn first_sticky_slot(pool: Pool) -> u16 {
     match pool {
         Pool::Cluster => 0,
         Pool::Local => LOCAL_STICKY_SLOT,
@@ -60,7 +60,7 @@ pub fn first_sticky_slot(pool: Pool) -> u16 {
 }
 
 /// First slot of a pool that does not.
-pub fn first_slot(pool: Pool) -> u32 {
+pub(crate) fn first_slot(pool: Pool) -> u32 {
     match pool {
         Pool::Cluster => 0,
         Pool::Local => 1 << 16,
@@ -69,7 +69,7 @@ pub fn first_slot(pool: Pool) -> u32 {
 
 impl Slots {
     /// How many numbers are drawn from.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Plain(slots) => slots.len(),
             Self::Sticky(sticky) => sticky.picks.len(),

@@ -10,33 +10,33 @@ use crate::ruleset::{Element, TABLE};
 use crate::transaction::Strange;
 
 /// The layout of our tables. Another number means: made by another version of us, to be made anew.
-pub const LAYOUT: &str = "1";
+pub(crate) const LAYOUT: &str = "1";
 
 /// What every table of ours says of itself; then comes the layout.
 const SIGNATURE: &str = "switchyard layout ";
 
 /// One of our tables as it is in the kernel.
 #[derive(Clone, Debug, Default)]
-pub struct Content {
+pub(crate) struct Content {
     /// Whether it was made to be owned, and nobody owns it now.
-    pub is_orphan: bool,
+    pub(crate) is_orphan: bool,
     /// Its sets, without elements.
-    pub sets: Vec<Set>,
+    pub(crate) sets: Vec<Set>,
     /// Its chains.
-    pub chains: Vec<Chain>,
+    pub(crate) chains: Vec<Chain>,
     /// Its rules, in order within each chain.
-    pub rules: Vec<KernelRule>,
+    pub(crate) rules: Vec<KernelRule>,
     /// What can be ours, in order; of the dynamic map nothing, it is the packet path's.
-    pub elements: Vec<Element>,
+    pub(crate) elements: Vec<Element>,
     /// What cannot.
-    pub strange: Vec<Strange>,
+    pub(crate) strange: Vec<Strange>,
     /// The counters of those elements that were found, in the order of `elements`.
-    pub counters: Vec<(Element, Counter)>,
+    pub(crate) counters: Vec<(Element, Counter)>,
 }
 
 /// Whose a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub(crate) enum Whose {
     /// Ours, of this layout.
     Ours,
     /// Ours, of another layout.
@@ -46,7 +46,7 @@ pub enum Whose {
 }
 
 /// Whose `table` is: it says so itself, in the comment that we put there.
-pub fn whose(table: &Table) -> Whose {
+pub(crate) fn whose(table: &Table) -> Whose {
     match comment(&table.userdata).and_then(|comment| comment.strip_prefix(SIGNATURE)) {
         Some(LAYOUT) => Whose::Ours,
         Some(_) => Whose::OursOfOld,
@@ -55,14 +55,14 @@ pub fn whose(table: &Table) -> Whose {
 }
 
 /// The user data of our tables.
-pub fn signature() -> Vec<u8> {
+pub(crate) fn signature() -> Vec<u8> {
     let mut bytes = Vec::new();
     crate::kernel::udata::put_str(&mut bytes, TABLE_COMMENT, &format!("{SIGNATURE}{LAYOUT}"));
     bytes
 }
 
 /// How errors name a table.
-pub fn table_text(family: Family) -> String {
+pub(crate) fn table_text(family: Family) -> String {
     format!("table {} {TABLE}", crate::ruleset::rule::keyword(family))
 }
 

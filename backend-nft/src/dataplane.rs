@@ -7,6 +7,7 @@ use crate::errors::{from_commit, from_open};
 use crate::flows::delete_stale;
 use crate::kernel::{Conntrack, Nftables, Ownership, Watch};
 use crate::port::Kernel;
+use crate::probe::probe;
 use crate::programmer::{Before, Outcome, Programmer};
 use crate::ruleset::TABLE;
 
@@ -50,6 +51,7 @@ impl NftDataplane {
         // First, so that nothing happens unseen between looking and watching.
         let watch = nftables.watch().map_err(from_open)?;
         let conntrack = Conntrack::open().map_err(from_open)?;
+        probe(&mut nftables).await?;
         let table_flags = match options.others {
             Others::KeptOut => match nftables.ownership().await.map_err(from_commit)? {
                 Ownership::Kept => Kernel::OWNED,

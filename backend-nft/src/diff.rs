@@ -8,7 +8,7 @@ use crate::ruleset::Element;
 
 /// Elements that go, and elements that come; each in order. Both inputs are sorted and without repetition. An element
 /// whose value changes goes and comes: the kernel refuses to overwrite.
-pub fn diff(from: &[Element], to: &[Element]) -> (Vec<Element>, Vec<Element>) {
+pub(crate) fn diff(from: &[Element], to: &[Element]) -> (Vec<Element>, Vec<Element>) {
     let (mut going, mut coming) = (Vec::new(), Vec::new());
     let (mut from, mut to) = (from.iter().peekable(), to.iter().peekable());
     loop {

@@ -13,7 +13,7 @@ use crate::port::Port;
 use crate::render::base;
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
 use crate::ruleset::lower::kernel_family;
-use crate::ruleset::{By, Element, Key, SetName, Value};
+use crate::ruleset::{By, ChainName, Element, Key, SetName, Value};
 use crate::transaction::{Operation, Strange, Transaction, kernel_rule};
 
 /// The kernel, as far as our tables go.
@@ -25,6 +25,8 @@ pub(crate) struct FakeKernel {
     pub(crate) commits: usize,
     /// Elements with such a key are refused, whatever else is right.
     pub(crate) refuses: Vec<Key>,
+    /// Rules in this chain are refused.
+    pub(crate) refuses_chain: Option<ChainName>,
     /// Whether it says which element of a message it refuses (Linux 6.0 on does).
     pub(crate) is_vague: bool,
     /// The next commit fails with this.
@@ -82,6 +84,7 @@ impl FakeKernel {
                 let _ = self.table(strange.family)?;
                 Err(Errno::ENOENT)
             }
+            Operation::AddRule(_, chain, _) if self.refuses_chain == Some(chain) => Err(Errno::EOPNOTSUPP),
             Operation::AddRule(family, chain, rule) => {
                 let table = self.table(family)?;
                 let exprs = kernel_rule(family, chain, rule).exprs;

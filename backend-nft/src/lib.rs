@@ -1,10 +1,22 @@
-//! The nftables dataplane: ruleset values, render, diff, netlink.
+//! The nftables dataplane: services as elements of two tables of constant size, one in `ip` and one in `ip6`.
+//!
+//! ```text
+//!  ServiceState ─► render ─► elements ─┐
+//!                                      ├─ plan: diff ─► Transaction ─► port ─► kernel, one batch for both families
+//!  belief, or what was read ───────────┘
+//! ```
+//!
+//! To embed it, [`NftDataplane::open`] and [`backend_api::Dataplane::sync`] are all there is (`examples/embed.rs`). The modules are
+//! public for the backend that shares these tables, and for those who debug them; they speak of the kernel, and change with it.
+//!
+//! **Invariant:** the number of chains, rules, sets and maps does not depend on the number of services
+//! (`tests/kernel.rs::the_number_of_objects_does_not_depend_on_the_number_of_services`).
 
-pub mod assign;
+mod assign;
 mod belief;
-pub mod content;
+mod content;
 mod dataplane;
-pub mod diff;
+mod diff;
 mod errors;
 #[cfg(test)]
 mod fake;
@@ -15,9 +27,10 @@ pub mod kernel;
 mod observe;
 mod plan;
 mod port;
+mod probe;
 mod programmer;
-pub mod render;
+mod render;
 pub mod ruleset;
-pub mod transaction;
+mod transaction;
 
 pub use dataplane::{NftDataplane, Options, Others};

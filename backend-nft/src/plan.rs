@@ -35,13 +35,13 @@ pub(crate) struct Plan {
 }
 
 /// Why `service` cannot be programmed by us.
-fn unfit(service: &Service) -> Option<Failure> {
+pub(crate) fn unfit(service: &Service) -> Option<Failure> {
     let reason = service.check().err().map(|flaw| flaw.to_string()).or_else(|| beyond_limits(service))?;
     Some(Failure { service: service.name.clone(), reason })
 }
 
 /// The chains that `elements` lead to and that are not always there.
-fn sized_chains(elements: &[Element]) -> PerFamily<BTreeSet<ChainName>> {
+pub(crate) fn sized_chains(elements: &[Element]) -> PerFamily<BTreeSet<ChainName>> {
     let mut chains = PerFamily::<BTreeSet<ChainName>>::default();
     for element in elements {
         let Value::Code(code) = element.value else { continue };

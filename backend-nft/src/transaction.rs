@@ -12,49 +12,49 @@ use crate::ruleset::{ChainName, Element, Key, Rule, SetName};
 
 /// Changes, all or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Transaction {
+pub(crate) struct Transaction {
     /// Tables of ours that go, with everything in them.
-    pub remove_tables: Vec<Family>,
+    pub(crate) remove_tables: Vec<Family>,
     /// Tables that come, with every set.
-    pub add_tables: Vec<Family>,
+    pub(crate) add_tables: Vec<Family>,
     /// Tables of ours that nobody owns any more, to be owned by our socket. Changes nothing in them, and is no write.
-    pub claim_tables: Vec<Family>,
+    pub(crate) claim_tables: Vec<Family>,
     /// Chains that come.
-    pub add_chains: Vec<(Family, ChainName)>,
+    pub(crate) add_chains: Vec<(Family, ChainName)>,
     /// Chains whose rules go.
-    pub flush_chains: Vec<(Family, String)>,
+    pub(crate) flush_chains: Vec<(Family, String)>,
     /// What somebody else put into our sets.
-    pub remove_strange: Vec<Strange>,
+    pub(crate) remove_strange: Vec<Strange>,
     /// Rules, each at the end of its chain.
-    pub add_rules: Vec<(Family, ChainName, Rule)>,
+    pub(crate) add_rules: Vec<(Family, ChainName, Rule)>,
     /// Elements that go; in order.
-    pub remove_elements: Vec<Element>,
+    pub(crate) remove_elements: Vec<Element>,
     /// Chains of somebody else that go.
-    pub remove_chains: Vec<(Family, String)>,
+    pub(crate) remove_chains: Vec<(Family, String)>,
     /// Sets of somebody else that go.
-    pub remove_sets: Vec<(Family, String)>,
+    pub(crate) remove_sets: Vec<(Family, String)>,
     /// Elements that come; in order.
-    pub add_elements: Vec<Element>,
+    pub(crate) add_elements: Vec<Element>,
     /// What the counters of coming elements start with, where not with 0.
-    pub counters: HashMap<(Family, SetName, Key), Counter>,
+    pub(crate) counters: HashMap<(Family, SetName, Key), Counter>,
 }
 
 /// An element that we never put there: its set and its key as it is in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Strange {
+pub(crate) struct Strange {
     /// In which table.
-    pub family: Family,
+    pub(crate) family: Family,
     /// In which set.
-    pub set: SetName,
+    pub(crate) set: SetName,
     /// Its key.
-    pub key: Vec<u8>,
+    pub(crate) key: Vec<u8>,
     /// Where its interval ends.
-    pub key_end: Option<Vec<u8>>,
+    pub(crate) key_end: Option<Vec<u8>>,
 }
 
 /// One operation, as it is numbered when the kernel refuses it.
 #[derive(Clone, Copy, Debug)]
-pub enum Operation<'a> {
+pub(crate) enum Operation<'a> {
     /// A table goes.
     RemoveTable(Family),
     /// A table comes.
@@ -83,7 +83,7 @@ pub enum Operation<'a> {
 
 impl Transaction {
     /// Every operation, in the order in which the kernel is told.
-    pub fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
+    pub(crate) fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
         let tables = self.remove_tables.iter().map(|family| Operation::RemoveTable(*family));
         let added = self.add_tables.iter().flat_map(|family| {
             let sets = SetName::ALL.into_iter().map(|set| Operation::AddSet(*family, set));
@@ -103,7 +103,7 @@ impl Transaction {
     }
 
     /// How many operations: what a report calls writes.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.remove_tables.len()
             + self.add_tables.len() * (1 + SetName::ALL.len())
             + self.add_chains.len()
@@ -117,12 +117,12 @@ impl Transaction {
     }
 
     /// The kernel need not be told anything.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0 && self.claim_tables.is_empty()
     }
 
     /// The places whose counters will be lost unless they are read first: elements that go and come again.
-    pub fn recounted(&self) -> Vec<(Family, SetName, Key)> {
+    pub(crate) fn recounted(&self) -> Vec<(Family, SetName, Key)> {
         let places: std::collections::HashSet<_> =
             self.remove_elements.iter().filter(|element| element.set.counts()).map(Element::place).collect();
         self.add_elements.iter().map(Element::place).filter(|place| places.contains(place)).collect()
@@ -130,7 +130,7 @@ impl Transaction {
 }
 
 /// The rule as the kernel is given it, and gives it back.
-pub fn kernel_rule(family: Family, chain: ChainName, rule: &Rule) -> KernelRule {
+pub(crate) fn kernel_rule(family: Family, chain: ChainName, rule: &Rule) -> KernelRule {
     KernelRule {
         chain: chain.to_string(),
         handle: 0,

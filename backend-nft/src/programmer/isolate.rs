@@ -5,14 +5,15 @@
 
 use std::collections::BTreeSet;
 
-use backend_api::{Failure, FrontendKind, PerFamily, Report, Scope, ServiceName, ServiceState, SyncError};
+use backend_api::{Failure, FrontendKind, PerFamily, Report, Scope, Service, ServiceName, ServiceState, SyncError};
 
 use super::{Programmer, sorted};
 use crate::errors::from_commit;
 use crate::kernel::{CommitError, Refusal};
-use crate::plan::{Found, Plan};
+use crate::plan::{Found, Plan, sized_chains, unfit};
 use crate::port::Port;
-use crate::ruleset::{Element, Key};
+use crate::render::{Assignment, service_elements};
+use crate::ruleset::{ChainName, Element, Key};
 use crate::transaction::{Operation, Transaction};
 
 /// After so many refusals the rest of the suspects is reported without having been tried alone.
@@ -98,6 +99,7 @@ fn suspects(transaction: &Transaction, refusals: &[Refusal], desired: &ServiceSt
     let operations = (0u32..).zip(transaction.operations()).filter(|(number, _)| refused.contains(number));
     operations
         .flat_map(|(_, operation)| match operation {
+            Operation::AddChain(_, chain) | Operation::AddRule(_, chain, _) => by_chain(chain, desired),
             Operation::AddElement(element) | Operation::RemoveElement(element) => owners(element, desired),
             _ => Vec::new(),
         })
@@ -121,6 +123,18 @@ fn owners(element: &Element, desired: &ServiceState) -> Vec<ServiceName> {
         }
         Key::Code(_) => Vec::new(),
     }
+}
+
+/// Those that need a chain which is not always there.
+fn by_chain(chain: ChainName, desired: &ServiceState) -> Vec<ServiceName> {
+    let needs = |service: &Service| {
+        let mut elements = Vec::new();
+        service_elements(service, &Assignment::default(), desired.node(), |element| elements.push(element));
+        let chains = sized_chains(&elements);
+        chains.v4.contains(&chain) || chains.v6.contains(&chain)
+    };
+    let able = desired.services().filter(|service| unfit(service).is_none());
+    able.filter(|service| needs(service)).map(|service| service.name.clone()).collect()
 }
 
 fn by_port(desired: &ServiceState, is_meant: impl Fn(&backend_api::ServicePort) -> bool) -> Vec<ServiceName> {

@@ -15,6 +15,6 @@ mod ranges;
 mod service;
 mod skeleton;
 
-pub use node::node_elements;
-pub use service::{Assignment, beyond_limits, service_elements};
-pub use skeleton::{base, constant_elements, initial_chains, rules, sized_element};
+pub(crate) use node::node_elements;
+pub(crate) use service::{Assignment, beyond_limits, service_elements};
+pub(crate) use skeleton::{base, constant_elements, initial_chains, rules, sized_element};

@@ -16,12 +16,12 @@ use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Policy, Rewrite, SetNa
 /// The slots of every port and pool of a service, where they differ from what they would be without a past: mostly
 /// nowhere, so that 50,000 services weigh little.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Assignment(Vec<(usize, Pool, Slots)>);
+pub(crate) struct Assignment(Vec<(usize, Pool, Slots)>);
 
 impl Assignment {
     /// The slots of `service`, with as few changes as possible from `before`, which answers what the slots of a port and
     /// pool were.
-    pub fn new(service: &Service, before: impl Fn(&ServicePort, Pool) -> Option<Slots>) -> Self {
+    pub(crate) fn new(service: &Service, before: impl Fn(&ServicePort, Pool) -> Option<Slots>) -> Self {
         let mut slots = Vec::new();
         for (i, port) in service.ports.iter().enumerate() {
             for pool in pools(port) {
@@ -36,13 +36,13 @@ impl Assignment {
     }
 
     /// The slots of the port at `index` in one of its pools.
-    pub fn slots(&self, service: &Service, index: usize, pool: Pool) -> Slots {
+    pub(crate) fn slots(&self, service: &Service, index: usize, pool: Pool) -> Slots {
         let past = self.0.iter().find(|(i, of, _)| (*i, *of) == (index, pool));
         past.map_or_else(|| assign(None, &service.ports[index], pool), |(.., slots)| slots.clone())
     }
 
     /// The slots of the port of `service` that is `port` in another form: the same name, family and protocol.
-    pub fn slots_of(&self, service: &Service, port: &ServicePort, pool: Pool) -> Option<Slots> {
+    pub(crate) fn slots_of(&self, service: &Service, port: &ServicePort, pool: Pool) -> Option<Slots> {
         let same = |other: &ServicePort| {
             (&other.name, other.family, other.protocol) == (&port.name, port.family, port.protocol)
         };
@@ -67,7 +67,7 @@ fn pools(port: &ServicePort) -> BTreeSet<Pool> {
 }
 
 /// Why a service cannot be programmed by us, whatever the kernel says.
-pub fn beyond_limits(service: &Service) -> Option<String> {
+pub(crate) fn beyond_limits(service: &Service) -> Option<String> {
     service.ports.iter().find_map(|port| {
         let name = || format!("port {:?} ({}, {})", port.name, port.protocol, port.family);
         for pool in pools(port) {
@@ -91,7 +91,12 @@ pub fn beyond_limits(service: &Service) -> Option<String> {
 }
 
 /// Shows every element of a service to `put`; one that several of its ports need, several times.
-pub fn service_elements(service: &Service, slots: &Assignment, node: &NodeNetwork, mut put: impl FnMut(Element)) {
+pub(crate) fn service_elements(
+    service: &Service,
+    slots: &Assignment,
+    node: &NodeNetwork,
+    mut put: impl FnMut(Element),
+) {
     for (index, port) in service.ports.iter().enumerate() {
         let pools: Vec<(Pool, Slots)> =
             pools(port).into_iter().map(|pool| (pool, slots.slots(service, index, pool))).collect();

@@ -22,7 +22,7 @@ const UNDELIVERED: i32 = NAT + 10;
 const NAT_SOURCE: i32 = 100;
 
 /// The chains that are always there.
-pub fn initial_chains() -> impl Iterator<Item = ChainName> {
+pub(crate) fn initial_chains() -> impl Iterator<Item = ChainName> {
     use ChainName::*;
     let constant = [
         Refuse,
@@ -50,7 +50,7 @@ pub fn initial_chains() -> impl Iterator<Item = ChainName> {
 }
 
 /// Where packets enter a chain; none where only other chains lead to it.
-pub fn base(chain: ChainName) -> Option<Base> {
+pub(crate) fn base(chain: ChainName) -> Option<Base> {
     use ChainName::*;
     let (hook, priority) = match chain {
         GuardPrerouting => (Hook::Prerouting, GUARD),
@@ -67,7 +67,7 @@ pub fn base(chain: ChainName) -> Option<Base> {
 }
 
 /// The rules of a chain.
-pub fn rules(chain: ChainName, node: &NodeNetwork, family: Family) -> Vec<Rule> {
+pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family) -> Vec<Rule> {
     use ChainName::*;
     match chain {
         Refuse => vec![
@@ -94,7 +94,7 @@ pub fn rules(chain: ChainName, node: &NodeNetwork, family: Family) -> Vec<Rule> 
 }
 
 /// Elements of the verdict maps that need no size.
-pub fn constant_elements(family: Family) -> impl Iterator<Item = Element> {
+pub(crate) fn constant_elements(family: Family) -> impl Iterator<Item = Element> {
     By::ALL.into_iter().flat_map(move |by| {
         [(Policy::Refuse, Value::Goto(ChainName::Refuse)), (Policy::Drop, Value::Drop)]
             .map(|(policy, value)| Element::maps(family, SetName::Policies(by), Key::Code(policy.code()), value))
@@ -102,7 +102,7 @@ pub fn constant_elements(family: Family) -> impl Iterator<Item = Element> {
 }
 
 /// The element by which a chain is found; none for chains that are found by rules alone.
-pub fn sized_element(family: Family, chain: ChainName) -> Option<Element> {
+pub(crate) fn sized_element(family: Family, chain: ChainName) -> Option<Element> {
     let (map, code): (SetName, Code) = match chain {
         ChainName::Pick(by, pool, size) => (SetName::Policies(by), Policy::Pick(pool, size).code()),
         ChainName::Sticky(by, pool, size) => (SetName::Policies(by), Policy::Sticky(pool, size).code()),

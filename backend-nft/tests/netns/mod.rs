@@ -5,7 +5,7 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs `test` on a thread in a new network namespace, with a tokio runtime.
-pub fn isolated<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+pub(crate) fn isolated<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let outcome = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("network namespaces need CAP_SYS_ADMIN");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -19,7 +19,7 @@ pub fn isolated<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'stati
 
 /// What `nft` prints, given `input`; none where it is not installed. Runs in the namespace of this thread.
 #[allow(dead_code, reason = "not every test file asks nft")]
-pub fn nft(arguments: &[&str], input: &str) -> Option<Result<String, String>> {
+pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<Result<String, String>> {
     use std::io::Write;
     use std::process::Stdio;
     let spawned =

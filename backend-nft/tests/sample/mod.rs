@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use backend_api::*;
 
 /// A node that tells pods by source, with listed node port addresses in both families.
-pub fn node() -> NodeNetwork {
+pub(crate) fn node() -> NodeNetwork {
     let source = |range: &str| LocalTraffic::Source(range.parse().unwrap());
     let these = |address: &str| NodePortAddresses::These(BTreeSet::from([address.parse().unwrap()]));
     NodeNetwork {
@@ -21,12 +21,12 @@ pub fn node() -> NodeNetwork {
 }
 
 /// `count` services of one TCP port with a cluster address each, three endpoints, the first of them on this node.
-pub fn plain(count: u32) -> Vec<Service> {
+pub(crate) fn plain(count: u32) -> Vec<Service> {
     (0..count).map(|n| plain_service(n, &[1, 2, 3])).collect()
 }
 
 /// The `n`th of such services, with these endpoints.
-pub fn plain_service(n: u32, endpoints: &[u8]) -> Service {
+pub(crate) fn plain_service(n: u32, endpoints: &[u8]) -> Service {
     let address = IpAddr::from(Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 96, 0, 1)) + n));
     let endpoint = |host: &u8| {
         let at = Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 244, 0, 0)) + (n % 8192) * 8 + u32::from(*host));
@@ -44,7 +44,7 @@ pub fn plain_service(n: u32, endpoints: &[u8]) -> Service {
 }
 
 /// A few services that use every feature, in both families.
-pub fn everything() -> ServiceState {
+pub(crate) fn everything() -> ServiceState {
     let mut state = ServiceState::new(node());
     for family in Family::ALL {
         for service in features(family) {

@@ -1,0 +1,125 @@
+//! What this kernel must have, tried on a table that is never committed.
+//!
+//! Kept apart because what is optional, or built as a module, is named here once: a kernel that lacks it is told from a
+//! mistake of ours before anything is written.
+
+use backend_api::{Family, NodeNetwork, Pool, SyncError};
+
+use crate::errors::from_commit;
+use crate::kernel::{Batch, Chain, CommitError, Expr, Nftables, Rule as KernelRule, Table};
+use crate::render::{base, rules};
+use crate::ruleset::lower::{kernel_family, lower};
+use crate::ruleset::{By, ChainName, Rule, SetName, Statement, Tag};
+
+/// Tries everything that a rule or a set of ours needs.
+///
+/// # Errors
+/// [`SyncError::Unsupported`] with the first that is missing, by the name of its kernel option; others as they are.
+pub(crate) async fn probe(nftables: &mut Nftables) -> Result<(), SyncError> {
+    let mut batch = Batch::new(&format!("{}-try-{}", nftables.table(), nftables.port()));
+    let mut features = Vec::new();
+    for family in Family::ALL {
+        put(&mut batch, &mut features, family);
+    }
+    // Refused by every kernel: nothing of the above ever comes to be.
+    let never = features.len() as u32;
+    batch.remove_chain(never, kernel_family(Family::V4), "absent");
+    let refusals = match nftables.commit(&mut batch).await {
+        Err(CommitError::Refused(refusals)) => refusals,
+        Err(error) => return Err(from_commit(error)),
+        Ok(()) => return Ok(()),
+    };
+    let missing = refusals.iter().find_map(|refusal| {
+        let operation = *refusal.operations.first().filter(|operation| **operation != never)?;
+        Some((features.get(operation as usize)?, refusal))
+    });
+    match missing {
+        Some((feature, refusal)) => {
+            Err(SyncError::Unsupported { feature: (*feature).to_owned(), reason: refusal.to_string() })
+        }
+        None => Ok(()),
+    }
+}
+
+fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family) {
+    let of = kernel_family(family);
+    let mut next = |feature| {
+        features.push(feature);
+        features.len() as u32 - 1
+    };
+    batch.put_table(next("nf_tables"), &Table { family: of, flags: 0, owner: None, userdata: Vec::new() });
+    let sets = [
+        (SetName::Services(By::Address), "nf_tables: maps that count"),
+        (SetName::Allowed(By::Address), "nf_tables: ranges in concatenations (Linux 5.6)"),
+        (SetName::Affinity, "nf_tables: maps that rules fill"),
+        (SetName::Policies(By::Address), "nf_tables: verdict maps"),
+        (SetName::AffinityIds(By::Address), "nf_tables: maps"),
+        (SetName::Endpoints(By::Address), "nf_tables: maps"),
+        (SetName::StickyEndpoints(By::Address), "nf_tables: maps"),
+    ];
+    for (set, feature) in sets {
+        batch.put_set(next(feature), of, &set.kernel_set(family));
+    }
+    let chains = [
+        (ChainName::NatOutput, "CONFIG_NFT_NAT"),
+        (ChainName::NatPostrouting, "CONFIG_NFT_NAT"),
+        (ChainName::Pick(By::Address, Pool::Cluster, 2), "CONFIG_NFT_NUMGEN, CONFIG_NFT_NAT"),
+        (ChainName::Slot(By::Address, Tag { slot: 0, timeout: 1 }), "CONFIG_NFT_HASH"),
+        (ChainName::Refuse, "CONFIG_NFT_REJECT"),
+        (ChainName::Split(By::Address), "CONFIG_NFT_FIB"),
+        (ChainName::MasqueradeUnlessPod, "CONFIG_NFT_MASQ"),
+        (ChainName::MasqueradeFromNode, "CONFIG_NFT_CT"),
+    ];
+    for (chain, feature) in chains {
+        batch.put_chain(next(feature), of, &Chain { name: chain.to_string(), base: base(chain) });
+        for rule in trial(chain, family) {
+            let rule = KernelRule { chain: chain.to_string(), handle: 0, exprs: rule, userdata: Vec::new() };
+            batch.append_rule(next(feature), of, &rule);
+        }
+    }
+}
+
+/// Rules that use what the chain stands for, and nothing that is not in the table.
+fn trial(chain: ChainName, family: Family) -> Vec<Vec<Expr>> {
+    let rules = match chain {
+        ChainName::Pick(..) | ChainName::Slot(..) | ChainName::Refuse | ChainName::MasqueradeUnlessPod => {
+            rules(chain, &NodeNetwork::default(), family)
+        }
+        ChainName::Split(_) => vec![Rule(vec![Statement::SourceIsLocal, Statement::DestinationIsNotLocal])],
+        ChainName::MasqueradeFromNode => vec![Rule(vec![Statement::NotTranslated, Statement::Accept])],
+        _ => Vec::new(),
+    };
+    rules.iter().map(|rule| lower(rule, family)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_everything_and_nothing_is_left_behind() {
+        let outcome = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("network namespaces need CAP_SYS_ADMIN");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut nftables = Nftables::open("switchyard").unwrap();
+                let before = nftables.generation().await.unwrap();
+                probe(&mut nftables).await.unwrap();
+                assert_eq!(nftables.generation().await.unwrap(), before);
+            });
+        });
+        if let Err(panic) = outcome.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    #[test]
+    fn every_operation_of_the_trial_has_a_name() {
+        let mut batch = Batch::new("switchyard");
+        let mut features = Vec::new();
+        put(&mut batch, &mut features, Family::V4);
+        assert_eq!(batch.len(), features.len());
+    }
+}
