@@ -28,9 +28,14 @@ pub enum WorldError {
         /// The kernel's error.
         source: io::Error,
     },
-    /// The links did not come up in time.
-    #[error("{0}: not up after five seconds")]
-    NotReady(String),
+    /// Links did not come up in time.
+    #[error("{place}: links {}: not up after five seconds", links.join(", "))]
+    NotReady {
+        /// Whose.
+        place: String,
+        /// Which.
+        links: Vec<String>,
+    },
     /// The plan contradicts itself.
     #[error("plan: {0}")]
     Plan(String),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, State};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage, State};
 use netlink_packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime;
@@ -20,7 +20,7 @@ use super::namespace::Namespace;
 pub const LOOPBACK: Link = Link(1);
 
 /// A link, by its index in its namespace. Ours are unique in the process: two ends of a pair with one index would have the
-/// kernel batch their carrier changes for up to a second (`linkwatch_urgent_event`).
+/// kernel put off their carrier changes for up to a second (`linkwatch_urgent_event`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link(u32);
 
@@ -111,14 +111,20 @@ impl<'a> Links<'a> {
         self.set(LinkUnspec::new_with_index(link.0).down().build()).await
     }
 
-    /// Whether `link` is up and so is its other end.
+    /// Names of the pairs' ends and of the bridges with ports that do not carry packets yet: the kernel tells them of their
+    /// other end's state a little later.
     ///
     /// # Errors
     /// The kernel's.
-    pub async fn is_ready(&self, link: Link) -> Result<bool, rtnetlink::Error> {
-        let mut answers = self.handle.link().get().match_index(link.0).execute();
-        let answer = answers.try_next().await?;
-        Ok(answer.is_some_and(|link| link.attributes.contains(&LinkAttribute::OperState(State::Up))))
+    pub async fn unready(&self) -> Result<Vec<String>, rtnetlink::Error> {
+        let links: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
+        let has_ports = |link: &LinkMessage| {
+            let port = LinkAttribute::Controller(link.header.index);
+            links.iter().any(|other| other.attributes.contains(&port))
+        };
+        let concerned = links.iter().filter(|link| is_a(link, InfoKind::Veth) || has_ports(link));
+        let unready = concerned.filter(|link| !link.attributes.contains(&LinkAttribute::OperState(State::Up)));
+        Ok(unready.filter_map(name).collect())
     }
 
     /// Gives `link` an address that is usable at once.
@@ -212,6 +218,18 @@ impl Link {
         let [a, b, c, d] = self.0.to_be_bytes();
         vec![0x02, 0x53, a, b, c, d]
     }
+}
+
+fn is_a(link: &LinkMessage, kind: InfoKind) -> bool {
+    let kind = LinkInfo::Kind(kind);
+    link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::LinkInfo(all) if all.contains(&kind)))
+}
+
+fn name(link: &LinkMessage) -> Option<String> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
 }
 
 fn route((to, prefix): Prefixed, via: Via) -> RouteMessage {

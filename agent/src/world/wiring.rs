@@ -43,15 +43,14 @@ impl<'a> Wiring<'a> {
         for links in self.everybody() {
             links.up(LOOPBACK).await.named(links.namespace().name(), "lo")?;
         }
-        let mut ends = self.connect_hosts(plan).await?;
-        ends.push(self.connect_sink(plan).await?);
-        ends.push(self.connect_remote(plan).await?);
-        let (mut addresses, pods) = self.connect_pods(plan).await?;
-        ends.extend(pods);
+        self.connect_hosts(plan).await?;
+        self.connect_sink(plan).await?;
+        self.connect_remote(plan).await?;
+        let mut addresses = self.connect_pods(plan).await?;
         addresses.extend(&plan.node.addresses);
         addresses.extend(known(&UPLINK).chain(known(&OVERLAY)).map(|[node, _other]| node));
-        for end in ends {
-            self.wait_for(end).await?;
+        for links in self.everybody() {
+            wait_for(links).await?;
         }
         Ok(addresses)
     }
@@ -63,7 +62,7 @@ impl<'a> Wiring<'a> {
             .chain(self.hosts.values())
     }
 
-    async fn connect_hosts(&self, plan: &WorldPlan) -> Result<Vec<Link>, WorldError> {
+    async fn connect_hosts(&self, plan: &WorldPlan) -> Result<(), WorldError> {
         let lan = self.lan.bridge(LAN).await.named(LAN, "bridge lan")?;
         let [port, eth0] =
             pair_of(End { links: &self.lan, name: "node" }, End { links: &self.node, name: "eth0" }).await?;
@@ -87,10 +86,10 @@ impl<'a> Wiring<'a> {
                 }
             }
         }
-        Ok(vec![eth0])
+        Ok(())
     }
 
-    async fn connect_sink(&self, plan: &WorldPlan) -> Result<Link, WorldError> {
+    async fn connect_sink(&self, plan: &WorldPlan) -> Result<(), WorldError> {
         let node = &plan.node.name;
         let ends = (End { links: &self.node, name: "uplink" }, End { links: &self.sink, name: "eth0" });
         let [uplink, eth0] = pair_of(ends.0, ends.1).await?;
@@ -104,10 +103,10 @@ impl<'a> Wiring<'a> {
                 self.node.route(alone(*announced), via).await.named(node, "route of an announced address")?;
             }
         }
-        Ok(uplink)
+        Ok(())
     }
 
-    async fn connect_remote(&self, plan: &WorldPlan) -> Result<Link, WorldError> {
+    async fn connect_remote(&self, plan: &WorldPlan) -> Result<(), WorldError> {
         let node = &plan.node.name;
         let ends = (End { links: &self.node, name: "overlay" }, End { links: &self.remote, name: "eth0" });
         let [overlay, eth0] = pair_of(ends.0, ends.1).await?;
@@ -122,25 +121,23 @@ impl<'a> Wiring<'a> {
                 self.node.route(alone(*address), via).await.named(node, "route to a pod of another node")?;
             }
         }
-        Ok(overlay)
+        Ok(())
     }
 
-    /// Returns the node's addresses towards its pods, and its ends of the links.
-    async fn connect_pods(&self, plan: &WorldPlan) -> Result<(BTreeSet<IpAddr>, Vec<Link>), WorldError> {
+    /// Returns the node's addresses towards its pods.
+    async fn connect_pods(&self, plan: &WorldPlan) -> Result<BTreeSet<IpAddr>, WorldError> {
         let node = &plan.node.name;
         let bridge = self.node.bridge("cni0").await.named(node, "bridge cni0")?;
         let mut addresses: BTreeSet<IpAddr> = plan.node.bridge_addresses.iter().copied().collect();
         for address in &addresses {
             self.node.address(bridge, networked(*address)).await.named(node, "address on cni0")?;
         }
-        let mut ends = Vec::new();
         for (number, pod) in plan.pods.iter().enumerate() {
             match &pod.placement {
                 Placement::Bridge => {
                     let port = self.connect_pod(pod, &format!("veth{number}"), &plan.node.bridge_addresses).await?;
                     self.node.attach(port, bridge).await.named(node, "port of cni0")?;
                     self.route_to_pod(pod, bridge).await?;
-                    ends.push(port);
                 }
                 Placement::Interface(name) => {
                     let own = towards_pod(number);
@@ -150,12 +147,11 @@ impl<'a> Wiring<'a> {
                     }
                     self.route_to_pod(pod, link).await?;
                     addresses.extend(own);
-                    ends.push(link);
                 }
                 Placement::Remote => {}
             }
         }
-        Ok((addresses, ends))
+        Ok(addresses)
     }
 
     /// A pod is alone in its network: what it sends to its neighbours on the bridge passes through the node's IP layer, and
@@ -179,18 +175,22 @@ impl<'a> Wiring<'a> {
         }
         Ok(())
     }
+}
 
-    /// Looks again until the link is up, on both sides. The kernel tells by a notification too, but looking is simpler and
-    /// mostly succeeds at once.
-    async fn wait_for(&self, link: Link) -> Result<(), WorldError> {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !self.node.is_ready(link).await.named("node", "link")? {
-            if Instant::now() > deadline {
-                return Err(WorldError::NotReady(format!("{link:?}")));
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+/// Looks again until every link carries packets. The kernel notifies too, but looking is simpler and mostly succeeds at
+/// once.
+async fn wait_for(links: &Links<'_>) -> Result<(), WorldError> {
+    let place = links.namespace().name();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let unready = links.unready().await.named(place, "links")?;
+        if unready.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        if Instant::now() > deadline {
+            return Err(WorldError::NotReady { place: place.to_owned(), links: unready });
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
