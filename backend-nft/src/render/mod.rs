@@ -14,6 +14,8 @@ mod node;
 mod ranges;
 mod service;
 mod skeleton;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use node::node_elements;
 pub(crate) use service::{Assignment, beyond_limits, service_elements};
