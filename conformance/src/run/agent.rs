@@ -22,6 +22,7 @@ use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::listing::children_are_gone;
 use super::recorder::{MARKER, Progress, Recorder};
 use super::stage;
 use super::subject::Subject;
@@ -133,10 +134,12 @@ impl<'a> NodeAgent<'a> {
         self.checks = self.checks();
         let Some(Process { stop, task, .. }) = self.process.take() else { return Ok(()) };
         let _ = stop.send(());
-        self.executor.run(async move {
+        let ended = self.executor.run(async move {
             let ended = tokio::time::timeout(DEADLINE, task).await.map_err(|_| "agent: does not stop")?;
             ended.map_err(|panic| format!("agent: {panic}"))?
-        })
+        });
+        children_are_gone();
+        ended
     }
 
     /// Waits until everything that was published is programmed. Broken promises of the dataplane are errors.

@@ -4,12 +4,14 @@ use agent::world::Namespace;
 
 use super::listing::{nft, ruleset};
 
-/// A foreign table with what ours is made of: a chain at our priority, a map with elements, a set.
-const TABLE: &str = "table inet foreign { \
-    map ports { type inet_service : ipv4_addr; elements = { 7777 : 192.0.2.7 }; } \
-    set names { type ipv4_addr; elements = { 192.0.2.8 }; } \
-    chain prerouting { type nat hook prerouting priority dstnat; ip daddr @names counter accept; } \
-    chain forward { type filter hook forward priority filter; policy accept; } }";
+/// A foreign table with what ours is made of: chains at our priorities, a map, a set.
+const TABLE: &str = "table inet foreign {
+    map ports { type inet_service : ipv4_addr; elements = { 7777 : 192.0.2.7 }; }
+    set names { type ipv4_addr; elements = { 192.0.2.8 }; }
+    chain prerouting { type nat hook prerouting priority dstnat; ip daddr @names counter accept; }
+    chain forward { type filter hook forward priority filter; policy accept; }
+}
+";
 
 /// What stood in the namespace before the agent came; nothing to compare where `nft` is not installed.
 #[derive(Debug)]
@@ -19,8 +21,11 @@ pub(super) struct Foreign {
 
 impl Foreign {
     /// Makes the table.
-    pub(super) fn plant(namespace: &Namespace) -> Self {
-        Self { before: nft(namespace, &[TABLE]).and_then(|_| ruleset(namespace)).ok() }
+    pub(super) fn plant(namespace: &Namespace) -> Result<Self, String> {
+        match nft(namespace, &["-f", "-"], TABLE) {
+            Some(planted) => planted.and_then(|_| ruleset(namespace)).map(|before| Self { before: Some(before) }),
+            None => Ok(Self { before: None }),
+        }
     }
 
     /// What is another than before.

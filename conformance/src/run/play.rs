@@ -98,7 +98,7 @@ impl<'a> Play<'a> {
     }
 
     fn whole(&mut self) -> Result<(), String> {
-        let foreign = Foreign::plant(&self.world.node().namespace);
+        let foreign = Foreign::plant(&self.world.node().namespace)?;
         self.set_up()?;
         self.agent.start(&Flags::new())?;
         self.agent.settle(Awaited::default())?;

@@ -2,6 +2,7 @@
 //!
 //! - The same state again writes nothing (*no flap*).
 //! - A new process, which knows nothing but the kernel, writes nothing either (*the kernel is the database*).
+//! - Neither finds a stale flow: else these checks would do the first sync's work, and hide that it did not.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -64,7 +65,10 @@ impl Recorder {
 /// What is wrong with a sync that had nothing to do.
 fn fault(what: &str, outcome: Result<Report, SyncError>) -> Option<String> {
     match outcome {
-        Ok(Report { writes: 0, .. }) => None,
+        Ok(Report { writes: 0, flows_deleted: 0, .. }) => None,
+        Ok(Report { writes: 0, flows_deleted, .. }) => {
+            Some(format!("{what}: {flows_deleted} stale flows deleted that the first sync had left"))
+        }
         Ok(Report { writes, .. }) => Some(format!("{what}: {writes} writes, awaited none")),
         Err(error) => Some(format!("{what}: {error}")),
     }

@@ -7,18 +7,27 @@ use std::num::NonZeroU32;
 use backend_api::{
     Affinity, Age, Answer, Cidr, Endpoint, EndpointAddress, Family, Frontend, FrontendKey, FrontendKind, LocalTraffic,
     Masquerade, NodeNetwork, NodePortAddresses, PerFamily, Pool, Pools, Protocol, Route, Service, ServiceName,
-    ServicePort, ServiceState, SourceRanges,
+    ServicePort, SourceRanges,
 };
+use proptest::bool::weighted;
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
+use proptest::sample::{Index, select, subsequence};
 
-/// A state, and packets to try in it.
+/// A node, and what happens to its services.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) node: NodeNetwork,
+    pub(crate) stages: Vec<Stage>,
+}
+
+/// Services from some moment on, and packets to try then.
+#[derive(Clone, Debug)]
+pub(crate) struct Stage {
     pub(crate) services: Vec<Service>,
+    /// Whether another process takes over before the packets come.
+    pub(crate) restarted: bool,
     pub(crate) packets: Vec<Attempt>,
 }
 
@@ -26,9 +35,22 @@ pub(crate) struct Case {
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) from: Client,
-    pub(crate) family: Family,
-    /// Which of the destinations of the family.
-    pub(crate) destination: usize,
+    aim: Aim,
+}
+
+/// What is dialled.
+#[derive(Clone, Debug)]
+enum Aim {
+    /// A frontend that some service claims; a node port on one of the node's addresses.
+    Frontend(Index, usize),
+    /// Anything of the pools.
+    Anything(Dialled),
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialled {
+    pub(crate) address: IpAddr,
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
 }
@@ -84,24 +106,32 @@ const fn client(place: &'static str, enters: Option<&'static str>, v4: &'static 
     Client { place, enters, v4, v6 }
 }
 
-impl Case {
-    /// The state of these services, each claiming what it can get.
-    pub(crate) fn state(&self) -> ServiceState {
-        let mut state = ServiceState::new(self.node.clone());
-        for service in &self.services {
-            state.upsert(service.clone());
+impl Stage {
+    /// What `attempt` dials.
+    pub(crate) fn dialled(&self, attempt: &Attempt) -> Dialled {
+        match &attempt.aim {
+            Aim::Anything(dialled) => *dialled,
+            Aim::Frontend(index, node_address) => {
+                let ports = self.services.iter().flat_map(|service| &service.ports);
+                let keys: Vec<_> = ports.flat_map(|port| &port.frontends).map(|frontend| frontend.key).collect();
+                if keys.is_empty() {
+                    return Dialled { address: of(Family::V4, DESTINATIONS[0]), protocol: Protocol::Tcp, port: 80 };
+                }
+                let key = keys[index.index(keys.len())];
+                let address = match key {
+                    FrontendKey::Address { address, .. } => address,
+                    FrontendKey::NodePort { family, .. } => of(family, DESTINATIONS[6 + node_address % 2]),
+                };
+                Dialled { address, protocol: key.protocol(), port: key.port() }
+            }
         }
-        state
     }
 }
 
-impl Attempt {
-    pub(crate) fn source(&self) -> IpAddr {
-        of(self.family, (self.from.v4, self.from.v6))
-    }
-
-    pub(crate) fn destination(&self) -> IpAddr {
-        of(self.family, DESTINATIONS[self.destination])
+impl Client {
+    /// Its address of the family of `destination`.
+    pub(crate) fn source(&self, destination: IpAddr) -> IpAddr {
+        of(Family::of(destination), (self.v4, self.v6))
     }
 }
 
@@ -114,20 +144,33 @@ pub(crate) fn of(family: Family, (v4, v6): (&str, &str)) -> IpAddr {
 }
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {
-    let services = vec(service(), 0..5).prop_map(|services| {
-        let named = services
-            .into_iter()
-            .enumerate()
-            .map(|(number, service)| Service { name: ServiceName::new("default", &format!("s{number}")), ..service });
+    (node(), vec(stage(), 1..4)).prop_map(|(node, stages)| Case { node, stages })
+}
+
+/// Services have the same few names in every stage, so that one stage changes those of the one before.
+fn stage() -> impl Strategy<Value = Stage> {
+    let services = vec(option::weighted(0.8, service()), 5).prop_map(|services| {
+        let named = services.into_iter().enumerate().filter_map(|(number, service)| {
+            Some(Service { name: ServiceName::new("default", &format!("s{number}")), ..service? })
+        });
         named.collect()
     });
-    (node(), services, vec(attempt(), 1..7)).prop_map(|(node, services, packets)| Case { node, services, packets })
+    (services, weighted(0.2), vec(attempt(), 1..6)).prop_map(|(services, restarted, packets)| Stage {
+        services,
+        restarted,
+        packets,
+    })
 }
 
 fn attempt() -> impl Strategy<Value = Attempt> {
-    let destinations = 0..DESTINATIONS.len();
-    (select(&CLIENTS[..]), family(), destinations, protocol(), select(&PORTS[..]))
-        .prop_map(|(from, family, destination, protocol, port)| Attempt { from, family, destination, protocol, port })
+    let anything = (family(), 0..DESTINATIONS.len(), protocol(), select(&PORTS[..])).prop_map(
+        |(family, destination, protocol, port)| {
+            Aim::Anything(Dialled { address: of(family, DESTINATIONS[destination]), protocol, port })
+        },
+    );
+    let frontend = (any::<Index>(), 0..2_usize).prop_map(|(index, address)| Aim::Frontend(index, address));
+    let aim = prop_oneof![1 => anything, 4 => frontend];
+    (select(&CLIENTS[..]), aim).prop_map(|(from, aim)| Attempt { from, aim })
 }
 
 fn family() -> impl Strategy<Value = Family> {
@@ -248,10 +291,13 @@ fn frontend(family: Family, protocol: Protocol) -> impl Strategy<Value = Fronten
     ];
     let masquerade = select(&[Masquerade::Never, Masquerade::Always, Masquerade::UnlessPod, Masquerade::FromNode][..]);
     (key, any::<bool>(), route, masquerade, source_ranges(family)).prop_map(
-        |(key, external, route, masquerade, source_ranges)| {
+        move |(key, external, route, masquerade, source_ranges)| {
             let kind = match key {
                 FrontendKey::NodePort { .. } => FrontendKind::NodePort,
-                FrontendKey::Address { .. } if external => FrontendKind::External,
+                // What the node owns is not the cluster's own.
+                FrontendKey::Address { address, .. } if external || address == of(family, DESTINATIONS[6]) => {
+                    FrontendKind::External
+                }
                 FrontendKey::Address { .. } => FrontendKind::ClusterIp,
             };
             Frontend { key, kind, route, masquerade, source_ranges }

@@ -13,7 +13,7 @@ use self::arbitrary::case;
 use self::world::Laboratory;
 
 /// Cases, where the environment does not say how many: half a minute on two processors.
-const CASES: u32 = 100;
+const CASES: u32 = 60;
 
 #[test]
 fn the_kernel_does_what_the_oracle_says() {
@@ -21,7 +21,7 @@ fn the_kernel_does_what_the_oracle_says() {
     let config = Config {
         cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES),
         failure_persistence: None,
-        max_shrink_iters: 300,
+        max_shrink_time: 60_000,
         ..Config::default()
     };
     let laboratory = std::cell::RefCell::new(&mut laboratory);

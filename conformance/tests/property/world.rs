@@ -7,15 +7,15 @@ use std::time::Duration;
 use agent::backend::Backend;
 use agent::world::{Dial, Executor, Listen, Outcome, World, sink};
 use backend_api::oracle::{Arrival, Judgement, Packet, Payload, SeenSource, Verdict, judge};
-use backend_api::{Dataplane, Protocol, Scope, ServiceState};
+use backend_api::{Dataplane, Protocol, Scope, Service, ServiceName, ServiceState};
 
-use crate::arbitrary::{Attempt, Case, PORTS};
+use crate::arbitrary::{Attempt, Case, Client, Dialled, PORTS};
 
 /// How often each packet is sent, each time from another port.
 const TIMES: usize = 3;
 
 /// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long silence has to last.
 const SILENCE: Duration = Duration::from_millis(150);
@@ -49,47 +49,70 @@ impl Laboratory {
         plan.node.listens = PORTS.iter().flat_map(every).collect();
         let world = World::build(&plan).expect("a world");
         let executor = world.node().namespace.executor().expect("threads");
-        let dataplane = executor.run(async { Backend::Nftables.open().await.expect("the backend") });
+        let dataplane = executor.run(open());
         Self { executor, world, dataplane: Some(dataplane), port: 20_000, counts: Counts::default() }
     }
 
-    /// Programs the case's state and sends its packets.
+    /// Programs each stage of the case, and sends its packets.
     pub(crate) fn try_case(&mut self, case: &Case) -> Result<(), String> {
-        let mut state = case.state();
+        self.counts.cases += 1;
         let mut node = case.node.clone();
         node.addresses = self.world.node_addresses().clone();
-        state.set_node(node);
-        self.program(&state)?;
-        self.counts.cases += 1;
-        case.packets.iter().try_for_each(|attempt| self.try_packet(&state, attempt))
+        let mut state = ServiceState::new(node);
+        let mut changed = None; // anything, at first
+        for (number, stage) in case.stages.iter().enumerate() {
+            let touched = change(&mut state, &stage.services);
+            changed = changed.map(|_: BTreeSet<ServiceName>| touched);
+            let at = |reason: String| format!("stage {number}: {reason}");
+            self.program(&state, changed, stage.restarted).map_err(at)?;
+            for attempt in &stage.packets {
+                self.try_packet(&state, attempt, stage.dialled(attempt)).map_err(at)?;
+            }
+            changed = Some(BTreeSet::new());
+        }
+        Ok(())
     }
 
     pub(crate) fn report(&self) {
         println!("{:?}", self.counts);
     }
 
-    fn program(&mut self, state: &ServiceState) -> Result<(), String> {
+    /// Syncs what changed (`None`: anything), and sees that the same process, or the one that takes over, finds nothing
+    /// left to do.
+    fn program(
+        &mut self,
+        state: &ServiceState,
+        changed: Option<BTreeSet<ServiceName>>,
+        restarted: bool,
+    ) -> Result<(), String> {
         let mut dataplane = self.dataplane.take().expect("put back after each use");
         let state = state.clone();
         let (dataplane, outcome) = self.executor.run(async move {
-            let first = dataplane.sync(&state, Scope::All).await;
-            let second = dataplane.sync(&state, Scope::All).await;
-            (dataplane, first.and_then(|first| second.map(|second| (first, second))))
+            let scope = changed.as_ref().map_or(Scope::All, Scope::Services);
+            let first = dataplane.sync(&state, scope).await;
+            if restarted {
+                drop(dataplane);
+                dataplane = open().await;
+            }
+            let again = dataplane.sync(&state, Scope::All).await;
+            (dataplane, first.and_then(|first| Ok((first, again?))))
         });
         self.dataplane = Some(dataplane);
-        let (first, second) = outcome.map_err(|error| format!("sync: {error}"))?;
+        let (first, again) = outcome.map_err(|error| format!("sync: {error}"))?;
         if !first.failed.is_empty() {
             return Err(format!("sync: {:?}", first.failed));
         }
-        if second.writes == 0 { Ok(()) } else { Err(format!("the same state again: {} writes", second.writes)) }
+        let who = if restarted { "a new process" } else { "the same again" };
+        if again.writes == 0 { Ok(()) } else { Err(format!("{who}: {} writes", again.writes)) }
     }
 
-    fn try_packet(&mut self, state: &ServiceState, attempt: &Attempt) -> Result<(), String> {
+    fn try_packet(&mut self, state: &ServiceState, attempt: &Attempt, dialled: Dialled) -> Result<(), String> {
+        let from = &attempt.from;
         let packet = Packet {
-            arrival: attempt.from.enters.map_or(Arrival::Sent, |name| Arrival::Interface(name.to_owned())),
-            source: attempt.source(),
-            destination: attempt.destination(),
-            payload: Payload::Transport(attempt.protocol, attempt.port),
+            arrival: from.enters.map_or(Arrival::Sent, |name| Arrival::Interface(name.to_owned())),
+            source: from.source(dialled.address),
+            destination: dialled.address,
+            payload: Payload::Transport(dialled.protocol, dialled.port),
         };
         let judgement = judge(state, &packet, None);
         if self.is_unobservable(&packet, &judgement.verdict) {
@@ -98,7 +121,7 @@ impl Laboratory {
         }
         let mut answered = BTreeSet::new();
         for _ in 0..TIMES {
-            let outcome = self.dial(attempt, &judgement.verdict);
+            let outcome = self.dial(from, dialled, &judgement.verdict);
             answered.extend(outcome.name().map(str::to_owned));
             self.compare(&packet, &judgement, &outcome)
                 .map_err(|difference| complaint(&packet, &judgement, &difference))?;
@@ -114,13 +137,13 @@ impl Laboratory {
         Ok(())
     }
 
-    fn dial(&mut self, attempt: &Attempt, verdict: &Verdict) -> Outcome {
+    fn dial(&mut self, client: &Client, dialled: Dialled, verdict: &Verdict) -> Outcome {
         self.port = if self.port >= 60_000 { 20_000 } else { self.port + 1 };
         self.counts.connections += 1;
-        let to = SocketAddr::new(attempt.destination(), attempt.port);
-        let from = SocketAddr::new(attempt.source(), self.port);
+        let to = SocketAddr::new(dialled.address, dialled.port);
+        let from = SocketAddr::new(client.source(dialled.address), self.port);
         let patience = if *verdict == Verdict::Dropped { SILENCE } else { PATIENCE };
-        self.world.dial(attempt.from.place, &Dial::new(attempt.protocol, to).from(from).within(patience))
+        self.world.dial(client.place, &Dial::new(dialled.protocol, to).from(from).within(patience))
     }
 
     fn compare(&self, packet: &Packet, judgement: &Judgement, outcome: &Outcome) -> Result<(), String> {
@@ -173,6 +196,24 @@ impl Laboratory {
             Verdict::Untouched => &mut self.counts.untouched,
         } += 1;
     }
+}
+
+async fn open() -> Box<dyn Dataplane> {
+    Backend::Nftables.open().await.expect("the backend")
+}
+
+/// Makes `state` hold these services; returns whom that touched.
+fn change(state: &mut ServiceState, services: &[Service]) -> BTreeSet<ServiceName> {
+    let stay = |name: &ServiceName| services.iter().any(|service| service.name == *name);
+    let gone: Vec<_> = state.services().map(|service| service.name.clone()).filter(|name| !stay(name)).collect();
+    let mut touched = BTreeSet::new();
+    for name in gone {
+        touched.extend(state.remove(&name).touched);
+    }
+    for service in services {
+        touched.extend(state.upsert(service.clone()).touched);
+    }
+    touched
 }
 
 fn complaint(packet: &Packet, judgement: &Judgement, met: &str) -> String {
