@@ -8,7 +8,8 @@ use std::fmt;
 
 use backend_api::Pool;
 
-use super::name::{By, ChainName, LOCAL_STICKY_SLOT, Tag};
+use super::chain::ChainName;
+use super::name::{By, LOCAL_STICKY_SLOT, Tag};
 
 /// A number that `meta priority` carries from one lookup to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use backend_api::{Cidr, EndpointAddress, Family, FrontendKey};
 
+use super::chain::ChainName;
 use super::code::{Code, remembered};
-use super::name::{ChainName, SetName};
+use super::name::SetName;
 use super::rule::protocol_text;
 
 /// One element. Ordered by family and set first, as a transaction sends them.

@@ -1,14 +1,16 @@
 //! What our table is, as values: names, rules, sets, elements, each with the text that nft prints for it.
 //!
 //! ```text
-//!  name, code ◄── rule ──► lower ──► kernel::Expr
+//!  name, chain, code ◄── rule ──► lower ──► kernel::Expr
 //!       ▲    ◄── spec ─────────────► kernel::Set
 //!       └─────── element ─► layout ► key and value bytes
 //! ```
 //!
 //! **Invariant:** nothing here decides anything about services, and nothing here can fail.
 
+pub mod chain;
 pub mod code;
+mod declared;
 pub mod element;
 pub mod layout;
 pub mod lower;
@@ -16,7 +18,8 @@ pub mod name;
 pub mod rule;
 pub mod spec;
 
+pub use chain::ChainName;
 pub use code::{Code, Policy};
 pub use element::{Element, Key, Value};
-pub use name::{By, ChainName, LOCAL_STICKY_SLOT, Rewrite, SetName, TABLE, Tag};
+pub use name::{By, LOCAL_STICKY_SLOT, Rewrite, SetName, TABLE, Tag};
 pub use rule::{Field, Rule, Statement};

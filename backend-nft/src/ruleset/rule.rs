@@ -7,8 +7,9 @@ use std::fmt;
 
 use backend_api::{Cidr, Family, Protocol};
 
+use super::chain::ChainName;
 use super::code::Code;
-use super::name::{ChainName, SetName};
+use super::name::SetName;
 
 /// A rule: statements from left to right; the first that does not hold ends it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,159 @@
+//! What the chains of our tables are called, and how a name is understood again.
+//!
+//! Kept apart from the sets' names because these carry numbers: a chain for each size of a pool, and for each slot that
+//! remembers clients.
+
+use std::fmt;
+
+use backend_api::Pool;
+
+use super::name::{By, Tag};
+
+/// A chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChainName {
+    /// Refuses: TCP by RST, all else by ICMP.
+    Refuse,
+    /// Picks one of so many endpoints.
+    Pick(By, Pool, u16),
+    /// Picks one of so many slots, then asks what the client is remembered by.
+    Sticky(By, Pool, u16),
+    /// The slot's turn: `slot`, and `timeout` in seconds.
+    Slot(By, Tag),
+    /// Sends pods and the node one way, strangers another.
+    Split(By),
+    /// The way of pods and the node.
+    SplitInside(By),
+    /// Who may dial.
+    Guard,
+    /// Frontend → chain.
+    Services,
+    /// What nobody translated.
+    Undelivered,
+    /// Rewrites the source of whoever is no local pod.
+    MasqueradeUnlessPod,
+    /// Rewrites the node's own source.
+    MasqueradeFromNode,
+    /// Entry to `guard`.
+    GuardPrerouting,
+    /// Entry to `guard`.
+    GuardOutput,
+    /// Entry to `services`.
+    NatPrerouting,
+    /// Entry to `services`.
+    NatOutput,
+    /// Entry to `undelivered`.
+    UndeliveredPrerouting,
+    /// Entry to `undelivered`.
+    UndeliveredOutput,
+    /// Source rewriting.
+    NatPostrouting,
+}
+
+impl ChainName {
+    /// Chains that are always there, however many endpoints anybody has.
+    const CONSTANT: [Self; 17] = [
+        Self::Refuse,
+        Self::Split(By::Address),
+        Self::Split(By::NodePort),
+        Self::SplitInside(By::Address),
+        Self::SplitInside(By::NodePort),
+        Self::Guard,
+        Self::Services,
+        Self::Undelivered,
+        Self::MasqueradeUnlessPod,
+        Self::MasqueradeFromNode,
+        Self::GuardPrerouting,
+        Self::GuardOutput,
+        Self::NatPrerouting,
+        Self::NatOutput,
+        Self::UndeliveredPrerouting,
+        Self::UndeliveredOutput,
+        Self::NatPostrouting,
+    ];
+
+    /// The chain of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        if let Some(chain) = Self::CONSTANT.into_iter().find(|chain| chain.to_string() == name) {
+            return Some(chain);
+        }
+        let (by, rest) = match name.strip_prefix(By::NodePort.prefix()) {
+            Some(rest) => (By::NodePort, rest),
+            None => (By::Address, name),
+        };
+        let sized = |rest: &str| match rest.strip_prefix("local-") {
+            Some(size) => Some((Pool::Local, size.parse().ok()?)),
+            None => Some((Pool::Cluster, rest.parse().ok()?)),
+        };
+        let chain = if let Some(rest) = rest.strip_prefix("pick-") {
+            sized(rest).map(|(pool, size)| Self::Pick(by, pool, size))
+        } else if let Some(rest) = rest.strip_prefix("sticky-") {
+            sized(rest).map(|(pool, size)| Self::Sticky(by, pool, size))
+        } else {
+            let (slot, timeout) = rest.strip_prefix("slot-")?.split_once('-')?;
+            Some(Self::Slot(by, Tag { slot: slot.parse().ok()?, timeout: timeout.parse().ok()? }))
+        };
+        // `pick-03` would name `pick-3` too.
+        chain.filter(|chain| chain.to_string() == name)
+    }
+}
+
+impl fmt::Display for ChainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let local = |pool| match pool {
+            Pool::Cluster => "",
+            Pool::Local => "local-",
+        };
+        match *self {
+            Self::Refuse => f.write_str("refuse"),
+            Self::Pick(by, pool, size) => write!(f, "{}pick-{}{size}", by.prefix(), local(pool)),
+            Self::Sticky(by, pool, size) => write!(f, "{}sticky-{}{size}", by.prefix(), local(pool)),
+            Self::Slot(by, Tag { slot, timeout }) => write!(f, "{}slot-{slot}-{timeout}", by.prefix()),
+            Self::Split(by) => write!(f, "{}split", by.prefix()),
+            Self::SplitInside(by) => write!(f, "{}split-inside", by.prefix()),
+            Self::Guard => f.write_str("guard"),
+            Self::Services => f.write_str("services"),
+            Self::Undelivered => f.write_str("undelivered"),
+            Self::MasqueradeUnlessPod => f.write_str("masquerade-unless-pod"),
+            Self::MasqueradeFromNode => f.write_str("masquerade-from-node"),
+            Self::GuardPrerouting => f.write_str("guard-prerouting"),
+            Self::GuardOutput => f.write_str("guard-output"),
+            Self::NatPrerouting => f.write_str("nat-prerouting"),
+            Self::NatOutput => f.write_str("nat-output"),
+            Self::UndeliveredPrerouting => f.write_str("undelivered-prerouting"),
+            Self::UndeliveredOutput => f.write_str("undelivered-output"),
+            Self::NatPostrouting => f.write_str("nat-postrouting"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_parsed_back() {
+        for set in crate::ruleset::SetName::ALL {
+            assert_eq!(crate::ruleset::SetName::parse(set.as_str()), Some(set));
+        }
+        let sized = By::ALL.into_iter().flat_map(|by| {
+            [
+                ChainName::Pick(by, Pool::Cluster, 3),
+                ChainName::Pick(by, Pool::Local, 65535),
+                ChainName::Sticky(by, Pool::Cluster, 1),
+                ChainName::Sticky(by, Pool::Local, 64),
+                ChainName::Slot(by, Tag { slot: 16389, timeout: 10800 }),
+            ]
+        });
+        for chain in sized.chain(ChainName::CONSTANT) {
+            assert_eq!(ChainName::parse(&chain.to_string()), Some(chain));
+        }
+    }
+
+    #[test]
+    fn other_names_are_not_ours() {
+        for name in ["pick-03", "pick-", "pick-70000", "slot-1", "mine", ""] {
+            assert_eq!(ChainName::parse(name), None, "{name:?}");
+        }
+    }
+}
