@@ -43,6 +43,8 @@ fn prepare() -> Result<Order, String> {
     mount_new("tmpfs", "/run")?;
     mount_new("devpts", "/dev/pts")?;
     mount_new("tmpfs", "/dev/shm")?;
+    let hostname = "/proc/sys/kernel/hostname";
+    fs::write(hostname, "switchyard-vm").map_err(saying(hostname))?;
     raise_loopback()?;
     Ok(order)
 }

@@ -123,6 +123,7 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(parent: &Path) -> Result<Self, VmError> {
         static RUNS: AtomicUsize = AtomicUsize::new(0);
+        remove_abandoned(parent);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let directory = parent.join(format!("{}-{run}", std::process::id()));
         fs::create_dir_all(&directory).map_err(VmError::io(format!("create {}", directory.display())))?;
@@ -142,6 +143,17 @@ impl Scratch {
         let text = self.read(name);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+}
+
+/// Removes directories whose owner was killed: they are named by its process id.
+fn remove_abandoned(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_string_lossy().split('-').next().map(|pid| Path::new("/proc").join(pid));
+        if owner.is_some_and(|process| !process.exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
