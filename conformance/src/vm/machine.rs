@@ -69,7 +69,9 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", packages::QEMU]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"]);
+        command.args(["-M", "q35", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1536"]);
+        // A fifth level of page tables is one more step in each emulated walk.
+        command.args(["-cpu", "max,la57=off"]);
         command.arg("-kernel").arg(self.image.vmlinuz());
         command.arg("-initrd").arg(scratch.file("initramfs"));
         // Mitigations guard nothing in here and cost emulated time. A panic ends QEMU (with -no-reboot).
