@@ -261,8 +261,8 @@ impl<'a> Play<'a> {
     }
 
     fn probe(&mut self, probe: &Probe) -> Result<(), String> {
-        let names = probe.answered_by.iter().chain(&probe.answered_by_one_of).flatten();
-        names.map(|name| place(&self.world, name).map(drop)).collect::<Result<(), _>>()?;
+        let mut names = probe.answered_by.iter().chain(&probe.answered_by_one_of).flatten();
+        names.try_for_each(|name| place(&self.world, name).map(drop))?;
         if probe.expect == Some(scenario::Outcome::Silent) {
             control(&self.world, &probe.from, &probe.to)?;
         }

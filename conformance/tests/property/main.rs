@@ -26,7 +26,7 @@ fn the_kernel_does_what_the_oracle_says() {
     };
     let laboratory = std::cell::RefCell::new(&mut laboratory);
     let outcome = TestRunner::new(config)
-        .run(&case(), |case| laboratory.borrow_mut().try_case(&case).map_err(|reason| TestCaseError::fail(reason)));
+        .run(&case(), |case| laboratory.borrow_mut().try_case(&case).map_err(TestCaseError::fail));
     if let Err(error) = outcome {
         panic!("{error}");
     }
