@@ -8,6 +8,7 @@ use agent::world::{Answer, Dial, Held, Outcome, Place, World, probe};
 use backend_api::{Family, Protocol};
 
 use super::judge::Met;
+use super::listing::children_are_gone;
 use super::stage::NODE;
 use crate::scenario::{self, Probe, Target};
 
@@ -71,6 +72,9 @@ pub(super) fn dial_all(place: &Place, dialling: &Dialling) -> Vec<Met> {
             if let Some(pause) = dialling.pause {
                 // Time itself is what is tested: session affinity ends by it.
                 std::thread::sleep(pause);
+            }
+            if dial.from.port() != 0 {
+                children_are_gone(); // a copy of the former socket would hold the port
             }
             let one = dial_once(&dial);
             names.extend(one.outcome.name().map(str::to_owned));
