@@ -1,6 +1,6 @@
 //! Whose source is rewritten: decided where packets leave, by what the client dialled (`ct original`), without marks.
 
-use backend_api::{Family, Masquerade, NodeNetwork, NodePortAddresses, Protocol};
+use backend_api::{Family, Masquerade, NodeNetwork, Protocol};
 
 use super::skeleton::from_pod;
 use crate::ruleset::{By, ChainName, Field, Rewrite, Rule, SetName, Statement};
@@ -29,13 +29,13 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family) -> Vec<Rule> {
     ]));
     for (protocol, rewrite) in every_protocol(&[Rewrite::Always, Rewrite::UnlessPod, Rewrite::FromNode]) {
         // meta l4proto tcp ct original ip daddr @node-addresses meta l4proto . ct original proto-dst @node-port-… goto …
-        let mut statements = vec![Statement::ProtocolIs(protocol)];
-        if let NodePortAddresses::These(_) = node.node_ports.of(family) {
-            statements.push(Statement::In(vec![Field::OriginalDestination], SetName::NodeAddresses));
-        }
-        let port = vec![Field::Protocol, Field::OriginalPort];
-        statements.extend([Statement::In(port, SetName::Masquerade(By::NodePort, rewrite)), verdict(rewrite)]);
-        rules.push(Rule(statements));
+        // The address too: another's translation of the same port on another address is none of our business.
+        rules.push(Rule(vec![
+            Statement::ProtocolIs(protocol),
+            Statement::In(vec![Field::OriginalDestination], SetName::NodeAddresses),
+            Statement::In(vec![Field::Protocol, Field::OriginalPort], SetName::Masquerade(By::NodePort, rewrite)),
+            verdict(rewrite),
+        ]));
     }
     rules
 }

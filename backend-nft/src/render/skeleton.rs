@@ -173,6 +173,8 @@ fn services(node: &NodeNetwork, family: Family) -> Vec<Rule> {
     };
     let split = |by: By| vec![Statement::PriorityIs(Policy::Split.code()), Statement::Goto(ChainName::Split(by))];
     vec![
+        // meta priority 5351:0 meta priority set none: a socket may have set just this; below it is ours
+        Rule(vec![Statement::PriorityIs(Policy::Split.code()), Statement::SetPriority(Code(0))]),
         // meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @policies
         Rule(lookup(By::Address)),
         // meta priority 5351:0 goto split
