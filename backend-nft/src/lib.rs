@@ -7,7 +7,7 @@
 //! ```
 //!
 //! To embed it, [`NftDataplane::open`] and [`backend_api::Dataplane::sync`] are all there is (`examples/embed.rs`). The modules are
-//! public for the backend that shares these tables, and for those who debug them; they speak of the kernel, and change with it.
+//! reachable for the backend that shares these tables; they speak of the kernel, and change with it.
 //!
 //! **Invariant:** the number of chains, rules, sets and maps does not depend on the number of services
 //! (`tests/kernel.rs::the_number_of_objects_does_not_depend_on_the_number_of_services`).
@@ -23,6 +23,7 @@ mod fake;
 mod flows;
 #[cfg(test)]
 mod golden;
+#[doc(hidden)] // shared with the IPVS backend, and no promise: types of the netlink libraries show through
 pub mod kernel;
 mod observe;
 mod plan;

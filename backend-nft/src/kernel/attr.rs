@@ -49,6 +49,16 @@ pub fn put_be64(message: &mut Vec<u8>, kind: u16, value: u64) {
     put(message, kind, &value.to_be_bytes());
 }
 
+/// Appends a number in the machine's order, as generic netlink wants it.
+pub fn put_ne16(message: &mut Vec<u8>, kind: u16, value: u16) {
+    put(message, kind, &value.to_ne_bytes());
+}
+
+/// Appends a number in the machine's order.
+pub fn put_ne32(message: &mut Vec<u8>, kind: u16, value: u32) {
+    put(message, kind, &value.to_ne_bytes());
+}
+
 /// Appends a name with its closing 0.
 pub fn put_str(message: &mut Vec<u8>, kind: u16, value: &str) {
     let length = HEADER + value.len() + 1;
@@ -139,9 +149,19 @@ impl<'a> Attr<'a> {
         Some(u64::from_be_bytes(self.payload.get(..8)?.try_into().ok()?))
     }
 
-    /// A number in the machine's order: netlink itself, not nfnetlink.
+    /// A number in the machine's order: netlink itself and generic netlink, not nfnetlink.
+    pub fn ne16(self) -> Option<u16> {
+        Some(u16::from_ne_bytes(self.payload.get(..2)?.try_into().ok()?))
+    }
+
+    /// A number in the machine's order.
     pub fn ne32(self) -> Option<u32> {
         Some(u32::from_ne_bytes(self.payload.get(..4)?.try_into().ok()?))
+    }
+
+    /// A number in the machine's order.
+    pub fn ne64(self) -> Option<u64> {
+        Some(u64::from_ne_bytes(self.payload.get(..8)?.try_into().ok()?))
     }
 
     /// A name, up to its closing 0.
@@ -168,6 +188,7 @@ mod tests {
             for attr in Attrs(&bytes) {
                 read += HEADER + attr.payload.len();
                 let _ = (attr.u8(), attr.be16(), attr.be32(), attr.be64(), attr.ne32(), attr.str());
+                let _ = (attr.ne16(), attr.ne64());
                 for inner in attr.nested() {
                     prop_assert!(inner.payload.len() + HEADER <= attr.payload.len());
                 }

@@ -33,3 +33,5 @@ pub use expr::{Counter, Expr, Family, Reg, Verdict};
 pub use nftables::Nftables;
 pub use notify::Watch;
 pub use object::{Base, Bound, Chain, Element, Hook, Rule, Set, SetData, Table, Value};
+pub use socket::Socket;
+pub use wire::message;

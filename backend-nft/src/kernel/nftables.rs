@@ -40,7 +40,7 @@ impl Nftables {
         &self.table
     }
 
-    /// The netlink port id of the socket: the owner of the tables that it puts with [`TABLE_OWNER`].
+    /// The netlink port id of the socket: the owner of the tables that it puts with `NFT_TABLE_F_OWNER`.
     pub fn port(&self) -> u32 {
         self.socket.port()
     }

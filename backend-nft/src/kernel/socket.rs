@@ -28,8 +28,8 @@ const ATTEMPTS: u32 = 16;
 /// `MSG_DONTWAIT`
 const DONT_WAIT: i32 = nix::sys::socket::MsgFlags::MSG_DONTWAIT.bits();
 
-/// A netlink socket of the netfilter protocol.
-pub(super) struct Socket {
+/// A netlink socket.
+pub struct Socket {
     inner: TokioSocket,
     port: u32,
     sequence: u32,
@@ -46,9 +46,18 @@ impl fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// Opens a socket in the network namespace of this thread. Within a tokio runtime.
+    /// Opens a socket of the netfilter protocol in the network namespace of this thread. Within a tokio runtime.
     pub(super) fn open() -> io::Result<Self> {
-        let mut inner = TokioSocket::new(NETLINK_NETFILTER)?;
+        Self::open_for(NETLINK_NETFILTER)
+    }
+
+    /// Opens a socket of a protocol (`NETLINK_*`, linux/netlink.h) in the network namespace of this thread. Within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open_for(protocol: isize) -> io::Result<Self> {
+        let mut inner = TokioSocket::new(protocol)?;
         let port = inner.socket_mut().bind_auto()?.port_number();
         let socket = inner.socket_ref();
         socket.set_ext_ack(true)?;
@@ -62,7 +71,7 @@ impl Socket {
     }
 
     /// The kernel's name for this socket.
-    pub(super) fn port(&self) -> u32 {
+    pub fn port(&self) -> u32 {
         self.port
     }
 
@@ -72,7 +81,7 @@ impl Socket {
     }
 
     /// Takes `count` sequence numbers that no answer under way can have; the first of them.
-    pub(super) fn reserve(&mut self, count: u32) -> u32 {
+    pub fn reserve(&mut self, count: u32) -> u32 {
         let first = self.sequence;
         // 0 is what notifications have that nobody asked for.
         self.sequence = first.checked_add(count).unwrap_or(1);
@@ -80,7 +89,10 @@ impl Socket {
     }
 
     /// Hands bytes to the kernel, which works through them before this returns.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() > self.send_buffer {
             // The kernel doubles it, which covers what it adds to each datagram.
             let size = bytes.len().next_power_of_two().max(256 << 10);
@@ -92,7 +104,10 @@ impl Socket {
     }
 
     /// The next datagram, if there is one.
-    pub(super) fn pending(&mut self) -> io::Result<Option<Messages<'_>>> {
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn pending(&mut self) -> io::Result<Option<Messages<'_>>> {
         self.datagram.clear();
         match self.inner.socket_ref().recv(&mut self.datagram, DONT_WAIT) {
             Ok(_) => Ok(Some(self.received())),
@@ -102,7 +117,10 @@ impl Socket {
     }
 
     /// Waits for the next datagram. Cancel-safe.
-    pub(super) async fn receive(&mut self) -> io::Result<Messages<'_>> {
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn receive(&mut self) -> io::Result<Messages<'_>> {
         self.datagram.clear();
         self.inner.recv(&mut self.datagram).await?;
         Ok(self.received())
@@ -120,11 +138,10 @@ impl Socket {
     }
 
     /// Sends requests that have one answer each, and shows the answers, each with its request's index.
-    pub(super) async fn ask(
-        &mut self,
-        mut requests: Vec<u8>,
-        mut each: impl FnMut(u32, Message<'_>),
-    ) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The socket's. A refusal is an answer.
+    pub async fn ask(&mut self, mut requests: Vec<u8>, mut each: impl FnMut(u32, Message<'_>)) -> io::Result<()> {
         self.settle().await?;
         let count = Messages(&requests).count() as u32;
         let first = self.reserve(count);
@@ -145,7 +162,10 @@ impl Socket {
 
     /// Sends a request for a dump and folds over its messages. Begins again from `empty` if what is dumped changes
     /// meanwhile.
-    pub(super) async fn dump<A>(
+    ///
+    /// # Errors
+    /// As [`ReadError`] says.
+    pub async fn dump<A>(
         &mut self,
         object: &str,
         mut request: Vec<u8>,

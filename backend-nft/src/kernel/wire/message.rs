@@ -1,38 +1,47 @@
-//! The frame of a message: `struct nlmsghdr`, then `struct nfgenmsg`, then attributes.
+//! The frame of a message: `struct nlmsghdr`, then `struct nfgenmsg` or `struct genlmsghdr`, then attributes.
 
 use super::super::abi::*;
 use super::super::attr::{Attrs, align};
 
 /// Begins a message; the answer goes to [`end`].
-pub(crate) fn begin(bytes: &mut Vec<u8>, kind: u16, flags: u16, family: u8) -> usize {
+pub fn begin(bytes: &mut Vec<u8>, kind: u16, flags: u16, family: u8) -> usize {
     begin_for(bytes, kind, flags, family, 0)
 }
 
 /// Begins a message with a resource id: a batch names its subsystem there.
-pub(crate) fn begin_for(bytes: &mut Vec<u8>, kind: u16, flags: u16, family: u8, resource: u16) -> usize {
+pub fn begin_for(bytes: &mut Vec<u8>, kind: u16, flags: u16, family: u8, resource: u16) -> usize {
+    let [high, low] = resource.to_be_bytes();
+    begin_with(bytes, kind, flags, [family, NFNETLINK_V0, high, low])
+}
+
+/// Begins a message of generic netlink (`struct genlmsghdr`, linux/genetlink.h); its kind is the family's id.
+pub fn begin_generic(bytes: &mut Vec<u8>, kind: u16, command: u8, version: u8) -> usize {
+    begin_with(bytes, kind, 0, [command, version, 0, 0])
+}
+
+fn begin_with(bytes: &mut Vec<u8>, kind: u16, flags: u16, head: [u8; NFGENMSG_LEN]) -> usize {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
     bytes.extend_from_slice(&[0; 8]);
-    let [high, low] = resource.to_be_bytes();
-    bytes.extend_from_slice(&[family, NFNETLINK_V0, high, low]);
+    bytes.extend_from_slice(&head);
     start
 }
 
 /// Ends a message: writes its length.
-pub(crate) fn end(bytes: &mut [u8], start: usize) {
+pub fn end(bytes: &mut [u8], start: usize) {
     let length = (bytes.len() - start) as u32;
     bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
 }
 
 /// Numbers a message.
-pub(crate) fn number(bytes: &mut [u8], start: usize, sequence: u32) {
+pub fn number(bytes: &mut [u8], start: usize, sequence: u32) {
     bytes[start + 8..start + 12].copy_from_slice(&sequence.to_ne_bytes());
 }
 
 /// Numbers every message, one after the other.
-pub(crate) fn number_all(bytes: &mut [u8], first: u32) {
+pub fn number_all(bytes: &mut [u8], first: u32) {
     let (mut start, mut sequence) = (0, first);
     while let Some(length) = u32_at(bytes, start).filter(|length| *length as usize >= NLMSG_HDRLEN) {
         number(bytes, start, sequence);
@@ -42,7 +51,7 @@ pub(crate) fn number_all(bytes: &mut [u8], first: u32) {
 }
 
 /// Adds flags to a message.
-pub(crate) fn flag(bytes: &mut [u8], start: usize, flags: u16) {
+pub fn flag(bytes: &mut [u8], start: usize, flags: u16) {
     let [low, high] = flags.to_ne_bytes();
     bytes[start + 6] |= low;
     bytes[start + 7] |= high;
@@ -50,19 +59,19 @@ pub(crate) fn flag(bytes: &mut [u8], start: usize, flags: u16) {
 
 /// The messages of one datagram.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Messages<'a>(pub(crate) &'a [u8]);
+pub struct Messages<'a>(pub &'a [u8]);
 
 /// A message that was received, or that is about to be sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Message<'a> {
+pub struct Message<'a> {
     /// `nlmsg_type`
-    pub(crate) kind: u16,
+    pub kind: u16,
     /// `nlmsg_flags`
-    pub(crate) flags: u16,
+    pub flags: u16,
     /// `nlmsg_seq`
-    pub(crate) sequence: u32,
+    pub sequence: u32,
     /// `nlmsg_pid`: in a notification, who caused it.
-    pub(crate) port: u32,
+    pub port: u32,
     /// What follows the header.
     body: &'a [u8],
 }
@@ -92,28 +101,33 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// What the kernel says of a request: done, or why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ack {
+pub struct Ack {
     /// 0, or an error's number.
-    pub(crate) errno: i32,
+    pub errno: i32,
     /// Where in the request the culprit is (`NLMSGERR_ATTR_OFFS`), from the request's header on.
-    pub(crate) offset: Option<u32>,
+    pub offset: Option<u32>,
     /// `NLMSGERR_ATTR_MSG`
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl<'a> Message<'a> {
     /// The address family of `struct nfgenmsg`.
-    pub(crate) fn family(&self) -> u8 {
+    pub fn family(&self) -> u8 {
         self.body.first().copied().unwrap_or_default()
     }
 
-    /// The attributes behind `struct nfgenmsg`.
-    pub(crate) fn attrs(&self) -> Attrs<'a> {
+    /// The command of `struct genlmsghdr`.
+    pub fn command(&self) -> u8 {
+        self.family()
+    }
+
+    /// The attributes behind `struct nfgenmsg` or `struct genlmsghdr`, which are of one size.
+    pub fn attrs(&self) -> Attrs<'a> {
         Attrs(self.body.get(NFGENMSG_LEN..).unwrap_or_default())
     }
 
     /// The kernel's answer to a request, if the message is one: `NLMSG_ERROR`, or the end of a dump.
-    pub(crate) fn ack(&self) -> Option<Ack> {
+    pub fn ack(&self) -> Option<Ack> {
         if self.kind != NLMSG_ERROR && self.kind != NLMSG_DONE {
             return None;
         }

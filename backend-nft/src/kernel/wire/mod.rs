@@ -4,7 +4,7 @@
 //! comparison with what we want fails instead of lying.
 
 mod element;
-pub(crate) mod message;
+pub mod message;
 mod object;
 mod put_expr;
 mod read_expr;
