@@ -2,7 +2,7 @@
 
 use backend_api::{Pool, ServiceName, ServicePort};
 
-use super::skeleton::{frontend, frontend_and};
+use super::conditions::{frontend, frontend_and};
 use crate::assign::first_slot;
 use crate::ruleset::code::remembered;
 use crate::ruleset::rule::REMEMBERED_BY;

@@ -2,7 +2,7 @@
 
 use backend_api::{Family, Masquerade, NodeNetwork, Protocol};
 
-use super::skeleton::from_pod;
+use super::conditions::from_pod;
 use crate::ruleset::{By, ChainName, Field, Rewrite, Rule, SetName, Statement};
 
 /// The rules of `nat-postrouting`.

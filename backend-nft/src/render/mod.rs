@@ -9,6 +9,7 @@
 //! **Invariant:** `skeleton` never sees a service, so no chain, rule, set or map can depend on one.
 
 mod affinity;
+mod conditions;
 mod masquerade;
 mod node;
 mod ranges;

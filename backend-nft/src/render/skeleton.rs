@@ -1,7 +1,8 @@
 //! The chains of our tables and their rules.
 
-use backend_api::{Family, LocalTraffic, NodeNetwork, NodePortAddresses, Pool, Protocol};
+use backend_api::{Family, NodeNetwork, Pool, Protocol};
 
+use super::conditions::{from_pod, frontend, frontend_and, to_node};
 use super::{affinity, masquerade};
 use crate::assign::first_slot;
 use crate::kernel::{Base, Hook};
@@ -110,43 +111,6 @@ pub(crate) fn sized_element(family: Family, chain: ChainName) -> Option<Element>
         _ => return None,
     };
     Some(Element::maps(family, map, Key::Code(code), Value::Goto(chain)))
-}
-
-/// The fields of a frontend's key.
-pub(super) fn frontend(by: By) -> Vec<Field> {
-    match by {
-        By::Address => vec![Field::Destination, Field::Protocol, Field::Port],
-        By::NodePort => vec![Field::Protocol, Field::Port],
-    }
-}
-
-/// The fields of a frontend's key, and one more.
-pub(super) fn frontend_and(by: By, field: Field) -> Vec<Field> {
-    let mut fields = frontend(by);
-    fields.push(field);
-    fields
-}
-
-/// How a local pod is told from others; none where it cannot be.
-pub(super) fn from_pod(node: &NodeNetwork, family: Family) -> Option<Statement> {
-    // The kernel compares at most 15 characters; a longer name is no interface's.
-    let is_name = |name: &String| (1..=15).contains(&name.len());
-    match node.local_traffic.of(family) {
-        LocalTraffic::Unknown => None,
-        LocalTraffic::Source(range) => (range.family() == family).then_some(Statement::SourceIn(*range)),
-        LocalTraffic::Bridge(name) => is_name(name).then(|| Statement::EnteredThrough(name.clone())),
-        LocalTraffic::InterfacePrefix(prefix) => {
-            is_name(prefix).then(|| Statement::EnteredThroughPrefix(prefix.clone()))
-        }
-    }
-}
-
-/// That the packet was sent to an address that carries node ports.
-fn to_node(node: &NodeNetwork, family: Family) -> Vec<Statement> {
-    match node.node_ports.of(family) {
-        NodePortAddresses::All => vec![Statement::DestinationIsLocal, Statement::DestinationNotLoopback],
-        NodePortAddresses::These(_) => vec![Statement::In(vec![Field::Destination], SetName::NodeAddresses)],
-    }
 }
 
 fn guard(node: &NodeNetwork, family: Family) -> Vec<Rule> {
