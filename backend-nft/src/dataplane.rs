@@ -95,9 +95,11 @@ impl Dataplane for NftDataplane {
         let Outcome { mut report, before } = self.programmer.sync(desired, scope).await?;
         let stale = match &before {
             Before::Looked(looked) => StaleFlows::after_restart(looked, desired),
-            Before::Believed(..) if self.owes_flows => StaleFlows::after_restart(&Observed::default(), desired),
             Before::Believed(node, changed) => {
-                let mut stale = StaleFlows::new(node, desired);
+                let mut stale = match self.owes_flows {
+                    true => StaleFlows::after_restart(&Observed::default(), desired),
+                    false => StaleFlows::new(node, desired),
+                };
                 let belief = self.programmer.belief();
                 let now = |name: &ServiceName| belief?.services.get(name).map(|programmed| &*programmed.service);
                 for (name, before) in changed {
