@@ -24,30 +24,12 @@ const NAT_SOURCE: i32 = 100;
 
 /// The chains that are always there.
 pub(crate) fn initial_chains() -> impl Iterator<Item = ChainName> {
-    use ChainName::*;
-    let constant = [
-        Refuse,
-        Split(By::Address),
-        Split(By::NodePort),
-        SplitInside(By::Address),
-        SplitInside(By::NodePort),
-        MasqueradeUnlessPod,
-        MasqueradeFromNode,
-        Guard,
-        Services,
-        Undelivered,
-        GuardPrerouting,
-        GuardOutput,
-        NatPrerouting,
-        NatOutput,
-        UndeliveredPrerouting,
-        UndeliveredOutput,
-        NatPostrouting,
-    ];
     let picks = By::ALL.into_iter().flat_map(|by| {
-        [Pool::Cluster, Pool::Local].into_iter().flat_map(move |pool| SIZES.map(move |size| Pick(by, pool, size)))
+        [Pool::Cluster, Pool::Local]
+            .into_iter()
+            .flat_map(move |pool| SIZES.map(move |size| ChainName::Pick(by, pool, size)))
     });
-    picks.chain(constant)
+    picks.chain(ChainName::CONSTANT)
 }
 
 /// Where packets enter a chain; none where only other chains lead to it.

@@ -52,7 +52,7 @@ pub enum ChainName {
 
 impl ChainName {
     /// Chains that are always there, however many endpoints anybody has.
-    const CONSTANT: [Self; 17] = [
+    pub(crate) const CONSTANT: [Self; 17] = [
         Self::Refuse,
         Self::Split(By::Address),
         Self::Split(By::NodePort),
