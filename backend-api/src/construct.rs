@@ -18,10 +18,10 @@ impl Service {
 }
 
 impl ServicePort {
-    /// A port without a name, affinity, frontends and endpoints.
+    /// A port without a name, affinity, scheduler, frontends and endpoints.
     pub fn new(family: Family, protocol: Protocol) -> Self {
-        let (frontends, endpoints) = (Vec::new(), Vec::new());
-        Self { name: PortName::default(), family, protocol, affinity: Affinity::None, frontends, endpoints }
+        let (name, affinity, scheduler) = (PortName::default(), Affinity::None, None);
+        Self { name, family, protocol, affinity, scheduler, frontends: Vec::new(), endpoints: Vec::new() }
     }
 }
 

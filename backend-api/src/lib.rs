@@ -48,6 +48,7 @@ mod flaw;
 mod network;
 mod observed;
 pub mod oracle;
+mod scheduler;
 mod service;
 mod stale;
 mod state;
@@ -57,6 +58,7 @@ pub use fake::Fake;
 pub use flaw::Flaw;
 pub use network::{Cidr, CidrError, Family, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily};
 pub use observed::{Observed, ObservedAnswer, ObservedFrontend, ObservedRoute};
+pub use scheduler::{Scheduler, UnknownScheduler};
 pub use service::{
     Affinity, Age, Answer, Endpoint, EndpointAddress, Frontend, FrontendKey, FrontendKind, Masquerade, Pool, Pools,
     PortName, Protocol, Route, Service, ServiceName, ServicePort, SourceRanges, TrafficClass,

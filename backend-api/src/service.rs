@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::{Cidr, Family};
+use crate::{Cidr, Family, Scheduler};
 
 /// Namespace and name of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,9 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// Whether a client comes back to the same endpoint.
     pub affinity: Affinity,
+    /// How the endpoint of a new connection is chosen, where the dataplane has schedulers and `affinity` does not decide;
+    /// none leaves it to the dataplane. One without schedulers (nftables) ignores it: at random by weight.
+    pub scheduler: Option<Scheduler>,
     /// What clients dial.
     pub frontends: Vec<Frontend>,
     /// Every endpoint that may carry traffic of this port, sorted by address and unique
@@ -138,8 +141,8 @@ pub enum Route {
 /// How one class of clients is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// By one of the endpoints of this pool with weight above 0, at random by weight. A pool without such an
-    /// endpoint rejects.
+    /// By one of the endpoints of this pool with weight above 0, at random by weight or as a [`Scheduler`] chooses. A
+    /// pool without such an endpoint rejects.
     Balance(Pool),
     /// By a refusal: TCP by RST, all else by ICMP port unreachable.
     Reject,

@@ -175,8 +175,6 @@ impl<'a> Shared<'a> {
         };
         ServicePort {
             name: port.identity.name.clone(),
-            family,
-            protocol: port.identity.protocol,
             affinity: self.affinity,
             frontends: self.frontends(port, addresses, family, (policies, &usable)),
             endpoints: found
@@ -187,6 +185,7 @@ impl<'a> Shared<'a> {
                 .filter(|((_, candidate), _)| candidate.serving || candidate.ready)
                 .map(endpoint)
                 .collect(),
+            ..ServicePort::new(family, port.identity.protocol)
         }
     }
 
