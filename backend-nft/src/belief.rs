@@ -7,6 +7,7 @@ use std::sync::Arc;
 use backend_api::{Family, NodeNetwork, PerFamily, Pool, Service, ServiceName, ServicePort};
 
 use crate::assign::Slots;
+use crate::marking::Marks;
 use crate::render::{Assignment, service_elements};
 use crate::ruleset::{ChainName, Element, Key, SetName};
 
@@ -21,6 +22,8 @@ pub(crate) struct Belief {
     pub(crate) chains: PerFamily<BTreeSet<ChainName>>,
     /// How many services need each element that several may need.
     pub(crate) shared: Shared,
+    /// Addresses that nobody needs any more, and whose established connections are still handed to IPVS.
+    pub(crate) lingering: BTreeSet<IpAddr>,
 }
 
 /// A service as it was programmed.
@@ -37,17 +40,22 @@ pub(crate) struct Programmed {
 pub(crate) struct Shared {
     cluster_ips: HashMap<IpAddr, u32>,
     hairpin: HashMap<IpAddr, u32>,
+    service_ips: HashMap<IpAddr, u32>,
 }
 
 impl Programmed {
     /// `service`, with as few slots changed as possible from what they were.
-    pub(crate) fn new(service: &Arc<Service>, before: impl Fn(&ServicePort, Pool) -> Option<Slots>) -> Self {
-        Self { service: service.clone(), slots: Assignment::new(service, before) }
+    pub(crate) fn new(
+        service: &Arc<Service>,
+        before: impl Fn(&ServicePort, Pool) -> Option<Slots>,
+        marks: Option<&dyn Marks>,
+    ) -> Self {
+        Self { service: service.clone(), slots: Assignment::new(service, before, marks) }
     }
 
     /// The next form of this service.
-    pub(crate) fn next(&self, service: &Arc<Service>) -> Self {
-        Self::new(service, |port, pool| self.slots.slots_of(&self.service, port, pool))
+    pub(crate) fn next(&self, service: &Arc<Service>, marks: Option<&dyn Marks>) -> Self {
+        Self::new(service, |port, pool| self.slots.slots_of(&self.service, port, pool), marks)
     }
 
     /// Its elements, sorted into its own, and those that others may need too (each once).
@@ -59,6 +67,20 @@ impl Programmed {
                 own.push(element);
             }
         });
+    }
+}
+
+impl Belief {
+    /// Somebody needs `element` from now on; whether it is there still, from earlier.
+    pub(crate) fn returns(&mut self, element: &Element) -> bool {
+        element.set == SetName::ServiceIps && element.address().is_some_and(|address| self.lingering.remove(&address))
+    }
+
+    /// Nobody needs `element` any more; whether it stays all the same.
+    pub(crate) fn linger(&mut self, element: &Element) -> bool {
+        let lingers = element.set == SetName::ServiceIps;
+        self.lingering.extend(element.address().filter(|_| lingers));
+        lingers
     }
 }
 
@@ -88,13 +110,19 @@ impl Shared {
         let cluster_ips =
             self.cluster_ips.keys().map(|address| (SetName::ClusterIps, Key::Address(*address), *address));
         let hairpin = self.hairpin.keys().map(|address| (SetName::Hairpin, Key::Itself(*address), *address));
-        cluster_ips.chain(hairpin).map(|(set, key, address)| Element::member(Family::of(address), set, key))
+        let service_ips =
+            self.service_ips.keys().map(|address| (SetName::ServiceIps, Key::Address(*address), *address));
+        cluster_ips
+            .chain(hairpin)
+            .chain(service_ips)
+            .map(|(set, key, address)| Element::member(Family::of(address), set, key))
     }
 
     fn counts(&mut self, element: &Element) -> Option<(&mut HashMap<IpAddr, u32>, IpAddr)> {
         match (element.set, element.key) {
             (SetName::ClusterIps, Key::Address(address)) => Some((&mut self.cluster_ips, address)),
             (SetName::Hairpin, Key::Itself(address)) => Some((&mut self.hairpin, address)),
+            (SetName::ServiceIps, Key::Address(address)) => Some((&mut self.service_ips, address)),
             _ => None,
         }
     }

@@ -6,11 +6,14 @@ use backend_api::Family;
 
 use crate::kernel::udata::TABLE_COMMENT;
 use crate::kernel::{Chain, Counter, Rule as KernelRule, Set, Table};
-use crate::ruleset::{Element, TABLE};
+use crate::ruleset::{Delivery, Element, TABLE};
 use crate::transaction::Strange;
 
 /// The layout of our tables. Another number means: made by another version of us, to be made anew.
-pub(crate) const LAYOUT: &str = "1";
+const LAYOUT: &str = "1";
+
+/// What tables that mark say besides: they are made anew when another backend takes over.
+const FOR_IPVS: &str = " for ipvs";
 
 /// What every table of ours says of itself; then comes the layout.
 const SIGNATURE: &str = "switchyard layout ";
@@ -46,18 +49,26 @@ pub(crate) enum Whose {
 }
 
 /// Whose `table` is: it says so itself, in the comment that we put there.
-pub(crate) fn whose(table: &Table) -> Whose {
+pub(crate) fn whose(table: &Table, delivery: Delivery) -> Whose {
     match comment(&table.userdata).and_then(|comment| comment.strip_prefix(SIGNATURE)) {
-        Some(LAYOUT) => Whose::Ours,
+        Some(said) if said == layout(delivery) => Whose::Ours,
         Some(_) => Whose::OursOfOld,
         None => Whose::Strange,
     }
 }
 
+/// The layout of one kind of our tables.
+pub(crate) fn layout(delivery: Delivery) -> String {
+    match delivery {
+        Delivery::Translate => LAYOUT.to_owned(),
+        Delivery::Mark => format!("{LAYOUT}{FOR_IPVS}"),
+    }
+}
+
 /// The user data of our tables.
-pub(crate) fn signature() -> Vec<u8> {
+pub(crate) fn signature(delivery: Delivery) -> Vec<u8> {
     let mut bytes = Vec::new();
-    crate::kernel::udata::put_str(&mut bytes, TABLE_COMMENT, &format!("{SIGNATURE}{LAYOUT}"));
+    crate::kernel::udata::put_str(&mut bytes, TABLE_COMMENT, &format!("{SIGNATURE}{}", layout(delivery)));
     bytes
 }
 
@@ -89,13 +100,14 @@ mod tests {
             kernel::udata::put_str(&mut userdata, TABLE_COMMENT, comment);
         }
         let table = Table { family: kernel::Family::Ipv4, flags: 0, owner: None, userdata };
-        assert_eq!(whose(&table), expected, "{comment:?}");
+        assert_eq!(whose(&table, Delivery::Translate), expected, "{comment:?}");
     }
 
     #[test]
     fn a_table_is_ours_if_it_says_so() {
         check(Some("switchyard layout 1"), Whose::Ours);
         check(Some("switchyard layout 0"), Whose::OursOfOld);
+        check(Some("switchyard layout 1 for ipvs"), Whose::OursOfOld);
         check(Some("switchyard"), Whose::Strange);
         check(Some("somebody else's"), Whose::Strange);
         check(None, Whose::Strange);

@@ -13,7 +13,7 @@ use crate::port::Port;
 use crate::render::base;
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
 use crate::ruleset::lower::kernel_family;
-use crate::ruleset::{By, ChainName, Element, Key, SetName, Value};
+use crate::ruleset::{By, ChainName, Delivery, Element, Key, SetName, Value};
 use crate::transaction::{Operation, Strange, Transaction, kernel_rule};
 
 /// The kernel, as far as our tables go.
@@ -21,6 +21,8 @@ use crate::transaction::{Operation, Strange, Transaction, kernel_rule};
 pub(crate) struct FakeKernel {
     /// What is there.
     pub(crate) tables: PerFamily<Option<FakeTable>>,
+    /// Of which kind they are.
+    pub(crate) delivery: Delivery,
     /// Commits until now, refused ones included.
     pub(crate) commits: usize,
     /// Elements with such a key are refused, whatever else is right.
@@ -53,7 +55,7 @@ impl FakeKernel {
         match operation {
             Operation::RemoveTable(family) => self.tables.of_mut(family).take().map(|_| ()).ok_or(Errno::ENOENT),
             Operation::AddTable(family) => {
-                let table = FakeTable { userdata: signature(), ..FakeTable::default() };
+                let table = FakeTable { userdata: signature(self.delivery), ..FakeTable::default() };
                 self.tables.of_mut(family).get_or_insert(table);
                 Ok(())
             }
@@ -214,10 +216,12 @@ impl Port for FakeKernel {
         let mut encoder = Encoder::default();
         for (name, elements) in &table.sets {
             let Some(set) = SetName::parse(name) else {
-                content.sets.push(kernel::Set { name: name.clone(), ..SetName::ClusterIps.kernel_set(family) });
+                content
+                    .sets
+                    .push(kernel::Set { name: name.clone(), ..SetName::ClusterIps.kernel_set(family, self.delivery) });
                 continue;
             };
-            content.sets.push(set.kernel_set(family));
+            content.sets.push(set.kernel_set(family, self.delivery));
             for (key, (value, counter)) in elements {
                 let element = Element { family, set, key: *key, value: *value };
                 // Through the bytes, as from the kernel.

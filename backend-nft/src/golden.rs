@@ -5,23 +5,57 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::path::Path;
 
-use backend_api::{Family, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily, ServiceState};
+use backend_api::{
+    Family, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily, Pool, Protocol, ServiceName, ServicePort,
+    ServiceState,
+};
 
-use crate::content::LAYOUT;
+use crate::content::layout;
+use crate::marking::{Marks, Target};
 use crate::plan::{Found, Plan};
 use crate::render::{base, rules};
 use crate::ruleset::rule::keyword;
-use crate::ruleset::{ChainName, Element, Policy, SetName, TABLE, Tag, Value};
+use crate::ruleset::{ChainName, Element, Mark, Policy, SetName, TABLE, Tag, Value};
 use crate::transaction::Transaction;
 
 #[path = "../tests/sample/mod.rs"]
 mod sample;
 
+/// Marks that say what they are for: the host of an endpoint, or the length of a service's name and the pool.
+#[derive(Debug)]
+struct Readable;
+
+impl Marks for Readable {
+    fn mark(&self, service: &ServiceName, port: &ServicePort, target: Target) -> Option<Mark> {
+        let number = match target {
+            Target::Endpoint(endpoint) => match endpoint.ip {
+                IpAddr::V4(v4) => 0x100 | u32::from(v4.octets()[3]),
+                IpAddr::V6(v6) => 0x200 | u32::from(v6.segments()[7]),
+            },
+            Target::Pool(pool) => {
+                (service.name.len() as u32) << 4
+                    | u32::from(port.protocol == Protocol::Udp) << 1
+                    | u32::from(pool == Pool::Local)
+            }
+        };
+        Some(Mark(Mark::PREFIX | number))
+    }
+
+    fn unfit(&self, _: &ServiceName) -> Option<String> {
+        None
+    }
+}
+
 fn check(name: &str, state: &ServiceState) {
+    check_kind(name, state, None);
+}
+
+fn check_kind(name: &str, state: &ServiceState, marks: Option<&dyn Marks>) {
     let found = PerFamily { v4: Found::Nothing, v6: Found::Nothing };
-    let plan = Plan::adopt(&found, state, &BTreeSet::new());
+    let plan = Plan::adopt(&found, state, marks, &BTreeSet::new());
     assert_eq!(plan.failed, []);
     let text: String = Family::ALL
         .iter()
@@ -56,10 +90,14 @@ fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> Str
         transaction.add_elements.iter().filter(|element| element.family == family).copied().collect();
     let used = used(&elements);
     let is_shown = |chain: ChainName| !matches!(chain, ChainName::Pick(..)) || used.contains(&chain);
-    let mut text = format!("table {} {TABLE} {{\n  comment \"switchyard layout {LAYOUT}\"\n", keyword(family));
-    for set in SetName::ALL {
+    let mut text = format!(
+        "table {} {TABLE} {{\n  comment \"switchyard layout {}\"\n",
+        keyword(family),
+        layout(transaction.delivery)
+    );
+    for set in SetName::of(transaction.delivery) {
         writeln!(text, "\n  {} {set} {{", set.noun()).unwrap();
-        set.declaration(family).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
+        set.declaration(family, transaction.delivery).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
         let shown = |element: &&Element| match element.value {
             Value::Goto(chain) => element.set == set && is_shown(chain),
             _ => element.set == set,
@@ -76,7 +114,9 @@ fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> Str
             let hook = format!("{:?}", base.hook).to_lowercase();
             writeln!(text, "    type {} hook {hook} priority {}; policy accept;", base.kind, base.priority).unwrap();
         }
-        rules(*chain, node, family).iter().for_each(|rule| writeln!(text, "    {}", rule.text(family)).unwrap());
+        rules(*chain, node, family, transaction.delivery)
+            .iter()
+            .for_each(|rule| writeln!(text, "    {}", rule.text(family)).unwrap());
         text.push_str("  }\n");
     }
     text.push_str("}\n");
@@ -86,6 +126,11 @@ fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> Str
 #[test]
 fn every_feature_is_rendered_as_reviewed() {
     check("every-feature", &sample::everything());
+}
+
+#[test]
+fn every_feature_is_rendered_for_ipvs_as_reviewed() {
+    check_kind("every-feature-for-ipvs", &sample::everything(), Some(&Readable));
 }
 
 #[test]

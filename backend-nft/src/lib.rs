@@ -25,6 +25,8 @@ mod flows;
 mod golden;
 #[doc(hidden)] // shared with the IPVS backend, and no promise: types of the netlink libraries show through
 pub mod kernel;
+#[doc(hidden)] // for the IPVS backend
+pub mod marking;
 mod observe;
 mod plan;
 mod port;
@@ -32,6 +34,7 @@ mod probe;
 mod programmer;
 mod render;
 pub mod ruleset;
+mod tables;
 mod transaction;
 
 pub use dataplane::{NftDataplane, Options, Others};

@@ -12,12 +12,15 @@ use crate::assign::first_slot;
 use crate::content::Content;
 use crate::render::rules;
 use crate::ruleset::lower::lower;
-use crate::ruleset::{By, ChainName, Element, Key, Policy, Rewrite, SetName, Tag, Value};
+use crate::ruleset::{By, ChainName, Delivery, Element, Key, Mark, Policy, Rewrite, SetName, Tag, Value};
+
+/// Who answers a mark, each with its share.
+pub(crate) type Servers<'a> = dyn Fn(Mark) -> BTreeMap<EndpointAddress, u32> + Sync + 'a;
 
 /// Every frontend in one of our tables.
-pub(crate) fn observe(content: &Content, family: Family, into: &mut Observed) {
+pub(crate) fn observe(content: &Content, family: Family, servers: &Servers<'_>, into: &mut Observed) {
     let cluster_default = cluster_default(content, family);
-    let view = View { elements: &content.elements, family };
+    let view = View { elements: &content.elements, family, servers };
     for (element, counter) in &content.counters {
         let (SetName::Services(by), Key::Frontend(frontend), Value::Code(code)) =
             (element.set, element.key, element.value)
@@ -33,6 +36,7 @@ pub(crate) fn observe(content: &Content, family: Family, into: &mut Observed) {
 struct View<'a> {
     elements: &'a [Element],
     family: Family,
+    servers: &'a Servers<'a>,
 }
 
 impl View<'_> {
@@ -75,24 +79,28 @@ impl View<'_> {
     fn answer(&self, at: (FrontendKey, By), policy: Policy) -> ObservedAnswer {
         let (frontend, by) = at;
         let mut shares = BTreeMap::new();
-        let mut count = |endpoint: Option<EndpointAddress>| {
-            if let Some(endpoint) = endpoint {
-                *shares.entry(endpoint).or_insert(0) += 1;
+        let mut count = |answer: Option<Value>| match answer {
+            Some(Value::Endpoint(endpoint)) => *shares.entry(endpoint).or_insert(0) += 1,
+            Some(Value::Mark(mark)) => {
+                (self.servers)(mark)
+                    .into_iter()
+                    .for_each(|(endpoint, share)| *shares.entry(endpoint).or_insert(0) += share);
             }
+            _ => {}
         };
         match policy {
             Policy::Refuse => return ObservedAnswer::Reject,
             Policy::Drop | Policy::Split => return ObservedAnswer::Drop,
             Policy::Pick(pool, size) => {
                 for slot in (first_slot(pool)..).take(size.into()) {
-                    count(self.endpoint(SetName::Endpoints(by), Key::Slot(frontend, slot)));
+                    count(self.value(SetName::Endpoints(by), Key::Slot(frontend, slot)));
                 }
             }
             Policy::Sticky(pool, size) => {
                 for index in (first_slot(pool)..).take(size.into()) {
                     let tag = self.tag(at, index);
                     let endpoint =
-                        |tag: Tag| self.endpoint(SetName::StickyEndpoints(by), Key::Remembered(frontend, tag.slot));
+                        |tag: Tag| self.value(SetName::StickyEndpoints(by), Key::Remembered(frontend, tag.slot));
                     count(tag.and_then(endpoint));
                 }
             }
@@ -115,13 +123,6 @@ impl View<'_> {
     fn tag(&self, (frontend, by): (FrontendKey, By), index: u32) -> Option<Tag> {
         match self.value(SetName::StickyPicks(by), Key::Slot(frontend, index))? {
             Value::Code(code) => Some(Tag::of(code)),
-            _ => None,
-        }
-    }
-
-    fn endpoint(&self, set: SetName, key: Key) -> Option<EndpointAddress> {
-        match self.value(set, key)? {
-            Value::Endpoint(endpoint) => Some(endpoint),
             _ => None,
         }
     }
@@ -183,7 +184,7 @@ fn cluster_default(content: &Content, family: Family) -> Masquerade {
         let cluster_rule = |rule: &crate::ruleset::Rule| {
             matches!(rule.0.first(), Some(crate::ruleset::Statement::In(_, SetName::ClusterIps)))
         };
-        let ours = rules(ChainName::NatPostrouting, &node, family).into_iter().find(cluster_rule);
+        let ours = rules(ChainName::NatPostrouting, &node, family, Delivery::Translate).into_iter().find(cluster_rule);
         let exprs = ours.map(|rule| lower(&rule, family));
         if content.rules.iter().any(|rule| rule.chain == chain && Some(&rule.exprs) == exprs.as_ref()) {
             return masquerade;

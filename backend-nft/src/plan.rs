@@ -17,8 +17,9 @@ use std::sync::Arc;
 use backend_api::{Failure, Family, NodeNetwork, PerFamily, Service, ServiceName};
 
 use crate::belief::Belief;
+use crate::marking::Marks;
 use crate::render::{beyond_limits, rules};
-use crate::ruleset::{ChainName, Element, Policy, SetName, Tag, Value};
+use crate::ruleset::{ChainName, Delivery, Element, Policy, SetName, Tag, Value};
 use crate::transaction::Transaction;
 
 /// What to do, and what will be.
@@ -34,9 +35,16 @@ pub(crate) struct Plan {
     pub(crate) changed: Vec<(ServiceName, Option<Arc<Service>>)>,
 }
 
+/// What tables do for which `marks` are given.
+pub(crate) fn delivery(marks: Option<&dyn Marks>) -> Delivery {
+    if marks.is_some() { Delivery::Mark } else { Delivery::Translate }
+}
+
 /// Why `service` cannot be programmed by us.
-pub(crate) fn unfit(service: &Service) -> Option<Failure> {
-    let reason = service.check().err().map(|flaw| flaw.to_string()).or_else(|| beyond_limits(service))?;
+pub(crate) fn unfit(service: &Service, marks: Option<&dyn Marks>) -> Option<Failure> {
+    let flaw = service.check().err().map(|flaw| flaw.to_string());
+    let unmarked = || marks.and_then(|marks| marks.unfit(&service.name));
+    let reason = flaw.or_else(|| beyond_limits(service)).or_else(unmarked)?;
     Some(Failure { service: service.name.clone(), reason })
 }
 
@@ -52,24 +60,26 @@ pub(crate) fn sized_chains(elements: &[Element]) -> PerFamily<BTreeSet<ChainName
             SetName::StickyPicks(by) => Some(ChainName::Slot(by, Tag::of(code))),
             _ => None,
         };
-        chains.of_mut(element.family).extend(chain.filter(|chain| !is_initial(*chain)));
+        chains.of_mut(element.family).extend(chain.filter(|chain| is_sized(*chain)));
     }
     chains
 }
 
-/// Whether a chain is always there.
-fn is_initial(chain: ChainName) -> bool {
+/// Whether a chain comes with the first who needs it.
+fn is_sized(chain: ChainName) -> bool {
     match chain {
-        ChainName::Pick(_, _, size) => size <= 64,
-        ChainName::Sticky(..) | ChainName::Slot(..) => false,
-        _ => true,
+        ChainName::Pick(_, _, size) => size > 64,
+        ChainName::Sticky(..) | ChainName::Slot(..) => true,
+        _ => false,
     }
 }
 
 /// Adds a chain with its rules, and the element that leads to it.
 fn add_chain(transaction: &mut Transaction, family: Family, chain: ChainName, node: &NodeNetwork) {
     transaction.add_chains.push((family, chain));
-    transaction.add_rules.extend(rules(chain, node, family).into_iter().map(|rule| (family, chain, rule)));
+    transaction
+        .add_rules
+        .extend(rules(chain, node, family, transaction.delivery).into_iter().map(|rule| (family, chain, rule)));
 }
 
 /// The names that `desired` and `belief` have.
@@ -85,9 +95,11 @@ mod tests {
 
     #[test]
     fn initial_chains_are_those_that_are_always_there() {
-        assert!(initial_chains().all(is_initial));
-        for chain in initial_chains() {
-            assert!(sized_element(Family::V4, chain).is_none() || matches!(chain, ChainName::Pick(..)));
+        for delivery in [Delivery::Translate, Delivery::Mark] {
+            for chain in initial_chains(delivery) {
+                assert!(!is_sized(chain));
+                assert!(sized_element(Family::V4, chain).is_none() || matches!(chain, ChainName::Pick(..)));
+            }
         }
     }
 }

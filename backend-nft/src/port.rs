@@ -123,10 +123,13 @@ impl Kernel {
                 Operation::RemoveTable(family) => batch.remove_table(number, kernel_family(family)),
                 Operation::AddTable(family) | Operation::ClaimTable(family) => {
                     let (family, flags) = (kernel_family(family), self.table_flags);
-                    batch.put_table(number, &Table { family, flags, owner: None, userdata: signature() });
+                    batch.put_table(
+                        number,
+                        &Table { family, flags, owner: None, userdata: signature(transaction.delivery) },
+                    );
                 }
                 Operation::AddSet(family, set) => {
-                    batch.put_set(number, kernel_family(family), &set.kernel_set(family));
+                    batch.put_set(number, kernel_family(family), &set.kernel_set(family, transaction.delivery));
                 }
                 Operation::AddChain(family, chain) => {
                     let chain = crate::kernel::Chain { name: chain.to_string(), base: crate::render::base(chain) };

@@ -9,17 +9,17 @@ use crate::errors::from_commit;
 use crate::kernel::{Batch, Chain, CommitError, Expr, Nftables, Rule as KernelRule, Table};
 use crate::render::{base, rules};
 use crate::ruleset::lower::{kernel_family, lower};
-use crate::ruleset::{By, ChainName, Rule, SetName, Statement, Tag};
+use crate::ruleset::{By, ChainName, Delivery, Rule, SetName, Statement, Tag};
 
 /// Tries everything that a rule or a set of ours needs.
 ///
 /// # Errors
 /// [`SyncError::Unsupported`] with the first that is missing, by the name of its kernel option; others as they are.
-pub(crate) async fn probe(nftables: &mut Nftables) -> Result<(), SyncError> {
+pub(crate) async fn probe(nftables: &mut Nftables, delivery: Delivery) -> Result<(), SyncError> {
     let mut batch = Batch::new(&format!("{}-try-{}", nftables.table(), nftables.port()));
     let mut features = Vec::new();
     for family in Family::ALL {
-        put(&mut batch, &mut features, family);
+        put(&mut batch, &mut features, family, delivery);
     }
     // Refused by every kernel: nothing of the above ever comes to be.
     let never = features.len() as u32;
@@ -41,7 +41,7 @@ pub(crate) async fn probe(nftables: &mut Nftables) -> Result<(), SyncError> {
     }
 }
 
-fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family) {
+fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family, delivery: Delivery) {
     let of = kernel_family(family);
     let mut next = |feature| {
         features.push(feature);
@@ -58,7 +58,7 @@ fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family) {
         (SetName::StickyEndpoints(By::Address), "nf_tables: maps"),
     ];
     for (set, feature) in sets {
-        batch.put_set(next(feature), of, &set.kernel_set(family));
+        batch.put_set(next(feature), of, &set.kernel_set(family, delivery));
     }
     let chains = [
         (ChainName::NatOutput, "CONFIG_NFT_NAT"),
@@ -70,9 +70,11 @@ fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family) {
         (ChainName::MasqueradeUnlessPod, "CONFIG_NFT_MASQ"),
         (ChainName::MasqueradeFromNode, "CONFIG_NFT_CT"),
     ];
-    for (chain, feature) in chains {
+    let marking = [(ChainName::RouteOutput, "nf_tables: chains of type route")];
+    let marking = marking.into_iter().filter(|_| delivery == Delivery::Mark);
+    for (chain, feature) in chains.into_iter().chain(marking) {
         batch.put_chain(next(feature), of, &Chain { name: chain.to_string(), base: base(chain) });
-        for rule in trial(chain, family) {
+        for rule in trial(chain, family, delivery) {
             let rule = KernelRule { chain: chain.to_string(), handle: 0, exprs: rule, userdata: Vec::new() };
             batch.append_rule(next(feature), of, &rule);
         }
@@ -80,10 +82,10 @@ fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family) {
 }
 
 /// Rules that use what the chain stands for, and nothing that is not in the table.
-fn trial(chain: ChainName, family: Family) -> Vec<Vec<Expr>> {
+fn trial(chain: ChainName, family: Family, delivery: Delivery) -> Vec<Vec<Expr>> {
     let rules = match chain {
         ChainName::Pick(..) | ChainName::Slot(..) | ChainName::Refuse | ChainName::MasqueradeUnlessPod => {
-            rules(chain, &NodeNetwork::default(), family)
+            rules(chain, &NodeNetwork::default(), family, delivery)
         }
         ChainName::Split(_) => vec![Rule(vec![Statement::SourceIsLocal, Statement::DestinationIsNotLocal])],
         ChainName::MasqueradeFromNode => vec![Rule(vec![Statement::NotTranslated, Statement::Accept])],
@@ -106,7 +108,7 @@ mod tests {
             runtime.block_on(async {
                 let mut nftables = Nftables::open("switchyard").unwrap();
                 let before = nftables.generation().await.unwrap();
-                probe(&mut nftables).await.unwrap();
+                probe(&mut nftables, Delivery::Translate).await.unwrap();
                 assert_eq!(nftables.generation().await.unwrap(), before);
             });
         });
@@ -119,7 +121,7 @@ mod tests {
     fn every_operation_of_the_trial_has_a_name() {
         let mut batch = Batch::new("switchyard");
         let mut features = Vec::new();
-        put(&mut batch, &mut features, Family::V4);
+        put(&mut batch, &mut features, Family::V4, Delivery::Mark);
         assert_eq!(batch.len(), features.len());
     }
 }

@@ -13,7 +13,8 @@ mod isolate;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use backend_api::{
@@ -26,17 +27,19 @@ use crate::content::{Content, Whose, table_text, whose};
 use crate::errors::{from_commit, from_read};
 use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
 use crate::kernel::{CommitError, Ownership};
-use crate::observe::observe;
-use crate::plan::{Found, Plan};
+use crate::marking::Marks;
+use crate::observe::{Servers, observe};
+use crate::plan::{Found, Plan, delivery};
 use crate::port::Port;
-use crate::ruleset::TABLE;
 use crate::ruleset::lower::kernel_family;
+use crate::ruleset::{Delivery, Element, Key, SetName, TABLE};
 use crate::transaction::Transaction;
 
 /// Programs our tables through a port, and remembers what it programmed.
 #[derive(Debug)]
 pub(crate) struct Programmer<P> {
     pub(crate) port: P,
+    delivery: Delivery,
     belief: Option<Belief>,
     /// The netlink port of another process that owns our tables.
     stranger: Option<u32>,
@@ -62,8 +65,8 @@ pub(crate) enum Before {
 
 impl<P: Port> Programmer<P> {
     /// One that believes nothing.
-    pub(crate) fn new(port: P) -> Self {
-        Self { port, belief: None, stranger: None }
+    pub(crate) fn new(port: P, delivery: Delivery) -> Self {
+        Self { port, delivery, belief: None, stranger: None }
     }
 
     /// What is believed to be programmed.
@@ -76,12 +79,18 @@ impl<P: Port> Programmer<P> {
         self.belief = None;
     }
 
-    /// Makes the kernel equal to `desired`.
-    pub(crate) async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Outcome, SyncError> {
+    /// Makes the kernel equal to `desired`; `marks` for tables that mark, and only for them.
+    pub(crate) async fn sync(
+        &mut self,
+        desired: &ServiceState,
+        scope: Scope<'_>,
+        marks: Option<&dyn Marks>,
+    ) -> Result<Outcome, SyncError> {
+        debug_assert_eq!(delivery(marks), self.delivery);
         // Taken, not borrowed: if the commit fails we no longer claim to know the tables.
         if let Some(belief) = self.belief.take() {
             let node = belief.node.clone();
-            let mut plan = Plan::onward(belief, desired, scope, &BTreeSet::new());
+            let mut plan = Plan::onward(belief, desired, scope, marks, &BTreeSet::new());
             let changed = std::mem::take(&mut plan.changed);
             match self.carry_out(plan).await? {
                 Ok(report) => return Ok(Outcome { report, before: Before::Believed(node, changed) }),
@@ -93,19 +102,34 @@ impl<P: Port> Programmer<P> {
             }
         }
         let found = self.look().await?;
-        let looked = observed(&found);
-        let plan = Plan::adopt(&found, desired, &BTreeSet::new());
+        let looked = observed(&found, &|_| BTreeMap::new());
+        let plan = Plan::adopt(&found, desired, marks, &BTreeSet::new());
         let report = match self.carry_out(plan).await? {
             Ok(report) => report,
-            Err(CommitError::Refused(refusals)) => self.isolate(&found, desired, refusals).await?,
+            Err(CommitError::Refused(refusals)) => self.isolate(&found, desired, marks, refusals).await?,
             Err(error) => return Err(from_commit(error)),
         };
         Ok(Outcome { report, before: Before::Looked(looked) })
     }
 
     /// What the kernel holds.
-    pub(crate) async fn observe(&mut self) -> Result<Observed, SyncError> {
-        Ok(observed(&self.look().await?))
+    pub(crate) async fn observe(&mut self, servers: &Servers<'_>) -> Result<Observed, SyncError> {
+        Ok(observed(&self.look().await?, servers))
+    }
+
+    /// Takes away what stays behind of frontends that are gone.
+    pub(crate) async fn release(&mut self, addresses: &[IpAddr]) -> Result<(), SyncError> {
+        let Some(mut belief) = self.belief.take() else { return Ok(()) };
+        let gone = addresses.iter().copied().filter(|address| belief.lingering.remove(address));
+        let element = |address| Element::member(Family::of(address), SetName::ServiceIps, Key::Address(address));
+        let mut remove_elements: Vec<Element> = gone.map(element).collect();
+        remove_elements.sort_unstable();
+        if !remove_elements.is_empty() {
+            let transaction = Transaction { delivery: self.delivery, remove_elements, ..Transaction::default() };
+            self.port.commit(&transaction).await.map_err(from_commit)?;
+        }
+        self.belief = Some(belief);
+        Ok(())
     }
 
     /// Removes our tables, of any layout.
@@ -113,7 +137,9 @@ impl<P: Port> Programmer<P> {
         self.belief = None;
         let tables = self.port.tables().await.map_err(from_read)?;
         let ours = |family: &Family| {
-            tables.iter().any(|table| table.family == kernel_family(*family) && whose(table) != Whose::Strange)
+            tables
+                .iter()
+                .any(|table| table.family == kernel_family(*family) && whose(table, self.delivery) != Whose::Strange)
         };
         let remove_tables: Vec<Family> = Family::ALL.into_iter().filter(ours).collect();
         if remove_tables.is_empty() {
@@ -153,13 +179,13 @@ impl<P: Port> Programmer<P> {
     }
 
     /// Reads everything under our name.
-    async fn look(&mut self) -> Result<PerFamily<Found>, SyncError> {
+    pub(crate) async fn look(&mut self) -> Result<PerFamily<Found>, SyncError> {
         let tables = self.port.tables().await.map_err(from_read)?;
         self.stranger = None;
         let mut found = PerFamily { v4: Found::Nothing, v6: Found::Nothing };
         for family in Family::ALL {
             let Some(table) = tables.iter().find(|table| table.family == kernel_family(family)) else { continue };
-            *found.of_mut(family) = match whose(table) {
+            *found.of_mut(family) = match whose(table, self.delivery) {
                 Whose::Ours => {
                     let (port, ownership) = self.port.owner();
                     self.stranger = self.stranger.or(table.owner.filter(|owner| *owner != port));
@@ -187,12 +213,11 @@ fn is_forbidden(error: &CommitError) -> bool {
     }
 }
 
-fn observed(found: &PerFamily<Found>) -> Observed {
+fn observed(found: &PerFamily<Found>, servers: &Servers<'_>) -> Observed {
     let mut observed = Observed::default();
     for family in Family::ALL {
-        if let Found::Table(content) = found.of(family) {
-            let content: &Content = content;
-            observe(content, family, &mut observed);
+        if let Some(content) = found.of(family).content() {
+            observe(content, family, servers, &mut observed);
         }
     }
     observed

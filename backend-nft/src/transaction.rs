@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use backend_api::Family;
 
 use crate::kernel::{Counter, Rule as KernelRule};
-use crate::ruleset::{ChainName, Element, Key, Rule, SetName};
+use crate::ruleset::{ChainName, Delivery, Element, Key, Rule, SetName};
 
 /// Changes, all or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Transaction {
+    /// Of which kind the tables are.
+    pub(crate) delivery: Delivery,
     /// Tables of ours that go, with everything in them.
     pub(crate) remove_tables: Vec<Family>,
     /// Tables that come, with every set.
@@ -86,7 +88,7 @@ impl Transaction {
     pub(crate) fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
         let tables = self.remove_tables.iter().map(|family| Operation::RemoveTable(*family));
         let added = self.add_tables.iter().flat_map(|family| {
-            let sets = SetName::ALL.into_iter().map(|set| Operation::AddSet(*family, set));
+            let sets = SetName::of(self.delivery).map(|set| Operation::AddSet(*family, set));
             std::iter::once(Operation::AddTable(*family)).chain(sets)
         });
         tables
@@ -105,7 +107,7 @@ impl Transaction {
     /// How many operations: what a report calls writes.
     pub(crate) fn len(&self) -> usize {
         self.remove_tables.len()
-            + self.add_tables.len() * (1 + SetName::ALL.len())
+            + self.add_tables.len() * (1 + SetName::of(self.delivery).count())
             + self.add_chains.len()
             + self.flush_chains.len()
             + self.remove_strange.len()

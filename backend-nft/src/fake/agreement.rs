@@ -13,7 +13,7 @@ use super::FakeKernel;
 use crate::kernel::{CommitError, Nftables};
 use crate::port::{Kernel, Port};
 use crate::render::rules;
-use crate::ruleset::{By, ChainName, Code, Element, Key, Policy, Rule, SetName, Statement, TABLE, Value};
+use crate::ruleset::{By, ChainName, Code, Delivery, Element, Key, Policy, Rule, SetName, Statement, TABLE, Value};
 use crate::transaction::Transaction;
 
 /// So many are accepted, and so many refused.
@@ -51,7 +51,8 @@ fn element() -> impl Strategy<Value = Element> {
 
 fn rule() -> impl Strategy<Value = (ChainName, Rule)> {
     let goto = (chain(), chain()).prop_map(|(from, to)| (from, Rule(vec![Statement::Goto(to)])));
-    let pick = chain().prop_map(|chain| (chain, rules(chain, &NodeNetwork::default(), Family::V4)[1].clone()));
+    let pick = chain()
+        .prop_map(|chain| (chain, rules(chain, &NodeNetwork::default(), Family::V4, Delivery::Translate)[1].clone()));
     prop_oneof![goto, pick]
 }
 

@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use backend_api::{
-    Affinity, Family, FrontendKey, NodeNetwork, PerFamily, Pool, ServiceName, ServicePort, ServiceState,
+    Affinity, EndpointAddress, Family, FrontendKey, NodeNetwork, PerFamily, Pool, ServiceName, ServicePort,
+    ServiceState,
 };
 
-use super::{Plan, add_chain, is_initial, sized_chains, unfit};
+use super::{Plan, add_chain, delivery, is_sized, sized_chains, unfit};
 use crate::assign::{Slots, Sticky, first_slot, first_sticky_slot};
 use crate::belief::{Belief, Programmed};
 use crate::content::Content;
 use crate::diff::diff;
 use crate::kernel::{self, Set};
+use crate::marking::{Marks, Target};
 use crate::render::{base, constant_elements, initial_chains, node_elements, rules, sized_element};
 use crate::ruleset::lower::lower;
-use crate::ruleset::{By, ChainName, Element, Key, SetName, Tag, Value};
+use crate::ruleset::{By, ChainName, Delivery, Element, Key, Mark, SetName, Tag, Value};
 use crate::transaction::Transaction;
 
 /// What is in the kernel under our name, and ours.
@@ -28,21 +30,41 @@ pub(crate) enum Found {
     Table(Content),
 }
 
+impl Found {
+    /// What is in our table.
+    pub(crate) fn content(&self) -> Option<&Content> {
+        match self {
+            Self::Table(content) => Some(content),
+            Self::Nothing | Self::OfOld => None,
+        }
+    }
+}
+
 impl Plan {
     /// What leads from `found` to `desired`. Services that `excluded` names are taken for absent.
-    pub(crate) fn adopt(found: &PerFamily<Found>, desired: &ServiceState, excluded: &BTreeSet<ServiceName>) -> Self {
+    pub(crate) fn adopt(
+        found: &PerFamily<Found>,
+        desired: &ServiceState,
+        marks: Option<&dyn Marks>,
+        excluded: &BTreeSet<ServiceName>,
+    ) -> Self {
+        let delivery = delivery(marks);
         let node = desired.node().clone();
-        let mut transaction = Transaction::default();
+        let mut transaction = Transaction { delivery, ..Transaction::default() };
         let mut belief = Belief { node: node.clone(), ..Belief::default() };
         let mut failed = Vec::new();
-        let mut wanted = node_elements(&node);
+        let mut wanted = node_elements(&node, delivery);
         let history = PerFamily { v4: History::of(&found.v4), v6: History::of(&found.v6) };
         for service in desired.services().filter(|service| !excluded.contains(&service.name)) {
-            if let Some(failure) = unfit(service) {
+            if let Some(failure) = unfit(service, marks) {
                 failed.push(failure);
                 continue;
             }
-            let programmed = Programmed::new(service, |port, pool| history.of(port.family).slots(port, pool));
+            let before = |port: &ServicePort, pool| {
+                let answering = Answering::new(&service.name, port, marks);
+                history.of(port.family).slots(port, pool, &answering)
+            };
+            let programmed = Programmed::new(service, before, marks);
             let mut shared = BTreeSet::new();
             programmed.elements(&node, &mut wanted, &mut shared);
             for element in &shared {
@@ -56,7 +78,7 @@ impl Plan {
         for family in Family::ALL {
             let usable = match found.of(family) {
                 Found::Nothing => None,
-                Found::Table(content) if is_usable(content, family) => Some(content),
+                Found::Table(content) if is_usable(content, family, delivery) => Some(content),
                 Found::Table(_) | Found::OfOld => {
                     transaction.remove_tables.push(family);
                     None
@@ -75,22 +97,32 @@ impl Plan {
                 }
             };
             wanted.extend(constant_elements(family));
-            let all = initial_chains().chain(chains.iter().copied());
+            let all = initial_chains(delivery).chain(chains.iter().copied());
             wanted.extend(all.filter_map(|chain| sized_element(family, chain)));
             *belief.chains.of_mut(family) = chains;
         }
         wanted.sort_unstable();
         there.sort_unstable();
+        // Connections may still need them.
+        let lingering: Vec<Element> = there.iter().filter(|element| lingers(element, &wanted)).copied().collect();
+        belief.lingering = lingering.iter().filter_map(Element::address).collect();
+        wanted.extend(lingering);
+        wanted.sort_unstable();
         (transaction.remove_elements, transaction.add_elements) = diff(&there, &wanted);
         Plan { transaction, belief, failed, changed: Vec::new() }
     }
 }
 
+/// Whether an element that nothing wants is to stay for now.
+fn lingers(element: &Element, wanted: &[Element]) -> bool {
+    element.set == SetName::ServiceIps && wanted.binary_search(element).is_err()
+}
+
 /// Whether a table can become what it should be without being made anew: what cannot be changed in place is right.
-fn is_usable(content: &Content, family: Family) -> bool {
+fn is_usable(content: &Content, family: Family, delivery: Delivery) -> bool {
     let sets: HashMap<&str, &Set> = content.sets.iter().map(|set| (set.name.as_str(), set)).collect();
-    let sets_fit = SetName::ALL.into_iter().all(|name| {
-        let wanted = name.kernel_set(family);
+    let sets_fit = SetName::of(delivery).all(|name| {
+        let wanted = name.kernel_set(family, delivery);
         sets.get(name.as_str()).is_some_and(|there| **there == wanted)
     });
     let base_fits = |chain: &kernel::Chain| ChainName::parse(&chain.name).is_none_or(|name| base(name) == chain.base);
@@ -100,7 +132,7 @@ fn is_usable(content: &Content, family: Family) -> bool {
 /// Everything in a new table, but for elements.
 fn create(transaction: &mut Transaction, sized: &BTreeSet<ChainName>, (node, family): (&NodeNetwork, Family)) {
     transaction.add_tables.push(family);
-    for chain in initial_chains().chain(sized.iter().copied()) {
+    for chain in initial_chains(transaction.delivery).chain(sized.iter().copied()) {
         add_chain(transaction, family, chain, node);
     }
 }
@@ -118,15 +150,15 @@ fn repair(
     for rule in &content.rules {
         there.entry(&rule.chain).or_default().push(rule);
     }
-    let known = there.keys().filter_map(|name| ChainName::parse(name)).filter(|chain| !is_initial(*chain));
+    let known = there.keys().filter_map(|name| ChainName::parse(name)).filter(|chain| is_sized(*chain));
     let sized: BTreeSet<ChainName> = known.chain(needed.iter().copied()).collect();
-    for chain in initial_chains().chain(sized.iter().copied()) {
+    for chain in initial_chains(transaction.delivery).chain(sized.iter().copied()) {
         let name = chain.to_string();
         let Some(present) = there.remove(name.as_str()) else {
             add_chain(transaction, family, chain, node);
             continue;
         };
-        let wanted = rules(chain, node, family);
+        let wanted = rules(chain, node, family, transaction.delivery);
         let equal = |(rule, present): (&crate::ruleset::Rule, &&kernel::Rule)| lower(rule, family) == present.exprs;
         if wanted.len() != present.len() || !wanted.iter().zip(&present).all(equal) {
             transaction.flush_chains.push((family, name));
@@ -137,9 +169,30 @@ fn repair(
         transaction.flush_chains.push((family, strange.to_owned()));
         transaction.remove_chains.push((family, strange.to_owned()));
     }
-    let strange = content.sets.iter().filter(|set| SetName::parse(&set.name).is_none());
+    let is_ours = |set: &&Set| SetName::of(transaction.delivery).any(|name| name.as_str() == set.name);
+    let strange = content.sets.iter().filter(|set| !is_ours(set));
     transaction.remove_sets.extend(strange.map(|set| (family, set.name.clone())));
     sized
+}
+
+/// Which endpoint the value of a slot means.
+struct Answering(HashMap<Mark, EndpointAddress>);
+
+impl Answering {
+    fn new(service: &ServiceName, port: &ServicePort, marks: Option<&dyn Marks>) -> Self {
+        let sticky = marks.filter(|_| port.affinity != Affinity::None);
+        let of = |marks: &dyn Marks, endpoint| Some((marks.mark(service, port, Target::Endpoint(endpoint))?, endpoint));
+        let addresses = || port.endpoints.iter().map(|endpoint| endpoint.address);
+        Self(sticky.map(|marks| addresses().filter_map(|endpoint| of(marks, endpoint)).collect()).unwrap_or_default())
+    }
+
+    fn endpoint(&self, value: Value) -> Option<EndpointAddress> {
+        match value {
+            Value::Endpoint(endpoint) => Some(endpoint),
+            Value::Mark(mark) => self.0.get(&mark).copied(),
+            _ => None,
+        }
+    }
 }
 
 /// Which endpoint is in which slot in the kernel.
@@ -154,14 +207,14 @@ impl<'a> History<'a> {
     }
 
     /// The slots of a port and pool, by the first of its frontends that has any.
-    fn slots(&self, port: &ServicePort, pool: Pool) -> Option<Slots> {
+    fn slots(&self, port: &ServicePort, pool: Pool, answering: &Answering) -> Option<Slots> {
         port.frontends.iter().find_map(|frontend| match port.affinity {
             Affinity::None => self.plain(frontend.key, pool).map(Slots::Plain),
-            Affinity::ClientIp { .. } => self.sticky(frontend.key, pool).map(Slots::Sticky),
+            Affinity::ClientIp { .. } => self.sticky(frontend.key, pool, answering).map(Slots::Sticky),
         })
     }
 
-    fn plain(&self, frontend: FrontendKey, pool: Pool) -> Option<Vec<backend_api::EndpointAddress>> {
+    fn plain(&self, frontend: FrontendKey, pool: Pool) -> Option<Vec<EndpointAddress>> {
         let set = SetName::Endpoints(by(frontend));
         let at = |slot| self.value(set, Key::Slot(frontend, slot));
         let endpoints = (first_slot(pool)..).map_while(|slot| match at(slot)? {
@@ -171,7 +224,7 @@ impl<'a> History<'a> {
         Some(endpoints.collect::<Vec<_>>()).filter(|endpoints| !endpoints.is_empty())
     }
 
-    fn sticky(&self, frontend: FrontendKey, pool: Pool) -> Option<Sticky> {
+    fn sticky(&self, frontend: FrontendKey, pool: Pool, answering: &Answering) -> Option<Sticky> {
         let first = first_sticky_slot(pool);
         let picks = (first_slot(pool)..).map_while(|index| {
             match self.value(SetName::StickyPicks(by(frontend)), Key::Slot(frontend, index))? {
@@ -183,11 +236,8 @@ impl<'a> History<'a> {
         let mut sticky =
             Sticky { endpoints: vec![None; picks.iter().max().map_or(0, |last| usize::from(*last) + 1)], picks };
         for (slot, endpoint) in (first..).zip(&mut sticky.endpoints) {
-            if let Some(Value::Endpoint(there)) =
-                self.value(SetName::StickyEndpoints(by(frontend)), Key::Remembered(frontend, slot))
-            {
-                *endpoint = Some(there);
-            }
+            let there = self.value(SetName::StickyEndpoints(by(frontend)), Key::Remembered(frontend, slot));
+            *endpoint = there.and_then(|there| answering.endpoint(there));
         }
         Some(sticky).filter(|sticky| !sticky.picks.is_empty())
     }

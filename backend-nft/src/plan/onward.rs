@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use backend_api::{Failure, Family, NodeNetwork, Scope, Service, ServiceName, ServiceState};
 
-use super::{Plan, add_chain, all_names, is_initial, sized_chains, unfit};
+use super::{Plan, add_chain, all_names, delivery, is_sized, sized_chains, unfit};
 use crate::belief::{Belief, Programmed};
 use crate::diff::diff;
+use crate::marking::Marks;
 use crate::render::{initial_chains, node_elements, rules, sized_element};
 use crate::ruleset::Element;
 use crate::transaction::Transaction;
@@ -18,6 +19,7 @@ impl Plan {
         mut belief: Belief,
         desired: &ServiceState,
         scope: Scope<'_>,
+        marks: Option<&dyn Marks>,
         excluded: &BTreeSet<ServiceName>,
     ) -> Self {
         let node_before = std::mem::replace(&mut belief.node, desired.node().clone());
@@ -25,7 +27,7 @@ impl Plan {
         let rerender = Family::ALL
             .iter()
             .any(|family| node_before.cluster_masquerade(*family) != belief.node.cluster_masquerade(*family));
-        let mut change = Change::new(&node_before, &belief.node, rerender);
+        let mut change = Change::new(&node_before, &belief.node, rerender, marks);
         let all;
         let names = match scope {
             Scope::Services(names) if !node_changed => names,
@@ -75,6 +77,7 @@ struct Change<'a> {
     node_before: &'a NodeNetwork,
     node: Arc<NodeNetwork>,
     rerender: bool,
+    marks: Option<&'a dyn Marks>,
     before: Vec<Element>,
     after: Vec<Element>,
     /// How many services more, or less, need an element that several may need.
@@ -84,16 +87,23 @@ struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    fn new(node_before: &'a NodeNetwork, node: &Arc<NodeNetwork>, rerender: bool) -> Self {
+    fn new(
+        node_before: &'a NodeNetwork,
+        node: &Arc<NodeNetwork>,
+        rerender: bool,
+        marks: Option<&'a dyn Marks>,
+    ) -> Self {
+        let delivery = delivery(marks);
         let (before, after) = if *node_before == **node {
             (Vec::new(), Vec::new())
         } else {
-            (node_elements(node_before), node_elements(node))
+            (node_elements(node_before, delivery), node_elements(node, delivery))
         };
         Self {
             node_before,
             node: node.clone(),
             rerender,
+            marks,
             before,
             after,
             shared: BTreeMap::new(),
@@ -110,7 +120,7 @@ impl<'a> Change<'a> {
         excluded: &BTreeSet<ServiceName>,
     ) {
         let mut wanted = desired.service(name).filter(|_| !excluded.contains(name));
-        if let Some(failure) = wanted.and_then(|service| unfit(service)) {
+        if let Some(failure) = wanted.and_then(|service| unfit(service, self.marks)) {
             self.failed.push(failure);
             wanted = None;
         }
@@ -124,8 +134,8 @@ impl<'a> Change<'a> {
         }
         self.changed.push((name.clone(), before.as_ref().map(|before| before.service.clone())));
         let after = wanted.map(|service| match &before {
-            Some(before) => before.next(service),
-            None => Programmed::new(service, |_, _| None),
+            Some(before) => before.next(service, self.marks),
+            None => Programmed::new(service, |_, _| None, self.marks),
         });
         if let Some(before) = &before {
             let mut shared = BTreeSet::new();
@@ -149,11 +159,11 @@ impl<'a> Change<'a> {
     fn transaction(mut self, belief: &mut Belief) -> Transaction {
         self.before.sort_unstable();
         self.after.sort_unstable();
-        let mut transaction = Transaction::default();
+        let mut transaction = Transaction { delivery: delivery(self.marks), ..Transaction::default() };
         for family in Family::ALL {
             for chain in sized_chains(&self.after).of(family) {
                 if belief.chains.of_mut(family).insert(*chain) {
-                    debug_assert!(!is_initial(*chain));
+                    debug_assert!(is_sized(*chain));
                     add_chain(&mut transaction, family, *chain, &self.node);
                     self.after.extend(sized_element(family, *chain));
                 }
@@ -166,9 +176,9 @@ impl<'a> Change<'a> {
         for (element, by) in &self.shared {
             for _ in 0..by.unsigned_abs() {
                 if *by > 0 && belief.shared.need(element) {
-                    transaction.add_elements.push(*element);
+                    transaction.add_elements.extend((!belief.returns(element)).then_some(*element));
                 } else if *by < 0 && belief.shared.release(element) {
-                    transaction.remove_elements.push(*element);
+                    transaction.remove_elements.extend((!belief.linger(element)).then_some(*element));
                 }
             }
         }
@@ -181,9 +191,9 @@ impl<'a> Change<'a> {
 /// Chains whose rules say something else on the new node: emptied and filled again. Those with a size never do.
 fn chains_of_node(transaction: &mut Transaction, before: &NodeNetwork, after: &NodeNetwork) {
     for family in Family::ALL {
-        for chain in initial_chains().filter(|chain| sized_element(family, *chain).is_none()) {
-            let now = rules(chain, after, family);
-            if rules(chain, before, family) != now {
+        for chain in initial_chains(transaction.delivery).filter(|chain| sized_element(family, *chain).is_none()) {
+            let now = rules(chain, after, family, transaction.delivery);
+            if rules(chain, before, family, transaction.delivery) != now {
                 transaction.flush_chains.push((family, chain.to_string()));
                 transaction.add_rules.extend(now.into_iter().map(|rule| (family, chain, rule)));
             }

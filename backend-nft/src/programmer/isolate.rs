@@ -10,6 +10,7 @@ use backend_api::{Failure, FrontendKind, PerFamily, Report, Scope, Service, Serv
 use super::{Programmer, sorted};
 use crate::errors::from_commit;
 use crate::kernel::{CommitError, Refusal};
+use crate::marking::Marks;
 use crate::plan::{Found, Plan, sized_chains, unfit};
 use crate::port::Port;
 use crate::render::{Assignment, service_elements};
@@ -25,26 +26,27 @@ impl<P: Port> Programmer<P> {
         &mut self,
         found: &PerFamily<Found>,
         desired: &ServiceState,
+        marks: Option<&dyn Marks>,
         refusals: Vec<Refusal>,
     ) -> Result<Report, SyncError> {
         let mut excluded = BTreeSet::new();
         let mut refusals = refusals;
         let mut report = loop {
-            let refused = Plan::adopt(found, desired, &excluded).transaction;
-            let suspects = suspects(&refused, &refusals, desired);
+            let refused = Plan::adopt(found, desired, marks, &excluded).transaction;
+            let suspects = suspects(&refused, &refusals, desired, marks);
             let known = excluded.len();
             excluded.extend(suspects);
             if excluded.len() == known {
                 // Not a service's fault: what every state needs was refused.
                 return Err(from_commit(CommitError::Refused(refusals)));
             }
-            match self.carry_out(Plan::adopt(found, desired, &excluded)).await? {
+            match self.carry_out(Plan::adopt(found, desired, marks, &excluded)).await? {
                 Ok(report) => break report,
                 Err(CommitError::Refused(more)) => refusals = more,
                 Err(error) => return Err(from_commit(error)),
             }
         };
-        self.introduce(desired, excluded, &mut report).await?;
+        self.introduce(desired, marks, excluded, &mut report).await?;
         report.failed = sorted(report.failed);
         Ok(report)
     }
@@ -53,6 +55,7 @@ impl<P: Port> Programmer<P> {
     async fn introduce(
         &mut self,
         desired: &ServiceState,
+        marks: Option<&dyn Marks>,
         suspects: BTreeSet<ServiceName>,
         report: &mut Report,
     ) -> Result<(), SyncError> {
@@ -65,7 +68,7 @@ impl<P: Port> Programmer<P> {
                 continue;
             }
             let Some(belief) = self.belief.clone() else { break };
-            let plan = Plan::onward(belief, desired, Scope::Services(&some), &BTreeSet::new());
+            let plan = Plan::onward(belief, desired, Scope::Services(&some), marks, &BTreeSet::new());
             match self.carry_out(plan).await? {
                 Ok(done) => {
                     report.writes += done.writes;
@@ -94,12 +97,17 @@ impl<P: Port> Programmer<P> {
 }
 
 /// The services that the refused operations are about.
-fn suspects(transaction: &Transaction, refusals: &[Refusal], desired: &ServiceState) -> BTreeSet<ServiceName> {
+fn suspects(
+    transaction: &Transaction,
+    refusals: &[Refusal],
+    desired: &ServiceState,
+    marks: Option<&dyn Marks>,
+) -> BTreeSet<ServiceName> {
     let refused: BTreeSet<u32> = refusals.iter().flat_map(|refusal| refusal.operations.iter().copied()).collect();
     let operations = (0u32..).zip(transaction.operations()).filter(|(number, _)| refused.contains(number));
     operations
         .flat_map(|(_, operation)| match operation {
-            Operation::AddChain(_, chain) | Operation::AddRule(_, chain, _) => by_chain(chain, desired),
+            Operation::AddChain(_, chain) | Operation::AddRule(_, chain, _) => by_chain(chain, desired, marks),
             Operation::AddElement(element) | Operation::RemoveElement(element) => owners(element, desired),
             _ => Vec::new(),
         })
@@ -126,14 +134,15 @@ fn owners(element: &Element, desired: &ServiceState) -> Vec<ServiceName> {
 }
 
 /// Those that need a chain which is not always there.
-fn by_chain(chain: ChainName, desired: &ServiceState) -> Vec<ServiceName> {
+fn by_chain(chain: ChainName, desired: &ServiceState, marks: Option<&dyn Marks>) -> Vec<ServiceName> {
     let needs = |service: &Service| {
         let mut elements = Vec::new();
-        service_elements(service, &Assignment::default(), desired.node(), |element| elements.push(element));
+        let slots = Assignment::new(service, |_, _| None, marks);
+        service_elements(service, &slots, desired.node(), |element| elements.push(element));
         let chains = sized_chains(&elements);
         chains.v4.contains(&chain) || chains.v6.contains(&chain)
     };
-    let able = desired.services().filter(|service| unfit(service).is_none());
+    let able = desired.services().filter(|service| unfit(service, marks).is_none());
     able.filter(|service| needs(service)).map(|service| service.name.clone()).collect()
 }
 

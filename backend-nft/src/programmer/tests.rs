@@ -11,7 +11,7 @@ use super::Programmer;
 use crate::fake::{FakeKernel, FakeTable, SERVICES};
 use crate::kernel::Counter;
 use crate::kernel::udata;
-use crate::ruleset::{By, ChainName, Key, SetName, Tag};
+use crate::ruleset::{By, ChainName, Delivery, Key, SetName, Tag};
 
 type OnFake = Programmer<FakeKernel>;
 
@@ -20,7 +20,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn sync(programmer: &mut OnFake, state: &ServiceState, scope: Scope<'_>) -> Report {
-    run(programmer.sync(state, scope)).unwrap().report
+    run(programmer.sync(state, scope, None)).unwrap().report
 }
 
 fn address(host: u8) -> FrontendKey {
@@ -53,7 +53,7 @@ fn name(host: u8) -> ServiceName {
 }
 
 fn assert_forwards(programmer: &mut OnFake, state: &ServiceState) {
-    let observed = run(programmer.observe()).unwrap();
+    let observed = run(programmer.observe(&|_| BTreeMap::new())).unwrap();
     let expected = Observed::expected(state);
     assert!(observed.frontends.keys().eq(expected.frontends.keys()), "{observed:#?} instead of {expected:#?}");
     for (key, expected) in &expected.frontends {
@@ -70,12 +70,13 @@ fn failed(report: &Report) -> Vec<&ServiceName> {
 fn a_refused_service_keeps_nobody_else_out() {
     for is_vague in [false, true] {
         let refuses = [3, 7].map(|host| Key::Frontend(address(host))).to_vec();
-        let mut programmer = OnFake::new(FakeKernel { refuses, is_vague, ..FakeKernel::default() });
+        let mut programmer =
+            OnFake::new(FakeKernel { refuses, is_vague, ..FakeKernel::default() }, Delivery::Translate);
         let state = state((0..20).map(|host| service(host, &[1, 2])));
         let report = sync(&mut programmer, &state, Scope::All);
         assert_eq!(failed(&report), [&name(3), &name(7)]);
         assert!(report.failed[0].reason.contains("Invalid argument"), "{}", report.failed[0].reason);
-        let observed = run(programmer.observe()).unwrap();
+        let observed = run(programmer.observe(&|_| BTreeMap::new())).unwrap();
         assert_eq!(observed.frontends.len(), 18, "all the others");
         assert!(programmer.port.commits < 30, "{} commits", programmer.port.commits);
 
@@ -90,23 +91,23 @@ fn a_refused_chain_is_laid_to_those_who_need_it() {
     let mut sticky = service(2, &[1]);
     sticky.ports[0].affinity = Affinity::ClientIp { timeout: NonZeroU32::MIN };
     let refuses_chain = Some(ChainName::Slot(By::Address, Tag { slot: 0, timeout: 1 }));
-    let mut programmer = OnFake::new(FakeKernel { refuses_chain, ..FakeKernel::default() });
+    let mut programmer = OnFake::new(FakeKernel { refuses_chain, ..FakeKernel::default() }, Delivery::Translate);
     let report = sync(&mut programmer, &state([service(1, &[1]), sticky, service(3, &[1])]), Scope::All);
     assert_eq!(failed(&report), [&name(2)]);
-    assert_eq!(run(programmer.observe()).unwrap().frontends.len(), 2);
+    assert_eq!(run(programmer.observe(&|_| BTreeMap::new())).unwrap().frontends.len(), 2);
 }
 
 #[test]
 fn a_senseless_service_is_reported_and_absent() {
     let mut state = state([service(1, &[1]), service(2, &[1])]);
-    let mut programmer = OnFake::new(FakeKernel::default());
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     sync(&mut programmer, &state, Scope::All);
     let mut senseless = service(2, &[1]);
     senseless.ports[0].endpoints[0].address.port = 0;
     let change = state.upsert(senseless);
     let report = sync(&mut programmer, &state, Scope::Services(&change.touched));
     assert_eq!(failed(&report), [&name(2)]);
-    let observed = run(programmer.observe()).unwrap();
+    let observed = run(programmer.observe(&|_| BTreeMap::new())).unwrap();
     assert_eq!(observed.frontends.keys().collect::<Vec<_>>(), [&address(1)]);
     assert_eq!(failed(&sync(&mut programmer, &state, Scope::All)), [&name(2)], "still");
 }
@@ -120,19 +121,19 @@ fn what_is_too_large_is_reported() {
         }
         service
     };
-    let mut programmer = OnFake::new(FakeKernel::default());
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     assert_eq!(failed(&sync(&mut programmer, &state([heavy([65535, 65534])]), Scope::All)), [&name(1)]);
     assert!(sync(&mut programmer, &state([heavy([65535, 13107])]), Scope::All).failed.is_empty());
 }
 
 #[test]
 fn a_failed_commit_is_looked_after_next_time() {
-    let mut programmer = OnFake::new(FakeKernel::default());
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     let mut state = state([service(1, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     let change = state.upsert(service(1, &[2]));
     programmer.port.breaks = Some(Errno::ENOMEM);
-    let error = run(programmer.sync(&state, Scope::Services(&change.touched))).unwrap_err();
+    let error = run(programmer.sync(&state, Scope::Services(&change.touched), None)).unwrap_err();
     assert!(matches!(error, SyncError::Transient { .. }), "{error}");
     assert_eq!(sync(&mut programmer, &state, Scope::Services(&Default::default())).writes, 2, "works as Scope::All");
     assert_forwards(&mut programmer, &state);
@@ -140,7 +141,7 @@ fn a_failed_commit_is_looked_after_next_time() {
 
 #[test]
 fn a_wrong_belief_is_corrected() {
-    let mut programmer = OnFake::new(FakeKernel::default());
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     let mut state = state([service(1, &[1, 2]), service(2, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     programmer.port.tables.v4.as_mut().unwrap().set(SetName::Endpoints(By::Address)).clear();
@@ -154,9 +155,9 @@ fn a_strange_table_is_left_alone() {
     let mut userdata = Vec::new();
     udata::put_str(&mut userdata, udata::TABLE_COMMENT, "somebody else's");
     let strange = FakeTable { userdata, ..FakeTable::default() };
-    let mut programmer = OnFake::new(FakeKernel::default());
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     programmer.port.tables.v6 = Some(strange.clone());
-    let error = run(programmer.sync(&state([service(1, &[1])]), Scope::All)).unwrap_err();
+    let error = run(programmer.sync(&state([service(1, &[1])]), Scope::All, None)).unwrap_err();
     assert!(matches!(&error, SyncError::Refused { object, .. } if object == "table ip6 switchyard"), "{error}");
     run(programmer.remove_all()).unwrap();
     assert_eq!(programmer.port.tables, PerFamily { v4: None, v6: Some(strange) });
@@ -166,7 +167,7 @@ fn a_strange_table_is_left_alone() {
 fn a_table_of_another_layout_is_made_anew() {
     let mut userdata = Vec::new();
     udata::put_str(&mut userdata, udata::TABLE_COMMENT, "switchyard layout 0");
-    let mut programmer = OnFake::new(FakeKernel::default());
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     programmer.port.tables.v4 = Some(FakeTable { userdata, ..FakeTable::default() });
     let state = state([service(1, &[1])]);
     sync(&mut programmer, &state, Scope::All);
@@ -176,19 +177,19 @@ fn a_table_of_another_layout_is_made_anew() {
 
 #[test]
 fn connections_stay_counted_when_the_number_of_endpoints_changes() {
-    let mut programmer = OnFake::new(FakeKernel::default());
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     let mut state = state([service(1, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     let counter = Counter { packets: 7, bytes: 420 };
     programmer.port.tables.v4.as_mut().unwrap().set(SERVICES).get_mut(&Key::Frontend(address(1))).unwrap().1 = counter;
     let change = state.upsert(service(1, &[1, 2]));
     sync(&mut programmer, &state, Scope::Services(&change.touched));
-    assert_eq!(run(programmer.observe()).unwrap().frontends[&address(1)].connections, 7);
+    assert_eq!(run(programmer.observe(&|_| BTreeMap::new())).unwrap().frontends[&address(1)].connections, 7);
 }
 
 #[test]
 fn a_frontend_can_move_to_another_service() {
-    let mut programmer = OnFake::new(FakeKernel::default());
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     let mut state = state([service(1, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     let mut older = service(1, &[9]);
@@ -264,7 +265,7 @@ proptest! {
         masquerade_all in any::<bool>(),
     ) {
         let mut state = ServiceState::new(NodeNetwork::default());
-        let mut programmer = OnFake::new(FakeKernel::default());
+        let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
         for (service, removes, extra) in changes {
             let change = if removes { state.remove(&service.name) } else { state.upsert(service) };
             match extra {
@@ -277,7 +278,7 @@ proptest! {
             let report = sync(&mut programmer, &state, Scope::Services(&change.touched));
             prop_assert_eq!(&report.failed, &[]);
             assert_forwards(&mut programmer, &state);
-            let mut newcomer = OnFake::new(std::mem::take(&mut programmer.port));
+            let mut newcomer = OnFake::new(std::mem::take(&mut programmer.port), Delivery::Translate);
             prop_assert_eq!(sync(&mut newcomer, &state, Scope::All).writes, 0);
             programmer.port = newcomer.port;
         }

@@ -3,10 +3,11 @@
 use backend_api::{Pool, ServiceName, ServicePort};
 
 use super::conditions::{frontend, frontend_and};
+use super::skeleton::hand_over;
 use crate::assign::first_slot;
 use crate::ruleset::code::remembered;
 use crate::ruleset::rule::REMEMBERED_BY;
-use crate::ruleset::{By, Code, Field, Rule, SetName, Statement, Tag};
+use crate::ruleset::{By, Code, Delivery, Field, Rule, SetName, Statement, Tag};
 
 /// A slot at random, then the slot's chain.
 pub(super) fn sticky(by: By, pool: Pool, size: u16) -> Vec<Rule> {
@@ -23,7 +24,7 @@ pub(super) fn sticky(by: By, pool: Pool, size: u16) -> Vec<Rule> {
 }
 
 /// Known clients go where they went; new ones, and those whose endpoint is gone, to this slot.
-pub(super) fn slot(by: By, tag: Tag) -> Vec<Rule> {
+pub(super) fn slot(by: By, tag: Tag, delivery: Delivery) -> Vec<Rule> {
     let code = remembered(tag.slot);
     let identify = || {
         // meta priority set ip daddr . meta l4proto . th dport map @affinity-ids
@@ -37,8 +38,7 @@ pub(super) fn slot(by: By, tag: Tag) -> Vec<Rule> {
     // update @affinity { ip saddr . meta priority timeout 3h : 5357:5 }: who is known keeps the slot, with a fresh timer
     let remember = || Rule(vec![Statement::Remember { code, timeout: tag.timeout }]);
     // dnat ip to ip daddr . meta l4proto . th dport . meta priority map @sticky-endpoints
-    let translate =
-        || Rule(vec![Statement::Translate(frontend_and(by, Field::Priority), SetName::StickyEndpoints(by))]);
+    let translate = || hand_over(frontend_and(by, Field::Priority), SetName::StickyEndpoints(by), delivery);
     let mut rules = identify();
     rules.extend([
         remember(),

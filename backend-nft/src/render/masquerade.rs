@@ -3,16 +3,24 @@
 use backend_api::{Family, Masquerade, NodeNetwork, Protocol};
 
 use super::conditions::from_pod;
-use crate::ruleset::{By, ChainName, Field, Rewrite, Rule, SetName, Statement};
+use crate::ruleset::{By, ChainName, Delivery, Field, Mark, Rewrite, Rule, SetName, Statement};
 
 /// The rules of `nat-postrouting`.
-pub(super) fn postrouting(node: &NodeNetwork, family: Family) -> Vec<Rule> {
-    let mut rules = vec![
+pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
+    let mut rules = match delivery {
         // ct status ! dnat accept
-        Rule(vec![Statement::NotTranslated, Statement::Accept]),
+        Delivery::Translate => vec![Rule(vec![Statement::NotTranslated, Statement::Accept])],
+        Delivery::Mark => vec![
+            // meta mark & 0xff000000 != 0x53000000 accept: IPVS sets no status
+            Rule(vec![Statement::NotMarked, Statement::Accept]),
+            // meta mark set 0x00000000
+            Rule(vec![Statement::SetMark(Mark(0))]),
+        ],
+    };
+    rules.push(
         // ip saddr . ip daddr @hairpin masquerade fully-random
         Rule(vec![Statement::In(vec![Field::Source, Field::Destination], SetName::Hairpin), Statement::Masquerade]),
-    ];
+    );
     let dialled = vec![Field::OriginalDestination, Field::Protocol, Field::OriginalPort];
     for (protocol, rewrite) in every_protocol(&Rewrite::ALL) {
         // meta l4proto tcp ct original ip daddr . meta l4proto . ct original proto-dst @masquerade-always masquerade …

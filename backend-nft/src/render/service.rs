@@ -11,17 +11,26 @@ use super::affinity::affinity_id;
 use super::masquerade::rewrite;
 use super::ranges::disjoint;
 use crate::assign::{Slots, assign, first_slot, first_sticky_slot, live};
-use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Policy, Rewrite, SetName, Tag, Value};
+use crate::marking::{Marks, Target};
+use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Mark, Policy, Rewrite, SetName, Tag, Value};
 
 /// The slots of every port and pool of a service, where they differ from what they would be without a past: mostly
 /// nowhere, so that 50,000 services weigh little.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Assignment(Vec<(usize, Pool, Slots)>);
+pub(crate) struct Assignment {
+    slots: Vec<(usize, Pool, Slots)>,
+    /// Who answers, port by port, in tables that mark; none in tables that translate.
+    marks: Option<Box<[(usize, Target, Mark)]>>,
+}
 
 impl Assignment {
     /// The slots of `service`, with as few changes as possible from `before`, which answers what the slots of a port and
     /// pool were.
-    pub(crate) fn new(service: &Service, before: impl Fn(&ServicePort, Pool) -> Option<Slots>) -> Self {
+    pub(crate) fn new(
+        service: &Service,
+        before: impl Fn(&ServicePort, Pool) -> Option<Slots>,
+        marks: Option<&dyn Marks>,
+    ) -> Self {
         let mut slots = Vec::new();
         for (i, port) in service.ports.iter().enumerate() {
             for pool in pools(port) {
@@ -32,13 +41,25 @@ impl Assignment {
                 }
             }
         }
-        Self(slots)
+        Self { slots, marks: marks.map(|marks| marked(service, marks)) }
     }
 
     /// The slots of the port at `index` in one of its pools.
     pub(crate) fn slots(&self, service: &Service, index: usize, pool: Pool) -> Slots {
-        let past = self.0.iter().find(|(i, of, _)| (*i, *of) == (index, pool));
+        let past = self.slots.iter().find(|(i, of, _)| (*i, *of) == (index, pool));
         past.map_or_else(|| assign(None, &service.ports[index], pool), |(.., slots)| slots.clone())
+    }
+
+    /// Who answers for `target` of the port at `index`.
+    fn answer(&self, index: usize, target: Target) -> Option<Value> {
+        match (&self.marks, target) {
+            (Some(marks), _) => {
+                let (.., mark) = marks.iter().find(|(of, other, _)| (*of, *other) == (index, target))?;
+                Some(Value::Mark(*mark))
+            }
+            (None, Target::Endpoint(endpoint)) => Some(Value::Endpoint(endpoint)),
+            (None, Target::Pool(_)) => None,
+        }
     }
 
     /// The slots of the port of `service` that is `port` in another form: the same name, family and protocol.
@@ -49,6 +70,23 @@ impl Assignment {
         let index = service.ports.iter().position(same)?;
         pools(&service.ports[index]).contains(&pool).then(|| self.slots(service, index, pool))
     }
+}
+
+/// The marks of everybody who answers for a service.
+fn marked(service: &Service, marks: &dyn Marks) -> Box<[(usize, Target, Mark)]> {
+    let mut all = Vec::new();
+    for (index, port) in service.ports.iter().enumerate() {
+        let targets: BTreeSet<Target> = match port.affinity {
+            Affinity::None => pools(port).into_iter().map(Target::Pool).collect(),
+            Affinity::ClientIp { .. } => {
+                let endpoints = pools(port).into_iter().flat_map(|pool| port.pool(pool));
+                endpoints.map(|endpoint| Target::Endpoint(endpoint.address)).collect()
+            }
+        };
+        let mark = |target| Some((index, target, marks.mark(&service.name, port, target)?));
+        all.extend(targets.into_iter().filter_map(mark));
+    }
+    all.into()
 }
 
 /// The pools that a port's frontends balance over.
@@ -100,7 +138,14 @@ pub(crate) fn service_elements(
     for (index, port) in service.ports.iter().enumerate() {
         let pools: Vec<(Pool, Slots)> =
             pools(port).into_iter().map(|pool| (pool, slots.slots(service, index, pool))).collect();
-        let context = Context { service, port, pools: &pools, cluster_default: node.cluster_masquerade(port.family) };
+        let context = Context {
+            service,
+            port,
+            index,
+            slots,
+            pools: &pools,
+            cluster_default: node.cluster_masquerade(port.family),
+        };
         for frontend in &port.frontends {
             context.frontend(frontend, &mut put);
         }
@@ -116,6 +161,8 @@ pub(crate) fn service_elements(
 struct Context<'a> {
     service: &'a Service,
     port: &'a ServicePort,
+    index: usize,
+    slots: &'a Assignment,
     pools: &'a [(Pool, Slots)],
     cluster_default: Masquerade,
 }
@@ -139,6 +186,9 @@ impl Context<'_> {
             self.balance(frontend.key, by, (*pool, slots), put);
         }
         self.source(frontend, by, put);
+        if let (Some(_), FrontendKey::Address { address, .. }) = (&self.slots.marks, frontend.key) {
+            put(Element::member(self.family(), SetName::ServiceIps, Key::Address(address)));
+        }
         if let (FrontendKind::ClusterIp, FrontendKey::Address { address, .. }) = (frontend.kind, frontend.key) {
             put(Element::member(self.family(), SetName::ClusterIps, Key::Address(address)));
         }
@@ -172,6 +222,8 @@ impl Context<'_> {
                 let size = u16::try_from(size).expect("larger pools are beyond our limits");
                 match (size, self.port.affinity) {
                     (0, _) => Policy::Refuse,
+                    // IPVS picks.
+                    (_, Affinity::None) if self.slots.marks.is_some() => Policy::Pick(pool, 1),
                     (_, Affinity::None) => Policy::Pick(pool, size),
                     (_, Affinity::ClientIp { .. }) => Policy::Sticky(pool, size),
                 }
@@ -183,9 +235,15 @@ impl Context<'_> {
         let family = self.family();
         match (slots, self.port.affinity) {
             (Slots::Plain(endpoints), _) => {
-                for (slot, endpoint) in (first_slot(pool)..).zip(endpoints) {
-                    let key = Key::Slot(frontend, slot);
-                    put(Element::maps(family, SetName::Endpoints(by), key, Value::Endpoint(*endpoint)));
+                let everybody = match self.slots.marks {
+                    Some(_) if endpoints.is_empty() => &[],
+                    Some(_) => &[Target::Pool(pool)][..],
+                    None => &endpoints.iter().copied().map(Target::Endpoint).collect::<Vec<_>>(),
+                };
+                for (slot, target) in (first_slot(pool)..).zip(everybody) {
+                    if let Some(value) = self.slots.answer(self.index, *target) {
+                        put(Element::maps(family, SetName::Endpoints(by), Key::Slot(frontend, slot), value));
+                    }
                 }
             }
             (Slots::Sticky(_), Affinity::None) => {}
@@ -198,8 +256,10 @@ impl Context<'_> {
                 }
                 for (slot, endpoint) in (first..).zip(&sticky.endpoints) {
                     let Some(endpoint) = endpoint else { continue };
-                    let key = Key::Remembered(frontend, slot);
-                    put(Element::maps(family, SetName::StickyEndpoints(by), key, Value::Endpoint(*endpoint)));
+                    if let Some(value) = self.slots.answer(self.index, Target::Endpoint(*endpoint)) {
+                        let key = Key::Remembered(frontend, slot);
+                        put(Element::maps(family, SetName::StickyEndpoints(by), key, value));
+                    }
                 }
             }
         }

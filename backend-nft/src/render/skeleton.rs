@@ -6,11 +6,18 @@ use super::conditions::{from_pod, frontend, frontend_and, to_node};
 use super::{affinity, masquerade};
 use crate::assign::first_slot;
 use crate::kernel::{Base, Hook};
-use crate::ruleset::{By, ChainName, Code, Element, Field, Key, Policy, Rule, SetName, Statement, Tag, Value};
+use crate::ruleset::{
+    By, ChainName, Code, Delivery, Element, Field, Key, Mark, Policy, Rule, SetName, Statement, Tag, Value,
+};
 
 /// Pools up to this size have their chains from the start: binding a rule to a map walks all its elements, so these rules
 /// are bound while the maps are empty. Chains for larger pools come on demand, and stay.
 const SIZES: std::ops::RangeInclusive<u16> = 1..=64;
+
+/// `NF_IP_PRI_MANGLE`: behind connection tracking, ahead of every DNAT and of routing.
+const DELIVER: i32 = -150;
+/// Behind IPVS (`ip_vs_ops`: `NF_IP_PRI_NAT_DST` + 2), which has chosen the endpoint by then.
+const ROUTE: i32 = NAT + 3;
 
 /// Ahead of every DNAT, ours or another's: source ranges are written against the address that the client dialled, and
 /// afterwards nobody remembers it.
@@ -23,34 +30,43 @@ const UNDELIVERED: i32 = NAT + 10;
 const NAT_SOURCE: i32 = 100;
 
 /// The chains that are always there.
-pub(crate) fn initial_chains() -> impl Iterator<Item = ChainName> {
-    let picks = By::ALL.into_iter().flat_map(|by| {
+pub(crate) fn initial_chains(delivery: Delivery) -> impl Iterator<Item = ChainName> {
+    let sizes = match delivery {
+        Delivery::Translate => SIZES,
+        // IPVS picks.
+        Delivery::Mark => 1..=1,
+    };
+    let picks = By::ALL.into_iter().flat_map(move |by| {
+        let sizes = sizes.clone();
         [Pool::Cluster, Pool::Local]
             .into_iter()
-            .flat_map(move |pool| SIZES.map(move |size| ChainName::Pick(by, pool, size)))
+            .flat_map(move |pool| sizes.clone().map(move |size| ChainName::Pick(by, pool, size)))
     });
-    picks.chain(ChainName::CONSTANT)
+    picks.chain(ChainName::constant(delivery))
 }
 
 /// Where packets enter a chain; none where only other chains lead to it.
 pub(crate) fn base(chain: ChainName) -> Option<Base> {
     use ChainName::*;
-    let (hook, priority) = match chain {
-        GuardPrerouting => (Hook::Prerouting, GUARD),
-        GuardOutput => (Hook::Output, GUARD),
-        NatPrerouting => (Hook::Prerouting, NAT),
-        NatOutput => (Hook::Output, NAT),
-        UndeliveredPrerouting => (Hook::Prerouting, UNDELIVERED),
-        UndeliveredOutput => (Hook::Output, UNDELIVERED),
-        NatPostrouting => (Hook::Postrouting, NAT_SOURCE),
+    let (kind, hook, priority) = match chain {
+        GuardPrerouting => ("nat", Hook::Prerouting, GUARD),
+        GuardOutput => ("nat", Hook::Output, GUARD),
+        NatPrerouting => ("nat", Hook::Prerouting, NAT),
+        NatOutput => ("nat", Hook::Output, NAT),
+        UndeliveredPrerouting => ("nat", Hook::Prerouting, UNDELIVERED),
+        UndeliveredOutput => ("nat", Hook::Output, UNDELIVERED),
+        NatPostrouting => ("nat", Hook::Postrouting, NAT_SOURCE),
+        Deliver => ("filter", Hook::Prerouting, DELIVER),
+        RouteOutput => ("route", Hook::Output, ROUTE),
+        Unserved => ("nat", Hook::Input, NAT_SOURCE),
         Refuse | Pick(..) | Sticky(..) | Slot(..) | Split(_) | SplitInside(_) | Guard | Services | Undelivered
         | MasqueradeUnlessPod | MasqueradeFromNode => return None,
     };
-    Some(Base { kind: "nat".to_owned(), hook, priority })
+    Some(Base { kind: kind.to_owned(), hook, priority })
 }
 
 /// The rules of a chain.
-pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family) -> Vec<Rule> {
+pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
     use ChainName::*;
     match chain {
         Refuse => vec![
@@ -59,20 +75,23 @@ pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family) -> Vec
             // reject
             Rule(vec![Statement::Reject]),
         ],
-        Pick(by, pool, size) => pick(by, pool, size),
+        Pick(by, pool, size) => pick(by, pool, size, delivery),
         Sticky(by, pool, size) => affinity::sticky(by, pool, size),
-        Slot(by, tag) => affinity::slot(by, tag),
+        Slot(by, tag) => affinity::slot(by, tag, delivery),
         Split(by) => split(by, node, family),
         SplitInside(by) => answer(by, SetName::Inside(by)),
         Guard => guard(node, family),
         Services => services(node, family),
-        Undelivered => undelivered(node, family),
+        Undelivered => undelivered(node, family, delivery),
         MasqueradeUnlessPod => masquerade::unless_pod(node, family),
         MasqueradeFromNode => masquerade::from_node(node, family),
         GuardPrerouting | GuardOutput => vec![Rule(vec![Statement::Jump(Guard)])],
         NatPrerouting | NatOutput => vec![Rule(vec![Statement::Jump(Services)])],
         UndeliveredPrerouting | UndeliveredOutput => vec![Rule(vec![Statement::Jump(Undelivered)])],
-        NatPostrouting => masquerade::postrouting(node, family),
+        NatPostrouting => masquerade::postrouting(node, family, delivery),
+        Deliver => deliver(),
+        RouteOutput => route_output(),
+        Unserved => unserved(),
     }
 }
 
@@ -153,28 +172,33 @@ fn answer(by: By, map: SetName) -> Vec<Rule> {
     ]
 }
 
-fn pick(by: By, pool: Pool, size: u16) -> Vec<Rule> {
+fn pick(by: By, pool: Pool, size: u16, delivery: Delivery) -> Vec<Rule> {
     let slot = Field::Random { modulus: size.into(), offset: first_slot(pool) };
     vec![
         // meta priority set none
         Rule(vec![Statement::SetPriority(Code(0))]),
         // dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints
-        Rule(vec![Statement::Translate(frontend_and(by, slot), SetName::Endpoints(by))]),
+        hand_over(frontend_and(by, slot), SetName::Endpoints(by), delivery),
         // drop
         Rule(vec![Statement::Drop]),
     ]
 }
 
 /// An address that the node itself has bound is its own business.
-fn undelivered(node: &NodeNetwork, family: Family) -> Vec<Rule> {
-    let mut rules = vec![
+fn undelivered(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if delivery == Delivery::Mark {
+        // meta mark & 0xff000000 == 0x53000000 accept: IPVS comes later, and nothing is translated yet
+        rules.push(Rule(vec![Statement::Marked, Statement::Accept]));
+    }
+    rules.extend([
         // ip daddr @cluster-ips fib daddr type != local goto refuse
         Rule(vec![
             Statement::In(vec![Field::Destination], SetName::ClusterIps),
             Statement::DestinationIsNotLocal,
             Statement::Goto(ChainName::Refuse),
         ]),
-    ];
+    ]);
     // ip daddr 10.96.0.0/12 fib daddr type != local drop
     let ranges = node.service_cidrs.iter().filter(|range| range.family() == family);
     rules.extend(
@@ -183,4 +207,52 @@ fn undelivered(node: &NodeNetwork, family: Family) -> Vec<Rule> {
         }),
     );
     rules
+}
+
+/// To whoever the map says, by whoever translates.
+pub(super) fn hand_over(key: Vec<Field>, map: SetName, delivery: Delivery) -> Rule {
+    match delivery {
+        Delivery::Translate => Rule(vec![Statement::Translate(key, map)]),
+        // meta mark set ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints accept
+        Delivery::Mark => Rule(vec![Statement::SetMarkFrom(key, map), Statement::Accept]),
+    }
+}
+
+/// Established connections find IPVS where the first packet did, behind the routing decision for this node. Who is IPVS's is
+/// known by who answers: an untranslated connection to one of these addresses is answered by that address.
+fn deliver() -> Vec<Rule> {
+    vec![
+        // ip daddr @service-ips ct status ! dnat ct reply ip saddr != @service-ips meta mark set 0x53000000
+        Rule(vec![
+            Statement::In(vec![Field::Destination], SetName::ServiceIps),
+            Statement::NotTranslated,
+            Statement::NotIn(vec![Field::ReplySource], SetName::ServiceIps),
+            Statement::SetMark(Mark::DELIVER),
+        ]),
+    ]
+}
+
+/// IPVS keeps the route of the address that was dialled; another mark makes the kernel look for one again.
+fn route_output() -> Vec<Rule> {
+    vec![
+        // oifname != "lo" ip daddr @own-addresses meta mark set 0x53000000
+        Rule(vec![
+            Statement::NotLeavingThroughLo,
+            Statement::In(vec![Field::Destination], SetName::OwnAddresses),
+            Statement::SetMark(Mark::DELIVER),
+        ]),
+    ]
+}
+
+/// Marked for a virtual server and not translated: there is none. The node itself is not to answer in its place.
+fn unserved() -> Vec<Rule> {
+    let to = |set| Statement::In(vec![Field::Destination], set);
+    vec![
+        // meta mark & 0xff000000 != 0x53000000 accept
+        Rule(vec![Statement::NotMarked, Statement::Accept]),
+        // ip daddr @own-addresses accept: endpoints on the node itself
+        Rule(vec![to(SetName::OwnAddresses), Statement::Accept]),
+        // ip daddr @service-ips drop
+        Rule(vec![to(SetName::ServiceIps), Statement::Drop]),
+    ]
 }

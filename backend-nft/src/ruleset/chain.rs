@@ -7,6 +7,7 @@ use std::fmt;
 
 use backend_api::Pool;
 
+use super::delivery::Delivery;
 use super::name::{By, Tag};
 
 /// A chain.
@@ -48,11 +49,17 @@ pub enum ChainName {
     UndeliveredOutput,
     /// Source rewriting.
     NatPostrouting,
+    /// Hands established connections to IPVS.
+    Deliver,
+    /// The way from the node to endpoints on the node itself.
+    RouteOutput,
+    /// What no virtual server took.
+    Unserved,
 }
 
 impl ChainName {
-    /// Chains that are always there, however many endpoints anybody has.
-    pub(crate) const CONSTANT: [Self; 17] = [
+    /// Chains that are always there, however many endpoints anybody has; those that only tables which mark have come last.
+    const CONSTANT: [Self; 20] = [
         Self::Refuse,
         Self::Split(By::Address),
         Self::Split(By::NodePort),
@@ -70,7 +77,19 @@ impl ChainName {
         Self::UndeliveredPrerouting,
         Self::UndeliveredOutput,
         Self::NatPostrouting,
+        Self::Deliver,
+        Self::RouteOutput,
+        Self::Unserved,
     ];
+
+    /// Chains that are always there in one kind of tables.
+    pub(crate) fn constant(delivery: Delivery) -> impl Iterator<Item = Self> {
+        let count = match delivery {
+            Delivery::Translate => Self::CONSTANT.len() - 3,
+            Delivery::Mark => Self::CONSTANT.len(),
+        };
+        Self::CONSTANT.into_iter().take(count)
+    }
 
     /// The chain of that name.
     pub fn parse(name: &str) -> Option<Self> {
@@ -123,6 +142,9 @@ impl fmt::Display for ChainName {
             Self::UndeliveredPrerouting => f.write_str("undelivered-prerouting"),
             Self::UndeliveredOutput => f.write_str("undelivered-output"),
             Self::NatPostrouting => f.write_str("nat-postrouting"),
+            Self::Deliver => f.write_str("deliver"),
+            Self::RouteOutput => f.write_str("route-output"),
+            Self::Unserved => f.write_str("unserved"),
         }
     }
 }
@@ -145,7 +167,7 @@ mod tests {
                 ChainName::Slot(by, Tag { slot: 16389, timeout: 10800 }),
             ]
         });
-        for chain in sized.chain(ChainName::CONSTANT) {
+        for chain in sized.chain(ChainName::constant(Delivery::Mark)) {
             assert_eq!(ChainName::parse(&chain.to_string()), Some(chain));
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn userdata(spec: &Spec, family: Family) -> Vec<u8> {
         Maps::Verdict => {
             udata::put_nested(&mut bytes, SET_DATA_TYPEOF, |bytes| put_expr(bytes, EXPR_VERDICT, |_| {}));
         }
-        Maps::Code | Maps::Endpoint => {
+        Maps::Code | Maps::Endpoint | Maps::Mark => {
             udata::put_nested(&mut bytes, SET_DATA_TYPEOF, |bytes| put_concat(bytes, spec.maps.parts(), family));
         }
     }
@@ -45,7 +45,7 @@ impl Part {
     /// In the machine's order, or in the network's.
     fn byte_order(self) -> u32 {
         match self {
-            Self::Number | Self::Code => HOST_ENDIAN,
+            Self::Number | Self::Code | Self::Mark => HOST_ENDIAN,
             Self::Source | Self::Destination | Self::Protocol | Self::Port => BIG_ENDIAN,
         }
     }
@@ -66,6 +66,7 @@ impl Part {
             (Self::Port, _) => payload(bytes, PROTO_TCP, TCPHDR_DPORT),
             (Self::Protocol, _) => put_expr(bytes, EXPR_META, |bytes| udata::put_u32(bytes, 0, META_L4PROTO)),
             (Self::Code, _) => put_expr(bytes, EXPR_META, |bytes| udata::put_u32(bytes, 0, META_PRIORITY)),
+            (Self::Mark, _) => put_expr(bytes, EXPR_META, |bytes| udata::put_u32(bytes, 0, META_MARK)),
             (Self::Number, _) => put_expr(bytes, EXPR_NUMGEN, |bytes| {
                 udata::put_u32(bytes, 0, NUMGEN_RANDOM);
                 udata::put_u32(bytes, 1, 2);
@@ -112,5 +113,6 @@ const IP6HDR_SADDR: u32 = 8;
 const IP6HDR_DADDR: u32 = 9;
 // linux/netfilter/nf_tables.h.
 const META_PRIORITY: u32 = 2;
+const META_MARK: u32 = 3;
 const META_L4PROTO: u32 = 16;
 const NUMGEN_RANDOM: u32 = 1;

@@ -7,6 +7,7 @@ use backend_api::{Cidr, EndpointAddress, Family, FrontendKey};
 
 use super::chain::ChainName;
 use super::code::{Code, remembered};
+use super::delivery::Mark;
 use super::name::SetName;
 use super::rule::protocol_text;
 
@@ -51,6 +52,8 @@ pub enum Value {
     Code(Code),
     /// An endpoint.
     Endpoint(EndpointAddress),
+    /// A virtual server.
+    Mark(Mark),
     /// `goto`
     Goto(ChainName),
     /// `drop`
@@ -73,9 +76,17 @@ impl Element {
         (self.family, self.set, self.key)
     }
 
+    /// The address that is its key.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.key {
+            Key::Address(address) => Some(address),
+            _ => None,
+        }
+    }
+
     /// Whether several services may need the same one.
     pub fn is_shared(&self) -> bool {
-        matches!(self.set, SetName::ClusterIps | SetName::Hairpin)
+        matches!(self.set, SetName::ClusterIps | SetName::Hairpin | SetName::ServiceIps)
     }
 }
 
@@ -86,6 +97,7 @@ impl fmt::Display for Element {
             Value::None => self.key.fmt(f),
             Value::Code(code) => write!(f, "{} : {code}", self.key),
             Value::Endpoint(endpoint) => write!(f, "{} : {} . {}", self.key, endpoint.ip, endpoint.port),
+            Value::Mark(mark) => write!(f, "{} : {mark}", self.key),
             Value::Goto(chain) => write!(f, "{} : goto {chain}", self.key),
             Value::Drop => write!(f, "{} : drop", self.key),
         }

@@ -11,6 +11,7 @@ use backend_api::{Cidr, EndpointAddress, Family, FrontendKey, Protocol};
 
 use super::chain::ChainName;
 use super::code::{Code, remembered, slot_of};
+use super::delivery::Mark;
 use super::element::{Element, Key, Value};
 use super::name::{By, SetName};
 use crate::kernel::{self, Bound, Verdict};
@@ -40,6 +41,10 @@ impl Encoder {
             Value::Endpoint(endpoint) => {
                 put_address(&mut self.value, endpoint.ip);
                 put_port(&mut self.value, endpoint.port);
+                kernel::Value::Bytes(&self.value)
+            }
+            Value::Mark(mark) => {
+                put_number(&mut self.value, mark.0);
                 kernel::Value::Bytes(&self.value)
             }
             Value::Goto(chain) => {
@@ -72,6 +77,9 @@ pub fn decode(family: Family, set: SetName, element: &kernel::Element<'_>) -> Op
             Verdict::Drop => Value::Drop,
             _ => return None,
         },
+        (SetName::Endpoints(_) | SetName::StickyEndpoints(_), kernel::Value::Bytes(bytes)) if bytes.len() == 4 => {
+            Value::Mark(Mark(Reader(bytes).number()?))
+        }
         (SetName::Endpoints(_) | SetName::StickyEndpoints(_), kernel::Value::Bytes(bytes)) => {
             let mut rest = Reader(bytes);
             let endpoint = EndpointAddress { ip: rest.address(family)?, port: rest.port()? };
@@ -165,7 +173,9 @@ fn take_key(family: Family, set: SetName, element: &kernel::Element<'_>) -> Opti
             Key::Source(frontend, range(first, last)?)
         }
         SetName::Policies(_) | SetName::StickySlots(_) => Key::Code(Code(rest.number()?)),
-        SetName::ClusterIps | SetName::NodeAddresses => Key::Address(rest.address(family)?),
+        SetName::ClusterIps | SetName::NodeAddresses | SetName::ServiceIps | SetName::OwnAddresses => {
+            Key::Address(rest.address(family)?)
+        }
         SetName::Hairpin => {
             let address = rest.address(family)?;
             if rest.address(family)? != address {

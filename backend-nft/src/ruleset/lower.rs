@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backend_api::{Cidr, Family};
 
+use super::delivery::Mark;
 use super::name::SetName;
 use super::rule::{CLIENT_MODULUS, CLIENT_SEED, Field, REMEMBERED_BY, Rule, Statement, loopback};
 use crate::kernel::expr::{
@@ -54,6 +55,12 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
             out.push(Expr::Meta { key: MetaKey::IifName, dreg: FIRST });
             out.push(equal(prefix.as_bytes().to_vec()));
         }
+        Statement::NotLeavingThroughLo => {
+            let mut padded = b"lo".to_vec();
+            padded.resize(IFNAMSIZ, 0);
+            out.push(Expr::Meta { key: MetaKey::OifName, dreg: FIRST });
+            out.push(Expr::Cmp { op: CmpOp::Neq, sreg: FIRST, value: padded });
+        }
         Statement::SourceIsLocal => match_local(out, FIB_SADDR, CmpOp::Eq),
         Statement::DestinationIsLocal => match_local(out, FIB_DADDR, CmpOp::Eq),
         Statement::DestinationIsNotLocal => match_local(out, FIB_DADDR, CmpOp::Neq),
@@ -63,6 +70,8 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
             out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask, xor });
             out.push(equal(vec![0; 4]));
         }
+        Statement::Marked => match_mark(out, CmpOp::Eq),
+        Statement::NotMarked => match_mark(out, CmpOp::Neq),
         Statement::PriorityIs(code) => {
             out.push(Expr::Meta { key: MetaKey::Priority, dreg: FIRST });
             out.push(equal(code.0.to_ne_bytes().to_vec()));
@@ -100,6 +109,14 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
                 flags: 0,
             });
         }
+        Statement::SetMark(mark) => {
+            out.push(Expr::Immediate { dreg: FIRST, value: mark.0.to_ne_bytes().to_vec() });
+            out.push(SET_MARK);
+        }
+        Statement::SetMarkFrom(key, map) => {
+            lookup(out, key, *map, family, (Some(FIRST), Membership::Present));
+            out.push(SET_MARK);
+        }
         Statement::Masquerade => out.push(Expr::Masquerade { flags: NAT_FULLY_RANDOM }),
         Statement::RejectWithReset => out.push(Expr::Reject(Reject::TcpReset)),
         Statement::Reject => out.push(Expr::Reject(Reject::Icmp(match family {
@@ -117,6 +134,7 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
 const IFNAMSIZ: usize = 16;
 
 const SET_PRIORITY: Expr = Expr::MetaSet { key: MetaKey::Priority, sreg: FIRST };
+const SET_MARK: Expr = Expr::MetaSet { key: MetaKey::Mark, sreg: FIRST };
 
 fn equal(value: Vec<u8>) -> Expr {
     Expr::Cmp { op: CmpOp::Eq, sreg: FIRST, value }
@@ -144,6 +162,13 @@ fn match_range(out: &mut Vec<Expr>, field: Field, cidr: Cidr, op: CmpOp) {
     }
 }
 
+/// Whether the mark is one of ours.
+fn match_mark(out: &mut Vec<Expr>, op: CmpOp) {
+    out.push(Expr::Meta { key: MetaKey::Mark, dreg: FIRST });
+    out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask: Mark::MASK.to_ne_bytes().to_vec(), xor: vec![0; 4] });
+    out.push(Expr::Cmp { op, sreg: FIRST, value: Mark::PREFIX.to_ne_bytes().to_vec() });
+}
+
 fn match_local(out: &mut Vec<Expr>, flags: u32, op: CmpOp) {
     out.push(Expr::Fib { result: FibResult::AddrType, flags, dreg: FIRST });
     out.push(Expr::Cmp { op, sreg: FIRST, value: RTN_LOCAL.to_ne_bytes().to_vec() });
@@ -168,6 +193,7 @@ fn load_all(out: &mut Vec<Expr>, fields: &[Field], family: Family) -> u32 {
 fn load(out: &mut Vec<Expr>, field: Field, family: Family, word: u32) {
     let dreg = Reg::word(word);
     let original = |key| Expr::Ct { key, direction: Some(CtDirection::Original), dreg };
+    let reply = |key| Expr::Ct { key, direction: Some(CtDirection::Reply), dreg };
     match (field, family) {
         (Field::Source, _) | (Field::Destination, _) | (Field::Client, Family::V4) => {
             out.push(address(field, family, dreg, u32::from(family.bits()) / 8));
@@ -176,6 +202,8 @@ fn load(out: &mut Vec<Expr>, field: Field, family: Family, word: u32) {
         (Field::Port, _) => out.push(Expr::Payload { base: PayloadBase::Transport, offset: 2, len: 2, dreg }),
         (Field::OriginalDestination, Family::V4) => out.push(original(CtKey::DstIp)),
         (Field::OriginalDestination, Family::V6) => out.push(original(CtKey::DstIp6)),
+        (Field::ReplySource, Family::V4) => out.push(reply(CtKey::SrcIp)),
+        (Field::ReplySource, Family::V6) => out.push(reply(CtKey::SrcIp6)),
         (Field::OriginalPort, _) => out.push(original(CtKey::ProtoDst)),
         (Field::Priority, _) => out.push(Expr::Meta { key: MetaKey::Priority, dreg }),
         (Field::Random { modulus, offset }, _) => out.push(Expr::NumgenRandom { dreg, modulus, offset }),
@@ -201,7 +229,9 @@ fn address(field: Field, family: Family, dreg: Reg, len: u32) -> Expr {
 /// Registers of 32 bits that a field takes.
 fn width(field: Field, family: Family) -> u32 {
     match field {
-        Field::Source | Field::Destination | Field::OriginalDestination => u32::from(family.bits()) / 32,
+        Field::Source | Field::Destination | Field::OriginalDestination | Field::ReplySource => {
+            u32::from(family.bits()) / 32
+        }
         Field::Protocol
         | Field::Port
         | Field::OriginalPort

@@ -11,6 +11,7 @@
 pub mod chain;
 pub mod code;
 mod declared;
+pub mod delivery;
 pub mod element;
 pub mod layout;
 pub mod lower;
@@ -20,6 +21,7 @@ pub mod spec;
 
 pub use chain::ChainName;
 pub use code::{Code, Policy};
+pub use delivery::{Delivery, Mark};
 pub use element::{Element, Key, Value};
 pub use name::{By, LOCAL_STICKY_SLOT, Rewrite, SetName, TABLE, Tag};
 pub use rule::{Field, Rule, Statement};

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::delivery::Delivery;
+
 /// The name of our tables, one in `ip` and one in `ip6`.
 pub const TABLE: &str = "switchyard";
 
@@ -66,6 +68,10 @@ pub enum SetName {
     NodeAddresses,
     /// Endpoints on this node, twice each: from itself to itself.
     Hairpin,
+    /// Addresses of frontends, whose established connections IPVS has.
+    ServiceIps,
+    /// Every address that the node owns.
+    OwnAddresses,
 }
 
 /// A slot of a pool that remembers its clients, and for how long it does.
@@ -98,8 +104,8 @@ impl Rewrite {
 }
 
 impl SetName {
-    /// Every one, in the order in which they are created.
-    pub const ALL: [Self; 33] = {
+    /// Every one, in the order in which they are created; those that only tables which mark have come last.
+    pub const ALL: [Self; 35] = {
         use By::{Address, NodePort};
         use Rewrite::{Always, FromNode, Never, UnlessPod};
         [
@@ -136,8 +142,19 @@ impl SetName {
             Self::ClusterIps,
             Self::NodeAddresses,
             Self::Hairpin,
+            Self::ServiceIps,
+            Self::OwnAddresses,
         ]
     };
+
+    /// Those of one kind of tables.
+    pub fn of(delivery: Delivery) -> impl Iterator<Item = Self> {
+        let count = match delivery {
+            Delivery::Translate => Self::ALL.len() - 2,
+            Delivery::Mark => Self::ALL.len(),
+        };
+        Self::ALL.into_iter().take(count)
+    }
 
     /// Its name in the kernel.
     pub fn as_str(self) -> &'static str {
@@ -178,6 +195,8 @@ impl SetName {
             Self::ClusterIps => "cluster-ips",
             Self::NodeAddresses => "node-addresses",
             Self::Hairpin => "hairpin",
+            Self::ServiceIps => "service-ips",
+            Self::OwnAddresses => "own-addresses",
         }
     }
 

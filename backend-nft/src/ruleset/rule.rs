@@ -9,6 +9,7 @@ use backend_api::{Cidr, Family, Protocol};
 
 use super::chain::ChainName;
 use super::code::Code;
+use super::delivery::Mark;
 use super::name::SetName;
 
 /// A rule: statements from left to right; the first that does not hold ends it.
@@ -28,6 +29,8 @@ pub enum Field {
     Port,
     /// `ct original ip daddr`
     OriginalDestination,
+    /// `ct reply ip saddr`: who answers.
+    ReplySource,
     /// `ct original proto-dst`; the rule must have matched the protocol before.
     OriginalPort,
     /// `meta priority`
@@ -59,6 +62,8 @@ pub enum Statement {
     EnteredThrough(String),
     /// `iifname "veth*"`
     EnteredThroughPrefix(String),
+    /// `oifname != "lo"`
+    NotLeavingThroughLo,
     /// `fib saddr type local`
     SourceIsLocal,
     /// `fib daddr type local`
@@ -67,6 +72,10 @@ pub enum Statement {
     DestinationIsNotLocal,
     /// `ct status ! dnat`
     NotTranslated,
+    /// `meta mark & 0xff000000 == 0x53000000`
+    Marked,
+    /// `meta mark & 0xff000000 != 0x53000000`
+    NotMarked,
     /// `meta priority 5351:0`
     PriorityIs(Code),
     /// `ip daddr @cluster-ips`
@@ -95,6 +104,10 @@ pub enum Statement {
     },
     /// `dnat ip to ip daddr . … map @endpoints`
     Translate(Vec<Field>, SetName),
+    /// `meta mark set 0x53000000`
+    SetMark(Mark),
+    /// `meta mark set ip daddr . … map @endpoints`
+    SetMarkFrom(Vec<Field>, SetName),
     /// `masquerade fully-random`
     Masquerade,
     /// `reject with tcp reset`
@@ -143,10 +156,13 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
         Statement::DestinationNotLoopback => write!(f, "{ip} daddr != {}", cidr_text(loopback(family))),
         Statement::EnteredThrough(name) => write!(f, "iifname \"{name}\""),
         Statement::EnteredThroughPrefix(prefix) => write!(f, "iifname \"{prefix}*\""),
+        Statement::NotLeavingThroughLo => f.write_str("oifname != \"lo\""),
         Statement::SourceIsLocal => f.write_str("fib saddr type local"),
         Statement::DestinationIsLocal => f.write_str("fib daddr type local"),
         Statement::DestinationIsNotLocal => f.write_str("fib daddr type != local"),
         Statement::NotTranslated => f.write_str("ct status ! dnat"),
+        Statement::Marked => write!(f, "meta mark & {:#010x} == {}", Mark::MASK, Mark::DELIVER),
+        Statement::NotMarked => write!(f, "meta mark & {:#010x} != {}", Mark::MASK, Mark::DELIVER),
         Statement::PriorityIs(code) => write!(f, "meta priority {code}"),
         Statement::In(key, set) => write!(f, "{} @{set}", fields(key)),
         Statement::NotIn(key, set) => write!(f, "{} != @{set}", fields(key)),
@@ -162,6 +178,8 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
             write!(f, "delete @{} {{ {} : {code} }}", SetName::Affinity, fields(&REMEMBERED_BY))
         }
         Statement::Translate(key, map) => write!(f, "dnat {ip} to {} map @{map}", fields(key)),
+        Statement::SetMark(mark) => write!(f, "meta mark set {mark}"),
+        Statement::SetMarkFrom(key, map) => write!(f, "meta mark set {} map @{map}", fields(key)),
         Statement::Masquerade => f.write_str("masquerade fully-random"),
         Statement::RejectWithReset => f.write_str("reject with tcp reset"),
         Statement::Reject => f.write_str("reject"),
@@ -225,6 +243,7 @@ fn field_text(field: Field, family: Family) -> String {
         (Field::Protocol, _) => "meta l4proto".to_owned(),
         (Field::Port, _) => "th dport".to_owned(),
         (Field::OriginalDestination, _) => format!("ct original {ip} daddr"),
+        (Field::ReplySource, _) => format!("ct reply {ip} saddr"),
         (Field::OriginalPort, _) => "ct original proto-dst".to_owned(),
         (Field::Priority, _) => "meta priority".to_owned(),
         (Field::Random { modulus, offset: 0 }, _) => format!("numgen random mod {modulus}"),

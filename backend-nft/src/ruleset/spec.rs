@@ -5,6 +5,7 @@ use std::time::Duration;
 use backend_api::Family;
 
 use super::declared::userdata;
+use super::delivery::Delivery;
 use super::name::{By, SetName};
 use super::rule::keyword;
 use crate::kernel::object::{SET_CONCAT, SET_EVAL, SET_INTERVAL, SET_TIMEOUT};
@@ -24,6 +25,8 @@ pub(super) enum Part {
     Number,
     /// `meta priority`: a code.
     Code,
+    /// `meta mark`: a virtual server.
+    Mark,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ pub(super) enum Maps {
     Nothing,
     Code,
     Endpoint,
+    Mark,
     Verdict,
 }
 
@@ -50,7 +54,7 @@ pub(super) struct Spec {
 }
 
 impl SetName {
-    fn spec(self, family: Family) -> Spec {
+    fn spec(self, family: Family, delivery: Delivery) -> Spec {
         use Part::{Code, Destination, Number, Port, Protocol, Source};
         let frontend = |by, more: &[Part]| {
             let mut key = match by {
@@ -61,14 +65,18 @@ impl SetName {
             key
         };
         let spec = |key, maps| Spec { key, maps, declared: Declared::Typeof };
+        let answers = match delivery {
+            Delivery::Translate => Maps::Endpoint,
+            Delivery::Mark => Maps::Mark,
+        };
         match self {
             Self::Services(by) | Self::Inside(by) | Self::Outside(by) | Self::AffinityIds(by) => {
                 spec(frontend(by, &[]), Maps::Code)
             }
             Self::Policies(_) | Self::StickySlots(_) => spec(vec![Code], Maps::Verdict),
-            Self::Endpoints(by) => spec(frontend(by, &[Number]), Maps::Endpoint),
+            Self::Endpoints(by) => spec(frontend(by, &[Number]), answers),
             Self::StickyPicks(by) => spec(frontend(by, &[Number]), Maps::Code),
-            Self::StickyEndpoints(by) => spec(frontend(by, &[Code]), Maps::Endpoint),
+            Self::StickyEndpoints(by) => spec(frontend(by, &[Code]), answers),
             Self::Restricted(by) => spec(frontend(by, &[]), Maps::Nothing),
             Self::Allowed(by) => spec(frontend(by, &[Source]), Maps::Nothing),
             Self::Masquerade(by, _) => Spec { declared: Declared::Type, ..spec(frontend(by, &[]), Maps::Nothing) },
@@ -76,7 +84,8 @@ impl SetName {
                 Family::V4 => spec(vec![Source, Code], Maps::Code),
                 Family::V6 => spec(vec![Number, Code], Maps::Code),
             },
-            Self::ClusterIps | Self::NodeAddresses => spec(vec![Destination], Maps::Nothing),
+            Self::ClusterIps | Self::NodeAddresses | Self::OwnAddresses => spec(vec![Destination], Maps::Nothing),
+            Self::ServiceIps => Spec { declared: Declared::Type, ..spec(vec![Destination], Maps::Nothing) },
             Self::Hairpin => spec(vec![Source, Destination], Maps::Nothing),
         }
     }
@@ -92,8 +101,8 @@ impl SetName {
     }
 
     /// The set as the kernel is given it, in the table of `family`.
-    pub fn kernel_set(self, family: Family) -> Set {
-        let spec = self.spec(family);
+    pub fn kernel_set(self, family: Family, delivery: Delivery) -> Set {
+        let spec = self.spec(family, delivery);
         let (flags, size) = match self {
             Self::Affinity => (SET_TIMEOUT | SET_EVAL, AFFINITY_SIZE),
             _ if self.is_interval() => (SET_INTERVAL | SET_CONCAT, 0),
@@ -117,8 +126,8 @@ impl SetName {
     }
 
     /// The lines of nft that declare it, without indentation.
-    pub fn declaration(self, family: Family) -> Vec<String> {
-        let spec = self.spec(family);
+    pub fn declaration(self, family: Family, delivery: Delivery) -> Vec<String> {
+        let spec = self.spec(family, delivery);
         let join =
             |word: &dyn Fn(Part) -> String| spec.key.iter().map(|part| word(*part)).collect::<Vec<_>>().join(" . ");
         let key = match spec.declared {
@@ -129,6 +138,7 @@ impl SetName {
             Maps::Nothing => String::new(),
             Maps::Code => " : meta priority".to_owned(),
             Maps::Endpoint => format!(" : {} daddr . tcp dport", keyword(family)),
+            Maps::Mark => " : meta mark".to_owned(),
             Maps::Verdict => " : verdict".to_owned(),
         };
         let mut lines = vec![key + &maps];
@@ -143,7 +153,7 @@ impl SetName {
 
     /// `map` or `set`.
     pub fn noun(self) -> &'static str {
-        if self.spec(Family::V4).maps == Maps::Nothing { "set" } else { "map" }
+        if self.spec(Family::V4, Delivery::Translate).maps == Maps::Nothing { "set" } else { "map" }
     }
 }
 
@@ -161,6 +171,7 @@ impl Maps {
         match self {
             Self::Nothing | Self::Verdict => &[],
             Self::Code => &[Part::Code],
+            Self::Mark => &[Part::Mark],
             Self::Endpoint => &[Part::Destination, Part::Port],
         }
     }
@@ -169,7 +180,7 @@ impl Maps {
         match self {
             Self::Nothing => None,
             Self::Verdict => Some(SetData::Verdict),
-            Self::Code | Self::Endpoint => Some(SetData::Value {
+            Self::Code | Self::Endpoint | Self::Mark => Some(SetData::Value {
                 kind: nft_type(self.parts(), family),
                 len: self.parts().iter().map(|part| padded(part.len(family))).sum(),
             }),
@@ -183,7 +194,7 @@ impl Part {
             Self::Source | Self::Destination => u32::from(family.bits()) / 8,
             Self::Protocol => 1,
             Self::Port => 2,
-            Self::Number | Self::Code => 4,
+            Self::Number | Self::Code | Self::Mark => 4,
         }
     }
 
@@ -194,6 +205,7 @@ impl Part {
             (Self::Protocol, _) => 12,
             (Self::Port, _) => 13,
             (Self::Number, _) => 4,
+            (Self::Mark, _) => 19,
             (Self::Code, _) => 23,
         }
     }
@@ -206,6 +218,7 @@ impl Part {
             (Self::Port, _) => "inet_service",
             (Self::Number, _) => "integer",
             (Self::Code, _) => "classid",
+            (Self::Mark, _) => "mark",
         }
     }
 
@@ -217,6 +230,7 @@ impl Part {
             Self::Port => "tcp dport".to_owned(),
             Self::Number => "numgen random mod 2".to_owned(),
             Self::Code => "meta priority".to_owned(),
+            Self::Mark => "meta mark".to_owned(),
         }
     }
 }

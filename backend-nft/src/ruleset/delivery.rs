@@ -1,0 +1,43 @@
+//! What is done with a connection once it is known who answers: the one thing in which two kinds of our tables differ.
+//!
+//! Either its destination is rewritten here, or it is marked for a virtual server of IPVS, which does that. Everything
+//! else (who is answered by whom, who is refused, whose source is rewritten) is the same rules.
+
+use std::fmt;
+
+/// Who translates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// These tables.
+    #[default]
+    Translate,
+    /// IPVS, by the packet's mark.
+    Mark,
+}
+
+/// A packet mark of ours: the name of a virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(pub u32);
+
+impl Mark {
+    /// The bits by which marks of ours are told from others'.
+    pub const MASK: u32 = 0xff00_0000;
+    /// What those bits are.
+    pub const PREFIX: u32 = 0x5300_0000;
+    /// Of packets that are to be delivered to IPVS, which knows their connections: no virtual server has it.
+    pub const DELIVER: Self = Self(Self::PREFIX);
+    /// The bit of virtual servers whose flows are cut when what answers them goes: UDP's and SCTP's.
+    pub const CUT: u32 = 1 << 23;
+
+    /// Whether it names a virtual server of ours.
+    pub fn is_ours(self) -> bool {
+        self.0 & Self::MASK == Self::PREFIX && self != Self::DELIVER
+    }
+}
+
+/// As nft prints it.
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#010x}", self.0)
+    }
+}

@@ -1,0 +1,91 @@
+//! What both kinds of our tables need around their programmer: sockets, the watch for others' changes, stale flows.
+
+use backend_api::{Observed, ServiceName, ServiceState, StaleFlows, SyncError};
+
+use crate::dataplane::{Options, Others};
+use crate::errors::{from_commit, from_open};
+use crate::flows::delete_stale;
+use crate::kernel::{Conntrack, Nftables, Ownership, Watch};
+use crate::port::Kernel;
+use crate::probe::probe;
+use crate::programmer::{Before, Programmer};
+use crate::ruleset::{Delivery, TABLE};
+
+/// The tables of one network namespace.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) programmer: Programmer<Kernel>,
+    watch: Watch,
+    conntrack: Conntrack,
+    /// Stale flows could not be deleted last time: nobody knows which, so all are suspect.
+    owes_flows: bool,
+}
+
+impl Tables {
+    /// Opens them in the network namespace of this thread; nothing is written.
+    pub(crate) async fn open(options: Options, delivery: Delivery) -> Result<Self, SyncError> {
+        let mut nftables = Nftables::open(TABLE).map_err(from_open)?;
+        // First, so that nothing happens unseen between looking and watching.
+        let watch = nftables.watch().map_err(from_open)?;
+        let conntrack = Conntrack::open().map_err(from_open)?;
+        probe(&mut nftables, delivery).await?;
+        let table_flags = match options.others {
+            Others::KeptOut => match nftables.ownership().await.map_err(from_commit)? {
+                Ownership::Kept => Kernel::OWNED,
+                Ownership::None => {
+                    tracing::info!("kernel cannot keep others off the tables; what they change is repaired");
+                    0
+                }
+            },
+            Others::LetIn => 0,
+        };
+        let programmer = Programmer::new(Kernel { nftables, table_flags }, delivery);
+        Ok(Self { programmer, watch, conntrack, owes_flows: false })
+    }
+
+    /// Deletes the flows that a sync made stale; logs a failure and makes up for it next time. How many.
+    pub(crate) async fn delete_stale_flows(&mut self, before: &Before, desired: &ServiceState) -> usize {
+        let stale = self.stale(before, desired);
+        if stale.is_empty() {
+            return 0;
+        }
+        match delete_stale(&mut self.conntrack, &stale).await {
+            Ok(deleted) => {
+                self.owes_flows = false;
+                deleted
+            }
+            Err(error) => {
+                tracing::warn!(%error, "stale flows may be left, trying again with the next sync");
+                self.owes_flows = true;
+                0
+            }
+        }
+    }
+
+    fn stale<'a>(&self, before: &Before, desired: &'a ServiceState) -> StaleFlows<'a> {
+        match before {
+            Before::Looked(looked) => StaleFlows::after_restart(looked, desired),
+            Before::Believed(node, changed) => {
+                let mut stale = match self.owes_flows {
+                    true => StaleFlows::after_restart(&Observed::default(), desired),
+                    false => StaleFlows::new(node, desired),
+                };
+                let belief = self.programmer.belief();
+                let now = |name: &ServiceName| belief?.services.get(name).map(|programmed| &*programmed.service);
+                for (name, before) in changed {
+                    stale.service_changed(before.as_deref(), now(name));
+                }
+                stale
+            }
+        }
+    }
+
+    /// Resolves when somebody else has changed them; the next sync looks. Cancel-safe.
+    pub(crate) async fn drifted(&mut self) {
+        if let Err(error) = self.watch.changed().await {
+            tracing::warn!(%error, "changes by others are not noticed any more");
+            return std::future::pending().await;
+        }
+        self.programmer.forget();
+    }
+}
