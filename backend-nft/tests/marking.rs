@@ -1,0 +1,208 @@
+//! Tables that mark instead of translating, in network namespaces of the tests' own: the same promises, without IPVS.
+
+mod netns;
+mod sample;
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Mutex;
+
+use backend_api::*;
+use backend_nft::kernel::{self, Nftables};
+use backend_nft::marking::{Mark, MarkingTables, Marks, Target};
+use backend_nft::{NftDataplane, Options, Others};
+use netns::{isolated, nft};
+
+/// A mark by what it stands for; it remembers who answers, as IPVS does.
+#[derive(Debug, Default)]
+struct Servers {
+    answering: Mutex<BTreeMap<Mark, BTreeMap<EndpointAddress, u32>>>,
+    unfit: Option<ServiceName>,
+}
+
+impl Marks for Servers {
+    fn mark(&self, service: &ServiceName, port: &ServicePort, target: Target) -> Option<Mark> {
+        let mut hasher = DefaultHasher::new();
+        (service, &port.name, port.family, port.protocol, target).hash(&mut hasher);
+        let mark = Mark(Mark::PREFIX | (hasher.finish() as u32 & 0x7f_ffff) | 1);
+        let answering = match target {
+            Target::Pool(pool) => port.pool(pool).map(|one| (one.address, one.weight.into())).collect(),
+            Target::Endpoint(endpoint) => BTreeMap::from([(endpoint, 1)]),
+        };
+        self.answering.lock().unwrap().insert(mark, answering);
+        Some(mark)
+    }
+
+    fn unfit(&self, service: &ServiceName) -> Option<String> {
+        (self.unfit.as_ref() == Some(service)).then(|| "its virtual server was refused".to_owned())
+    }
+}
+
+impl Servers {
+    fn answer(&self, mark: Mark) -> BTreeMap<EndpointAddress, u32> {
+        self.answering.lock().unwrap().get(&mark).cloned().unwrap_or_default()
+    }
+}
+
+async fn open() -> MarkingTables {
+    MarkingTables::open(Options::default()).await.unwrap()
+}
+
+async fn sync(tables: &mut MarkingTables, state: &ServiceState, servers: &Servers) -> Report {
+    tables.sync(state, Scope::All, servers).await.unwrap().report
+}
+
+async fn assert_forwards(tables: &mut MarkingTables, state: &ServiceState, servers: &Servers) {
+    let observed = tables.observe(&|mark| servers.answer(mark)).await.unwrap();
+    let expected = Observed::expected(state);
+    assert!(observed.frontends.keys().eq(expected.frontends.keys()), "{observed:#?} instead of {expected:#?}");
+    for (key, expected) in &expected.frontends {
+        let observed = &observed.frontends[key];
+        assert!(observed.forwards_like(expected), "{key}: {observed:#?} instead of {expected:#?}");
+    }
+}
+
+/// The addresses whose established connections are handed to IPVS.
+async fn handed_over() -> Vec<Vec<u8>> {
+    let mut nftables = Nftables::open("switchyard").unwrap();
+    let read = nftables.elements(kernel::Family::Ipv4, "service-ips", Vec::new, |keys: &mut Vec<Vec<u8>>, element| {
+        keys.push(element.key.to_vec());
+    });
+    let mut keys = read.await.unwrap();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn what_is_programmed_is_observed_and_syncing_again_writes_nothing() {
+    isolated(|| async {
+        let (state, servers) = (sample::everything(), Servers::default());
+        let mut tables = open().await;
+        let report = sync(&mut tables, &state, &servers).await;
+        assert_eq!(report.failed, []);
+        assert!(report.writes > 0);
+        assert_forwards(&mut tables, &state, &servers).await;
+        assert_eq!(sync(&mut tables, &state, &servers).await.writes, 0);
+        drop(tables);
+        let mut tables = open().await;
+        assert_eq!(sync(&mut tables, &state, &servers).await.writes, 0, "a new process");
+    });
+}
+
+#[test]
+fn a_new_process_reads_the_marks() {
+    isolated(|| async {
+        let (state, servers) = (sample::everything(), Servers::default());
+        assert_eq!(open().await.marks().await.unwrap(), []);
+        sync(&mut open().await, &state, &servers).await;
+        let mut read = open().await.marks().await.unwrap();
+        read.sort();
+        assert!(read.iter().any(|marked| marked.pool == Some(Pool::Local)), "{read:?}");
+        assert!(read.iter().any(|marked| marked.pool.is_none()), "{read:?}");
+        for marked in read {
+            let (service, port, _) = state.find(&marked.frontend).unwrap();
+            let targets = match marked.pool {
+                Some(pool) => vec![Target::Pool(pool)],
+                None => port.endpoints.iter().map(|endpoint| Target::Endpoint(endpoint.address)).collect(),
+            };
+            let marks: Vec<_> = targets.into_iter().map(|target| servers.mark(&service.name, port, target)).collect();
+            assert!(marks.contains(&Some(marked.mark)), "{marked:?}");
+        }
+    });
+}
+
+#[test]
+fn nft_lists_the_tables_and_loads_what_it_lists() {
+    isolated(|| async {
+        // A table of an owner goes with nft, who would own what it loads.
+        let mut tables = MarkingTables::open(Options { others: Others::LetIn }).await.unwrap();
+        sync(&mut tables, &sample::everything(), &Servers::default()).await;
+        let Some(listing) = nft(&["list", "ruleset"], "") else { return };
+        let listing = listing.unwrap();
+        tables.remove_all().await.unwrap();
+        nft(&["-f", "-"], &listing).unwrap().unwrap();
+        let again = nft(&["list", "ruleset"], "").unwrap().unwrap();
+        let lines = |listing: &str| {
+            let marks = listing.lines().filter(|line| line.contains("mark") && !line.contains(" : "));
+            marks.map(|line| line.replace("tcp dport", "th dport")).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&again), lines(&listing));
+        assert!(lines(&listing).len() > 20, "{listing}");
+    });
+}
+
+#[test]
+fn a_service_that_has_no_virtual_server_is_left_out_alone() {
+    isolated(|| async {
+        let mut state = ServiceState::new(sample::node());
+        sample::plain(3).into_iter().for_each(|service| drop(state.upsert(service)));
+        let left_out = state.services().next().unwrap().name.clone();
+        let servers = Servers { unfit: Some(left_out.clone()), ..Servers::default() };
+        let mut tables = open().await;
+        let report = sync(&mut tables, &state, &servers).await;
+        assert_eq!(report.failed.len(), 1);
+        assert_eq!(
+            (&report.failed[0].service, &*report.failed[0].reason),
+            (&left_out, "its virtual server was refused")
+        );
+        state.remove(&left_out);
+        assert_forwards(&mut tables, &state, &servers).await;
+    });
+}
+
+#[test]
+fn established_connections_of_a_service_that_is_gone_are_handed_over_until_released() {
+    isolated(|| async {
+        let mut state = ServiceState::new(sample::node());
+        sample::plain(2).into_iter().for_each(|service| drop(state.upsert(service)));
+        let (mut tables, servers) = (open().await, Servers::default());
+        sync(&mut tables, &state, &servers).await;
+        let both = handed_over().await;
+        assert_eq!((both.len(), tables.lingering()), (2, Vec::<IpAddr>::new()));
+
+        let gone = state.services().next().unwrap().clone();
+        let FrontendKey::Address { address, .. } = gone.ports[0].frontends[0].key else { panic!("an address") };
+        state.remove(&gone.name);
+        sync(&mut tables, &state, &servers).await;
+        assert_eq!((handed_over().await, tables.lingering()), (both.clone(), vec![address]));
+
+        drop(tables);
+        let mut tables = open().await;
+        assert_eq!(sync(&mut tables, &state, &servers).await.writes, 0, "a new process takes nothing away");
+        assert_eq!((handed_over().await, tables.lingering()), (both.clone(), vec![address]));
+
+        state.upsert((*gone).clone());
+        sync(&mut tables, &state, &servers).await;
+        assert_eq!(tables.lingering(), Vec::<IpAddr>::new(), "it is back");
+        tables.release(&[address]).await.unwrap();
+        assert_eq!(handed_over().await, both, "what is needed is not released");
+
+        state.remove(&gone.name);
+        sync(&mut tables, &state, &servers).await;
+        tables.release(&[address]).await.unwrap();
+        assert_eq!((handed_over().await.len(), tables.lingering()), (1, Vec::<IpAddr>::new()));
+        assert_eq!(sync(&mut tables, &state, &servers).await.writes, 0);
+    });
+}
+
+#[test]
+fn each_backend_takes_over_from_the_other() {
+    isolated(|| async {
+        let (state, servers) = (sample::everything(), Servers::default());
+        let mut nft = NftDataplane::open(Options::default()).await.unwrap();
+        nft.sync(&state, Scope::All).await.unwrap();
+        drop(nft);
+        let mut tables = open().await;
+        assert!(sync(&mut tables, &state, &servers).await.writes > 0);
+        assert_forwards(&mut tables, &state, &servers).await;
+        drop(tables);
+        let mut nft = NftDataplane::open(Options::default()).await.unwrap();
+        assert!(nft.sync(&state, Scope::All).await.unwrap().writes > 0);
+        assert_eq!(nft.sync(&state, Scope::All).await.unwrap().writes, 0);
+        assert_eq!(nft.observe().await.unwrap().frontends.len(), Observed::expected(&state).frontends.len());
+        drop(nft);
+        open().await.remove_all().await.unwrap();
+        assert_eq!(open().await.marks().await.unwrap(), []);
+    });
+}
