@@ -1,3 +1,23 @@
-//! The IPVS dataplane: so far its way to the kernel.
+//! The IPVS dataplane: nftables decides who is balanced how, IPVS picks the endpoint and translates.
+//!
+//! ```text
+//!                ┌─ render ─► marks ─► virtual servers ─ plan: diff ─► make … unmake ─► IPVS
+//!  ServiceState ─┤              │                                    │
+//!                └──────────────┴─► tables of backend-nft ───────────┘ committed in between
+//! ```
+//!
+//! **Invariant:** a virtual server whose key is not a mark of ours is never touched
+//! (`tests/dataplane.rs::others_virtual_servers_are_left_alone`).
 
+#![allow(dead_code)]
+
+mod belief;
+mod diff;
+mod errors;
 pub mod kernel;
+mod marking;
+mod marks;
+mod plan;
+mod port;
+mod render;
+mod schedulers;

@@ -1,0 +1,95 @@
+//! Which mark a virtual server gets.
+//!
+//! A hash of what it is for says where to look first; so a restarted process finds most again without being told, and all
+//! with what the tables tell. Numbers of one process that are taken are passed over, for both families at once:
+//! a mark alone says which virtual server is meant.
+
+use backend_api::{Family, Pool, Protocol, ServiceName};
+
+use crate::kernel::VirtualKey;
+use crate::marking::{Mark, Target};
+use crate::render::Role;
+
+/// No virtual server of a service has this number: schedulers are tried with it.
+pub(crate) const TRIAL: Mark = Mark(Mark::PREFIX | NUMBERS);
+
+/// The numbers, 0 and the last excepted.
+const NUMBERS: u32 = Mark::CUT - 1;
+
+/// How many marks are looked at for a virtual server that is there and nobody's.
+const NEAR: usize = 8;
+
+/// How many marks a virtual server may have had.
+const FAR: usize = 64;
+
+/// Whether a virtual server is ours, whoever made it.
+pub(crate) fn ours(key: VirtualKey) -> Option<Mark> {
+    match key {
+        VirtualKey::Mark { mark, .. } => Some(Mark(mark)).filter(|mark| mark.0 & Mark::MASK == Mark::PREFIX),
+        VirtualKey::Address { .. } => None,
+    }
+}
+
+/// Whether connections end with their endpoint instead of going on until they are done.
+pub(crate) fn cuts(mark: Mark) -> bool {
+    mark.0 & Mark::CUT != 0
+}
+
+/// A mark that this virtual server may have had, if `knows` knows it to be its own.
+pub(crate) fn recall(service: &ServiceName, role: &Role, knows: impl Fn(Mark) -> bool) -> Option<Mark> {
+    marks(service, role).take(FAR).find(|mark| knows(*mark))
+}
+
+/// A mark for a new virtual server: of one that is there for nobody, most likely this one's from before; else one
+/// that is free.
+pub(crate) fn choose(
+    service: &ServiceName,
+    role: &Role,
+    is_taken: impl Fn(Mark) -> bool,
+    is_there: impl Fn(VirtualKey) -> bool,
+) -> Mark {
+    let key = |family, mark: Mark| VirtualKey::Mark { family, mark: mark.0 };
+    let is_free = |mark: &Mark| !is_taken(*mark);
+    let idle = |mark: &Mark| is_free(mark) && is_there(role.key(*mark));
+    let absent = |mark: &Mark| is_free(mark) && !Family::ALL.into_iter().any(|family| is_there(key(family, *mark)));
+    let found = marks(service, role).take(NEAR).find(idle);
+    found.or_else(|| marks(service, role).find(absent)).expect("there are more marks than virtual servers")
+}
+
+/// All marks that a virtual server can have, in an order of its own.
+fn marks<'a>(service: &ServiceName, role: &'a Role) -> impl Iterator<Item = Mark> + use<'a> {
+    let cut = match role.port.protocol {
+        Protocol::Tcp => 0,
+        Protocol::Udp | Protocol::Sctp => Mark::CUT,
+    };
+    let identity = hash(service, role);
+    let number = move |attempt: u64| 1 + (mix(identity.wrapping_add(attempt)) % u64::from(NUMBERS - 1)) as u32;
+    (0..).map(move |attempt| Mark(Mark::PREFIX | cut | number(attempt)))
+}
+
+/// FNV-1a: the same in every build and on every machine, because marks outlive the process.
+fn hash(service: &ServiceName, role: &Role) -> u64 {
+    let texts = [&*service.namespace, &*service.name, &*role.port.name];
+    let texts = texts.iter().flat_map(|text| text.bytes().chain([0]));
+    let numbers = [role.port.protocol.number(), role.port.family.bits()];
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let identity = texts.chain(numbers).fold(0xcbf2_9ce4_8422_2325, hash);
+    match role.target {
+        Target::Pool(Pool::Cluster) => [0].into_iter().fold(identity, hash),
+        Target::Pool(Pool::Local) => [1].into_iter().fold(identity, hash),
+        Target::Endpoint(endpoint) => {
+            let port = endpoint.port.to_be_bytes();
+            match endpoint.ip {
+                std::net::IpAddr::V4(ip) => ip.octets().into_iter().chain(port).fold(identity, hash),
+                std::net::IpAddr::V6(ip) => ip.octets().into_iter().chain(port).fold(identity, hash),
+            }
+        }
+    }
+}
+
+/// Spreads neighbours: the finalizer of SplitMix64.
+fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}

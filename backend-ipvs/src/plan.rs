@@ -1,0 +1,83 @@
+//! From what is to what shall be: pure, whether "is" is believed or was just read.
+//!
+//! ```text
+//!  Belief, desired ─────────► Plan::onward   (the size of the change)
+//!  Found, Recalled, desired ► Plan::adopt    (everything, once)
+//!                                └──► what to make and what to unmake, and the Belief that holds once it is done
+//! ```
+
+mod adopt;
+mod onward;
+
+pub(crate) use adopt::Recalled;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backend_api::{ServiceName, ServiceState};
+
+use crate::belief::Belief;
+use crate::diff::Change;
+use crate::kernel::{Operation, VirtualKey};
+use crate::render::Server;
+use crate::schedulers::Schedulers;
+
+/// What to do, and what will be.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Before the tables are committed, each for a service.
+    pub(crate) make: Vec<(ServiceName, Operation)>,
+    /// After it.
+    pub(crate) unmake: Vec<Operation>,
+    /// What will be then.
+    pub(crate) belief: Belief,
+}
+
+/// Everything of ours that the kernel has.
+pub(crate) type Found = BTreeMap<VirtualKey, Server>;
+
+/// What a plan depends on besides the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    /// Who gets which scheduler.
+    pub(crate) schedulers: &'a Schedulers,
+    /// When what begins to drain now is cut, in seconds since boot.
+    pub(crate) deadline: u32,
+    /// Services that the kernel refused, and why.
+    pub(crate) refused: &'a BTreeMap<ServiceName, String>,
+}
+
+impl Plan {
+    fn extend(&mut self, service: &ServiceName, change: Change) {
+        self.make.extend(change.make.into_iter().map(|operation| (service.clone(), operation)));
+        self.unmake.extend(change.unmake);
+    }
+}
+
+/// Why a service is left out.
+fn unfit(service: &backend_api::Service, terms: Terms<'_>) -> Option<String> {
+    let flaw = service.check().err().map(|flaw| flaw.to_string());
+    flaw.or_else(|| terms.refused.get(&service.name).cloned())
+}
+
+/// Those whose form is another than the one that was programmed.
+fn changed_names(belief: &Belief, desired: &ServiceState) -> BTreeSet<ServiceName> {
+    let mut changed = BTreeSet::new();
+    let mut believed = belief.services.iter().peekable();
+    for service in desired.services() {
+        while let Some((gone, _)) = believed.next_if(|(name, _)| **name < service.name) {
+            changed.insert(gone.clone());
+        }
+        match believed.next_if(|(name, _)| **name == service.name) {
+            Some((_, programmed)) if programmed.service == *service => {}
+            _ => {
+                changed.insert(service.name.clone());
+            }
+        }
+    }
+    changed.extend(believed.map(|(gone, _)| gone.clone()));
+    changed.extend(belief.unfit.keys().cloned());
+    changed
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! From what was read from the kernel: everything is looked at, and only what is wrong is written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use backend_api::{FrontendKey, Pool, Service, ServiceName, ServicePort, ServiceState};
+
+use super::{Found, Plan, Terms, unfit};
+use crate::belief::{Assigned, Programmed};
+use crate::diff::diff;
+use crate::kernel::VirtualKey;
+use crate::marking::{Mark, Marked, Target};
+use crate::marks::{choose, cuts, recall};
+use crate::render::{Role, Wanted, render};
+
+/// What is known of the marks that virtual servers had.
+#[derive(Debug, Default)]
+pub(crate) struct Recalled {
+    /// What the tables say: which mark a frontend leads to.
+    by_frontend: HashMap<FrontendKey, BTreeSet<(Option<Pool>, Mark)>>,
+    /// The same by mark.
+    by_mark: HashMap<Mark, BTreeSet<FrontendKey>>,
+    /// What this process programmed last.
+    by_service: BTreeMap<ServiceName, Assigned>,
+}
+
+impl Recalled {
+    /// From what the tables say, and what this process programmed last.
+    pub(crate) fn new(tables: Vec<Marked>, by_service: BTreeMap<ServiceName, Assigned>) -> Self {
+        let mut recalled = Self { by_service, ..Self::default() };
+        for Marked { frontend, pool, mark } in tables {
+            recalled.by_frontend.entry(frontend).or_default().insert((pool, mark));
+            recalled.by_mark.entry(mark).or_default().insert(frontend);
+        }
+        recalled
+    }
+}
+
+impl Plan {
+    /// What leads from `found` to `desired`.
+    pub(crate) fn adopt(mut found: Found, recalled: &Recalled, desired: &ServiceState, terms: Terms<'_>) -> Self {
+        let mut plan = Plan::default();
+        let services = marks(&mut plan, &found, recalled, desired, terms);
+        for (service, wanted, marks) in services {
+            for wanted in wanted {
+                let wanted = wanted.server(marks[&wanted.role]);
+                let before = found.remove(&wanted.server.key);
+                let change = diff(before.as_ref(), Some(&wanted), terms.deadline);
+                plan.belief.note(&wanted, &change);
+                plan.extend(&service.name, change);
+            }
+            plan.belief.services.insert(service.name.clone(), Programmed { service: service.clone(), marks });
+        }
+        for orphan in found.values() {
+            let change = diff(Some(orphan), None, terms.deadline);
+            plan.belief.note(orphan, &change);
+            plan.unmake.extend(change.unmake);
+        }
+        plan
+    }
+}
+
+/// A service, its virtual servers, and their marks.
+type Marking<'a> = (&'a Arc<Service>, Vec<Wanted>, Assigned);
+
+/// Who had a mark gets it back, before the others choose.
+fn marks<'a>(
+    plan: &mut Plan,
+    found: &Found,
+    recalled: &Recalled,
+    desired: &'a ServiceState,
+    terms: Terms<'_>,
+) -> Vec<Marking<'a>> {
+    let mut services: Vec<Marking<'a>> = Vec::new();
+    for service in desired.services() {
+        if let Some(reason) = unfit(service, terms) {
+            plan.belief.unfit.insert(service.name.clone(), reason);
+            continue;
+        }
+        let wanted = render(service, terms.schedulers);
+        let mut marks = Assigned::new();
+        for port in &service.ports {
+            let remembered = Remembered { service: &service.name, port, found, recalled };
+            for Wanted { role, .. } in wanted.iter().filter(|wanted| is_of(&wanted.role, port)) {
+                let knows = |mark| remembered.knows(role, mark) && !plan.belief.taken.contains_key(&mark);
+                if let Some(mark) = recall(&service.name, role, knows) {
+                    plan.belief.taken.insert(mark, role.port.family);
+                    marks.insert(role.clone(), mark);
+                }
+            }
+        }
+        services.push((service, wanted, marks));
+    }
+    for (service, wanted, marks) in &mut services {
+        for port in &service.ports {
+            for Wanted { role, .. } in wanted.iter().filter(|wanted| is_of(&wanted.role, port)) {
+                if !marks.contains_key(role) {
+                    let is_taken = |mark| plan.belief.taken.contains_key(&mark) || is_spent(mark, port, recalled);
+                    let mark = choose(&service.name, role, is_taken, |key| found.contains_key(&key));
+                    plan.belief.taken.insert(mark, role.port.family);
+                    marks.insert(role.clone(), mark);
+                }
+            }
+        }
+    }
+    services
+}
+
+fn is_of(role: &Role, port: &ServicePort) -> bool {
+    (&role.port.name, role.port.family, role.port.protocol) == (&port.name, port.family, port.protocol)
+}
+
+/// Whether a frontend leads to `mark` that is not this port's, or not any more: its connections must be cut, so the mark
+/// is no good for the port.
+fn is_spent(mark: Mark, port: &ServicePort, recalled: &Recalled) -> bool {
+    let is_its = |key: &FrontendKey| port.frontends.iter().any(|frontend| frontend.key == *key);
+    cuts(mark) && recalled.by_mark.get(&mark).is_some_and(|frontends| !frontends.iter().all(is_its))
+}
+
+/// What is known of a port's marks.
+struct Remembered<'a> {
+    service: &'a ServiceName,
+    port: &'a ServicePort,
+    found: &'a Found,
+    recalled: &'a Recalled,
+}
+
+impl Remembered<'_> {
+    /// Whether `mark` was this virtual server's, and may go on being it.
+    fn knows(&self, role: &Role, mark: Mark) -> bool {
+        if is_spent(mark, self.port, self.recalled) {
+            return false;
+        }
+        let by_frontend = || self.port.frontends.iter().any(|frontend| self.hints(role, frontend.key, mark));
+        let here = || self.recalled.by_service.get(self.service)?.get(role);
+        by_frontend() || here() == Some(&mark)
+    }
+
+    fn hints(&self, role: &Role, frontend: FrontendKey, mark: Mark) -> bool {
+        let Some(hints) = self.recalled.by_frontend.get(&frontend) else { return false };
+        match role.target {
+            Target::Pool(pool) => hints.contains(&(Some(pool), mark)),
+            Target::Endpoint(endpoint) => {
+                let leads_there = |key: VirtualKey| self.found.get(&key)?.reals.get(&endpoint);
+                hints.contains(&(None, mark)) && leads_there(role.key(mark)).is_some()
+            }
+        }
+    }
+}

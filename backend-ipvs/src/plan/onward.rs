@@ -1,0 +1,139 @@
+//! From what we believe to be in the kernel: the cost is the size of the change.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use backend_api::{FrontendKey, Scope, Service, ServiceName, ServiceState};
+
+use super::{Plan, Terms, changed_names, unfit};
+use crate::belief::{Assigned, Belief, Programmed};
+use crate::diff::diff;
+use crate::kernel::VirtualKey;
+use crate::marking::Mark;
+use crate::marks::{choose, cuts};
+use crate::render::{PortId, Role, Server, Wanted, render};
+
+impl Plan {
+    /// What leads from `belief` to `desired`.
+    pub(crate) fn onward(belief: Belief, desired: &ServiceState, scope: Scope<'_>, terms: Terms<'_>) -> Self {
+        let all;
+        let names = match scope {
+            Scope::Services(names) => names,
+            Scope::All => {
+                all = changed_names(&belief, desired);
+                &all
+            }
+        };
+        let mut onward = Onward { plan: Plan { belief, ..Plan::default() }, left: HashSet::new(), terms };
+        for name in names {
+            onward.service(name, desired);
+        }
+        onward.plan
+    }
+}
+
+struct Onward<'a> {
+    plan: Plan,
+    /// Marks that this plan takes from somebody: nobody else gets them before it is carried out.
+    left: HashSet<Mark>,
+    terms: Terms<'a>,
+}
+
+impl Onward<'_> {
+    fn service(&mut self, name: &ServiceName, desired: &ServiceState) {
+        let mut service = desired.service(name);
+        let before = self.plan.belief.services.remove(name);
+        self.plan.belief.unfit.remove(name);
+        if let Some(reason) = service.and_then(|service| unfit(service, self.terms)) {
+            self.plan.belief.unfit.insert(name.clone(), reason);
+            service = None;
+        }
+        if let (Some(before), Some(service)) = (&before, service)
+            && Arc::ptr_eq(&before.service, service)
+        {
+            self.plan.belief.services.insert(name.clone(), before.clone());
+            return;
+        }
+        let wanted = service.map(|service| render(service, self.terms.schedulers)).unwrap_or_default();
+        let mut there = before.as_ref().map(|before| before.servers(self.terms.schedulers)).unwrap_or_default();
+        for (key, server) in &mut there {
+            server.reals.extend(self.plan.belief.draining_of(*key));
+        }
+        let marks = self.marks(name, before.as_ref(), service, &wanted);
+        let wanted: BTreeMap<VirtualKey, Server> = wanted
+            .iter()
+            .map(|wanted| {
+                let mark = marks[&wanted.role];
+                (wanted.role.key(mark), wanted.server(mark))
+            })
+            .collect();
+        for key in wanted.keys() {
+            // One that drains, and that nobody had.
+            if !there.contains_key(key)
+                && let Some(server) = self.plan.belief.draining.get(key)
+            {
+                there.insert(*key, server.clone());
+            }
+        }
+        let keys: BTreeSet<VirtualKey> = there.keys().chain(wanted.keys()).copied().collect();
+        for key in keys {
+            let (before, after) = (there.get(&key), wanted.get(&key));
+            let change = diff(before, after, self.terms.deadline);
+            if let Some(server) = after.or(before) {
+                self.plan.belief.note(server, &change);
+            }
+            self.plan.extend(name, change);
+        }
+        if let Some(service) = service {
+            self.plan.belief.services.insert(name.clone(), Programmed { service: service.clone(), marks });
+        }
+    }
+
+    /// The marks of the service's next form: who had one keeps it, unless its connections must be cut.
+    fn marks(
+        &mut self,
+        name: &ServiceName,
+        before: Option<&Programmed>,
+        service: Option<&Arc<Service>>,
+        wanted: &[Wanted],
+    ) -> Assigned {
+        let had = before.map(|before| &before.marks);
+        let lost = match (before, service) {
+            (Some(before), Some(service)) => ports_that_lost(&before.service, service),
+            _ => BTreeSet::new(),
+        };
+        let kept = |role: &Role| {
+            let mark = *had?.get(role)?;
+            (!(cuts(mark) && lost.contains(&role.port))).then_some(mark)
+        };
+        let mut marks: Assigned =
+            wanted.iter().filter_map(|wanted| Some((wanted.role.clone(), kept(&wanted.role)?))).collect();
+        for (role, mark) in had.into_iter().flatten() {
+            if marks.get(role) != Some(mark) {
+                self.plan.belief.taken.remove(mark);
+                self.left.insert(*mark);
+            }
+        }
+        for Wanted { role, .. } in wanted {
+            if !marks.contains_key(role) {
+                let belief = &self.plan.belief;
+                let is_taken = |mark| belief.taken.contains_key(&mark) || self.left.contains(&mark);
+                let mark = choose(name, role, is_taken, |key| belief.draining.contains_key(&key));
+                self.plan.belief.taken.insert(mark, role.port.family);
+                marks.insert(role.clone(), mark);
+            }
+        }
+        marks
+    }
+}
+
+/// Ports that live on without a frontend that they had.
+fn ports_that_lost(before: &Service, after: &Service) -> BTreeSet<PortId> {
+    let frontends = |service: &Service| -> BTreeMap<PortId, BTreeSet<FrontendKey>> {
+        let keys = |port: &backend_api::ServicePort| port.frontends.iter().map(|frontend| frontend.key).collect();
+        service.ports.iter().map(|port| (PortId::of(port), keys(port))).collect()
+    };
+    let after = frontends(after);
+    let lost = |(port, had): (PortId, BTreeSet<FrontendKey>)| (!had.is_subset(after.get(&port)?)).then_some(port);
+    frontends(before).into_iter().filter_map(lost).collect()
+}

@@ -1,0 +1,48 @@
+//! Which scheduler a service port gets: what it asks for where the kernel has it, else the default.
+//!
+//! Kept apart from rendering because what the kernel has is found out by trying, once for each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backend_api::{Affinity, Scheduler, ServicePort};
+
+/// The default, and what was found out about the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedulers {
+    default: Scheduler,
+    /// Whether the kernel has it, of those that were tried.
+    tried: BTreeMap<Scheduler, bool>,
+}
+
+impl Schedulers {
+    /// With this default, which the kernel has.
+    pub(crate) fn new(default: Scheduler) -> Self {
+        Self { default, tried: BTreeMap::from([(default, true)]) }
+    }
+
+    /// The one of this port.
+    pub(crate) fn of(&self, port: &ServicePort) -> Scheduler {
+        match (port.affinity, port.scheduler) {
+            // The tables choose; a virtual server of one real server has nothing to schedule.
+            (Affinity::ClientIp { .. }, _) | (Affinity::None, None) => self.default,
+            (Affinity::None, Some(wanted)) if self.tried.get(&wanted) == Some(&true) => wanted,
+            (Affinity::None, Some(_)) => self.default,
+        }
+    }
+
+    /// Those that `ports` ask for and nobody has tried.
+    pub(crate) fn untried<'a>(&self, ports: impl IntoIterator<Item = &'a ServicePort>) -> BTreeSet<Scheduler> {
+        let asked = ports.into_iter().filter_map(|port| port.scheduler);
+        asked.filter(|scheduler| !self.tried.contains_key(scheduler)).collect()
+    }
+
+    /// Remembers whether the kernel has it.
+    pub(crate) fn learn(&mut self, scheduler: Scheduler, is_there: bool) {
+        self.tried.insert(scheduler, is_there);
+    }
+
+    /// The default.
+    pub(crate) fn default(&self) -> Scheduler {
+        self.default
+    }
+}
