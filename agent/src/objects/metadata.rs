@@ -7,10 +7,10 @@ use serde::{Deserialize, Deserializer};
 use super::text::shared;
 use super::{Kind, ObjectKey};
 
-/// An object's `metadata`; of its labels, those that `L` names.
+/// An object's `metadata`; of its labels, those that `L` names, and of its annotations, those that `A` does.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Metadata<L: Default + for<'a> Deserialize<'a>> {
+pub struct Metadata<L: Default + for<'a> Deserialize<'a>, A: Default + for<'a> Deserialize<'a> = NoAnnotations> {
     /// `name`.
     #[serde(deserialize_with = "shared")]
     pub name: Arc<str>,
@@ -23,9 +23,16 @@ pub struct Metadata<L: Default + for<'a> Deserialize<'a>> {
     /// `labels`.
     #[serde(default, deserialize_with = "or_default", bound(deserialize = ""))]
     pub labels: L,
+    /// `annotations`.
+    #[serde(default, deserialize_with = "or_default", bound(deserialize = ""))]
+    pub annotations: A,
 }
 
-impl<L: Default + for<'a> Deserialize<'a>> Metadata<L> {
+/// Of an object whose annotations mean nothing to a proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct NoAnnotations {}
+
+impl<L: Default + for<'a> Deserialize<'a>, A: Default + for<'a> Deserialize<'a>> Metadata<L, A> {
     /// The key of the object whose metadata this is.
     pub(super) fn key(&self, kind: Kind) -> ObjectKey {
         let namespace = if kind.is_namespaced() { self.namespace.clone() } else { Arc::default() };

@@ -29,11 +29,11 @@ use std::sync::Arc;
 
 pub use document::{Item, Refused, read};
 pub use endpoints::{Endpoints, EndpointsAddress, EndpointsSubset};
-pub use metadata::Metadata;
+pub use metadata::{Metadata, NoAnnotations};
 pub use node::{Node, NodeAddress, NodeLabels, NodeSpec, NodeStatus};
 pub use service::{
-    AffinityKind, ClientIpConfig, IngressIp, IpMode, LoadBalancerStatus, Service, ServiceLabels, ServicePort,
-    ServiceSpec, ServiceStatus, ServiceType, SessionAffinityConfig, TrafficPolicy,
+    AffinityKind, ClientIpConfig, IngressIp, IpMode, LoadBalancerStatus, Service, ServiceAnnotations, ServiceLabels,
+    ServicePort, ServiceSpec, ServiceStatus, ServiceType, SessionAffinityConfig, TrafficPolicy,
 };
 pub use service_cidr::{ServiceCidr, ServiceCidrLabels, ServiceCidrSpec};
 pub use slice::{AddressType, Conditions, EndpointPort, EndpointSlice, Hints, SliceEndpoint, SliceLabels};
@@ -139,6 +139,8 @@ impl fmt::Display for ObjectKey {
 
 #[cfg(test)]
 mod tests {
+    use backend_api::Scheduler;
+
     use super::*;
 
     fn only(text: &str) -> Object {
@@ -154,7 +156,7 @@ mod tests {
     const SERVICE: &str = r#"{
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
-            "annotations": {"a": "b"}, "creationTimestamp": "2026-05-01T08:00:00Z", "finalizers": null,
+            "annotations": {"a": "b", "switchyard.dev/scheduler": "lc"}, "creationTimestamp": "2026-05-01T08:00:00Z", "finalizers": null,
             "labels": {"app": "web"}, "name": "web", "namespace": "default", "resourceVersion": "7", "uid": "u",
             "managedFields": [{"fieldsV1": {"f:spec": {"f:ports": {".": {}, "k:{\"port\":80}": {"f:name": {}}}}}}]
         },
@@ -180,6 +182,7 @@ mod tests {
         let Object::Service(service) = only(SERVICE) else { panic!("no service") };
         assert_eq!(service.key().to_string(), "Service default/web");
         assert_eq!(service.metadata.creation_timestamp.as_deref(), Some("2026-05-01T08:00:00Z"));
+        assert_eq!(service.metadata.annotations.scheduler, Some(Word::Known(Scheduler::Lc)));
         let spec = &service.spec;
         assert_eq!(spec.service_type, Some(Word::Known(ServiceType::LoadBalancer)));
         assert_eq!(*spec.cluster_ips, ["10.96.0.9".into()]);

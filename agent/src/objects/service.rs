@@ -1,6 +1,6 @@
 //! v1 Service.
 
-use backend_api::{Protocol, ServiceName};
+use backend_api::{Protocol, Scheduler, ServiceName};
 use serde::Deserialize;
 
 use super::metadata::{or_default, present};
@@ -11,7 +11,7 @@ use super::{Address, Keyword, Kind, Metadata, ObjectKey, Word};
 #[serde(rename_all = "camelCase")]
 pub struct Service {
     /// `metadata`.
-    pub metadata: Metadata<ServiceLabels>,
+    pub metadata: Metadata<ServiceLabels, ServiceAnnotations>,
     /// `spec`.
     #[serde(default, deserialize_with = "or_default")]
     pub spec: ServiceSpec,
@@ -26,6 +26,14 @@ pub struct ServiceLabels {
     /// Whether `service.kubernetes.io/service-proxy-name` is there, with any value: another proxy's (KEP-2447).
     #[serde(rename = "service.kubernetes.io/service-proxy-name", default, deserialize_with = "present")]
     pub service_proxy_name: bool,
+}
+
+/// The annotations of a Service that a proxy obeys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct ServiceAnnotations {
+    /// `switchyard.dev/scheduler`: how IPVS chooses among its endpoints.
+    #[serde(rename = "switchyard.dev/scheduler", default)]
+    pub scheduler: Option<Word<Scheduler>>,
 }
 
 /// `spec` of a Service.
@@ -200,6 +208,12 @@ impl Keyword for AffinityKind {
             "ClientIP" => Some(Self::ClientIp),
             _ => None,
         }
+    }
+}
+
+impl Keyword for Scheduler {
+    fn from_word(word: &str) -> Option<Self> {
+        word.parse().ok()
     }
 }
 

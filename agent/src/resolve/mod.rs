@@ -22,6 +22,7 @@ mod node;
 mod notation;
 mod policies;
 mod resolver;
+mod scheduler;
 mod selection;
 pub mod service;
 mod source_ranges;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use backend_api::{
-    Affinity, Endpoint, Family, Frontend, FrontendKey, FrontendKind, PerFamily, Pools, Protocol, Service, ServicePort,
-    SourceRanges,
+    Affinity, Endpoint, Family, Frontend, FrontendKey, FrontendKind, PerFamily, Pools, Protocol, Scheduler, Service,
+    ServicePort, SourceRanges,
 };
 
 use super::addresses::{self, Addresses};
@@ -16,7 +16,7 @@ use super::policies::{Policies, Usable, usable};
 use super::selection::Skip;
 use super::source_ranges::Ranges;
 use super::warning::{Log, Problem, Warning};
-use super::{affinity, age, masquerade, selection};
+use super::{affinity, age, masquerade, scheduler, selection};
 use crate::objects::{self, EndpointSlice, Endpoints, TrafficPolicy, Word};
 
 /// What a service comes to on this node.
@@ -63,6 +63,7 @@ struct Shared<'a> {
     node: &'a NodeFacts,
     age: backend_api::Age,
     affinity: Affinity,
+    scheduler: Option<Scheduler>,
     addresses: PerFamily<Option<Addresses>>,
     source_ranges: PerFamily<SourceRanges>,
     internal: TrafficPolicy,
@@ -150,10 +151,12 @@ impl<'a> Shared<'a> {
             ranges.of_family(family, vips, *node.primary.of(family), log)
         };
         let source_ranges = PerFamily { v4: source_ranges(Family::V4), v6: source_ranges(Family::V6) };
+        let affinity = affinity::of_spec(spec, log);
         Self {
             node,
             age: age::of_service(service, log),
-            affinity: affinity::of_spec(spec, log),
+            affinity,
+            scheduler: scheduler::of_service(service, affinity, log),
             addresses,
             source_ranges,
             internal: policy(spec.internal_traffic_policy.as_ref(), "spec.internalTrafficPolicy", log),
@@ -175,7 +178,10 @@ impl<'a> Shared<'a> {
         };
         ServicePort {
             name: port.identity.name.clone(),
+            family,
+            protocol: port.identity.protocol,
             affinity: self.affinity,
+            scheduler: self.scheduler,
             frontends: self.frontends(port, addresses, family, (policies, &usable)),
             endpoints: found
                 .into_iter()
@@ -185,7 +191,6 @@ impl<'a> Shared<'a> {
                 .filter(|((_, candidate), _)| candidate.serving || candidate.ready)
                 .map(endpoint)
                 .collect(),
-            ..ServicePort::new(family, port.identity.protocol)
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use backend_api::{Cidr, Family};
+use backend_api::{Cidr, Family, Scheduler, UnknownScheduler};
 
 use crate::objects::ObjectKey;
 
@@ -98,6 +98,12 @@ pub enum Problem {
     /// The default is used.
     #[error("{0} is no timeout, 1 to 86400 seconds: 10800 is used")]
     Timeout(i64),
+    /// The operator's scheduler is used.
+    #[error("{0}: the default is used")]
+    Scheduler(UnknownScheduler),
+    /// Left out.
+    #[error("{0} has no effect: spec.sessionAffinity is ClientIP, and decides")]
+    AffinityDecides(Scheduler),
     /// The service counts as the youngest.
     #[error("{0:?} is no time")]
     Time(String),

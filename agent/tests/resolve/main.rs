@@ -15,6 +15,7 @@ mod policies;
 mod ports;
 mod readiness;
 mod resolver;
+mod scheduler;
 mod selection;
 mod source_ranges;
 mod topology;
