@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::ipvs::IpvsFlags;
 use super::{
     ClusterCidrs, Config, InterfaceName, LocalDetector, NameError, NodeName, NodePortSelection, SourceConfig, Verbosity,
 };
@@ -52,6 +53,9 @@ pub struct RunFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(action = ArgAction::Set, default_value_t = false, default_missing_value = "true")]
     masquerade_all: bool,
+
+    #[command(flatten)]
+    ipvs: IpvsFlags,
 }
 
 /// How much is logged; for every command.
@@ -89,6 +93,7 @@ impl RunFlags {
         Ok(Config {
             node_name: self.hostname_override.map_or_else(NodeName::of_host, Ok)?,
             backend: self.backend,
+            ipvs: self.ipvs.config(),
             local_traffic,
             node_ports: self.nodeport_addresses,
             masquerade_all: self.masquerade_all,
@@ -111,7 +116,9 @@ impl RunFlags {
 
 #[cfg(test)]
 mod tests {
+    use super::super::IpvsConfig;
     use super::*;
+    use backend_api::Scheduler;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -136,6 +143,7 @@ mod tests {
         assert_eq!(config.local_traffic, LocalDetector::ClusterCidrs(ClusterCidrs::default()));
         assert_eq!(config.node_ports, "primary".parse().unwrap());
         assert!(!config.masquerade_all);
+        assert_eq!(config.ipvs, IpvsConfig::default());
     }
 
     #[test]
@@ -163,7 +171,8 @@ mod tests {
 
     #[test]
     fn proxy_mode_is_another_name_of_backend() {
-        assert_eq!(parse("--proxy-mode ipvs").unwrap().backend, Backend::Ipvs);
+        let config = parse("--proxy-mode ipvs --ipvs-scheduler lc").unwrap();
+        assert_eq!((config.backend, config.ipvs.scheduler), (Backend::Ipvs, Scheduler::Lc));
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! Each value's type refuses what makes no sense, so nothing downstream checks again; what is needed only with another
 //! flag's value is said to clap itself (`required_if_eq`). A configuration file later parses the same types.
 
+mod duration;
 mod flags;
+mod ipvs;
 mod local_traffic;
 mod names;
 mod node_ports;
@@ -17,6 +19,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use flags::{LogFlags, RunFlags};
+pub use ipvs::{IpvsConfig, IpvsTimeouts};
 pub use local_traffic::{ClusterCidrs, LocalDetector};
 pub use names::{InterfaceName, NameError, NodeName};
 pub use node_ports::{NodePortSelection, SelectionError};
@@ -31,6 +34,8 @@ pub struct Config {
     pub node_name: NodeName,
     /// Who programs the kernel.
     pub backend: Backend,
+    /// What the IPVS backend is told, if it is that one.
+    pub ipvs: IpvsConfig,
     /// How local pods are told from others.
     pub local_traffic: LocalDetector,
     /// Which of the node's addresses carry node ports.
