@@ -3,7 +3,7 @@
 use backend_api::{Family, Masquerade, NodeNetwork, Protocol};
 
 use super::conditions::from_pod;
-use crate::ruleset::{By, ChainName, Delivery, Field, Mark, Rewrite, Rule, SetName, Statement};
+use crate::ruleset::{By, ChainName, Delivery, Field, Rewrite, Rule, SetName, Statement};
 
 /// The rules of `nat-postrouting`.
 pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
@@ -13,8 +13,6 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
         Delivery::Mark => vec![
             // meta mark & 0xff000000 != 0x53000000 accept: IPVS sets no status
             Rule(vec![Statement::NotMarked, Statement::Accept]),
-            // meta mark set 0x00000000
-            Rule(vec![Statement::SetMark(Mark(0))]),
         ],
     };
     rules.push(

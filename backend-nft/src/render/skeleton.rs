@@ -59,6 +59,7 @@ pub(crate) fn base(chain: ChainName) -> Option<Base> {
         Deliver => ("filter", Hook::Prerouting, DELIVER),
         RouteOutput => ("route", Hook::Output, ROUTE),
         Unserved => ("nat", Hook::Input, NAT_SOURCE),
+        Unmark => ("filter", Hook::Postrouting, NAT_SOURCE + 1),
         Refuse | Pick(..) | Sticky(..) | Slot(..) | Split(_) | SplitInside(_) | Guard | Services | Undelivered
         | MasqueradeUnlessPod | MasqueradeFromNode => return None,
     };
@@ -92,6 +93,7 @@ pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family, delive
         Deliver => deliver(),
         RouteOutput => route_output(),
         Unserved => unserved(),
+        Unmark => unmark(),
     }
 }
 
@@ -222,9 +224,10 @@ pub(super) fn hand_over(key: Vec<Field>, map: SetName, delivery: Delivery) -> Ru
 /// known by who answers: an untranslated connection to one of these addresses is answered by that address.
 fn deliver() -> Vec<Rule> {
     vec![
-        // ip daddr @service-ips ct status ! dnat ct reply ip saddr != @service-ips meta mark set 0x53000000
+        // ip daddr @service-ips ct direction original ct status ! dnat ct reply ip saddr != @service-ips meta mark set …
         Rule(vec![
             Statement::In(vec![Field::Destination], SetName::ServiceIps),
+            Statement::FromClient,
             Statement::NotTranslated,
             Statement::NotIn(vec![Field::ReplySource], SetName::ServiceIps),
             Statement::SetMark(Mark::DELIVER),
@@ -254,5 +257,13 @@ fn unserved() -> Vec<Rule> {
         Rule(vec![to(SetName::OwnAddresses), Statement::Accept]),
         // ip daddr @service-ips drop
         Rule(vec![to(SetName::ServiceIps), Statement::Drop]),
+    ]
+}
+
+/// Behind masquerading, which asks for the mark: nobody else is to see it.
+fn unmark() -> Vec<Rule> {
+    vec![
+        // meta mark & 0xff000000 == 0x53000000 meta mark set 0x00000000
+        Rule(vec![Statement::Marked, Statement::SetMark(Mark(0))]),
     ]
 }

@@ -55,11 +55,13 @@ pub enum ChainName {
     RouteOutput,
     /// What no virtual server took.
     Unserved,
+    /// Takes our marks away from what leaves.
+    Unmark,
 }
 
 impl ChainName {
     /// Chains that are always there, however many endpoints anybody has; those that only tables which mark have come last.
-    const CONSTANT: [Self; 20] = [
+    const CONSTANT: [Self; 21] = [
         Self::Refuse,
         Self::Split(By::Address),
         Self::Split(By::NodePort),
@@ -80,12 +82,13 @@ impl ChainName {
         Self::Deliver,
         Self::RouteOutput,
         Self::Unserved,
+        Self::Unmark,
     ];
 
     /// Chains that are always there in one kind of tables.
     pub(crate) fn constant(delivery: Delivery) -> impl Iterator<Item = Self> {
         let count = match delivery {
-            Delivery::Translate => Self::CONSTANT.len() - 3,
+            Delivery::Translate => Self::CONSTANT.len() - 4,
             Delivery::Mark => Self::CONSTANT.len(),
         };
         Self::CONSTANT.into_iter().take(count)
@@ -145,6 +148,7 @@ impl fmt::Display for ChainName {
             Self::Deliver => f.write_str("deliver"),
             Self::RouteOutput => f.write_str("route-output"),
             Self::Unserved => f.write_str("unserved"),
+            Self::Unmark => f.write_str("unmark"),
         }
     }
 }

@@ -64,6 +64,10 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
         Statement::SourceIsLocal => match_local(out, FIB_SADDR, CmpOp::Eq),
         Statement::DestinationIsLocal => match_local(out, FIB_DADDR, CmpOp::Eq),
         Statement::DestinationIsNotLocal => match_local(out, FIB_DADDR, CmpOp::Neq),
+        Statement::FromClient => {
+            out.push(Expr::Ct { key: CtKey::Direction, direction: None, dreg: FIRST });
+            out.push(equal(vec![CtDirection::Original.abi() as u8]));
+        }
         Statement::NotTranslated => {
             out.push(Expr::Ct { key: CtKey::Status, direction: None, dreg: FIRST });
             let (mask, xor) = (IPS_DST_NAT.to_ne_bytes().to_vec(), vec![0; 4]);

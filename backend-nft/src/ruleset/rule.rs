@@ -70,6 +70,8 @@ pub enum Statement {
     DestinationIsLocal,
     /// `fib daddr type != local`
     DestinationIsNotLocal,
+    /// `ct direction original`
+    FromClient,
     /// `ct status ! dnat`
     NotTranslated,
     /// `meta mark & 0xff000000 == 0x53000000`
@@ -160,6 +162,7 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
         Statement::SourceIsLocal => f.write_str("fib saddr type local"),
         Statement::DestinationIsLocal => f.write_str("fib daddr type local"),
         Statement::DestinationIsNotLocal => f.write_str("fib daddr type != local"),
+        Statement::FromClient => f.write_str("ct direction original"),
         Statement::NotTranslated => f.write_str("ct status ! dnat"),
         Statement::Marked => write!(f, "meta mark & {:#010x} == {}", Mark::MASK, Mark::DELIVER),
         Statement::NotMarked => write!(f, "meta mark & {:#010x} != {}", Mark::MASK, Mark::DELIVER),
