@@ -14,6 +14,8 @@
 mod belief;
 mod diff;
 mod errors;
+#[doc(hidden)] // for the tests, and no promise: types of the netlink libraries show through
+pub mod host;
 pub mod kernel;
 mod marking;
 mod marks;

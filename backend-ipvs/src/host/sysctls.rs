@@ -1,0 +1,193 @@
+//! The sysctls that IPVS needs, each with its reason.
+//!
+//! **Invariant:** a sysctl is that of the network namespace that [`Sysctls::open`] was called in, whatever thread reads or
+//! writes it (`tests/host.rs::sysctls_are_those_of_the_namespace_that_they_were_opened_in`). What /proc/sys/net shows is
+//! chosen by the thread that opens; an open file stays what it is.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use backend_api::SyncError;
+
+use super::errors::unsupported;
+use super::settings::Values;
+
+/// A sysctl that we set.
+#[derive(Clone, Copy, Debug)]
+pub struct Sysctl {
+    /// Below /proc/sys/net/ipv4; also the name under which its original is remembered.
+    pub name: &'static str,
+    /// What it must be.
+    pub value: u32,
+    /// What if it cannot be.
+    pub need: Need,
+}
+
+/// How much depends on a sysctl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Everything.
+    Always,
+    /// Something, which a warning names.
+    Helpful,
+    /// Something, if strict ARP was chosen.
+    StrictArp,
+}
+
+/// All that we set.
+pub const ALL: [Sysctl; 5] = [
+    // Without it IPVS takes its packets away from conntrack, and masquerading, the hairpin and every rule on `ct original`
+    // see nothing.
+    Sysctl { name: "vs/conntrack", value: 1, need: Need::Always },
+    // What cuts a UDP flow when its real server is removed: the flow's next packet is balanced anew. At 0 it is a black
+    // hole for as long as the client keeps sending.
+    Sysctl { name: "vs/expire_nodest_conn", value: 1, need: Need::Always },
+    // Requests arrive on one interface and leave on another. kube-proxy sets it in this mode, so a node may rely on it.
+    Sysctl { name: "ip_forward", value: 1, need: Need::Helpful },
+    // An address is answered for only on the interface that has it, as load balancers that announce addresses by ARP
+    // (MetalLB) ask for.
+    Sysctl { name: "conf/all/arp_ignore", value: 1, need: Need::StrictArp },
+    // And no interface asks for others with an address that is another's.
+    Sysctl { name: "conf/all/arp_announce", value: 2, need: Need::StrictArp },
+];
+
+/// Seconds for which conntrack remembers an established TCP connection; read only.
+const TCP_ESTABLISHED: &str = "netfilter/nf_conntrack_tcp_timeout_established";
+
+/// The sysctls of one network namespace.
+#[derive(Debug)]
+pub struct Sysctls {
+    files: Vec<(Sysctl, io::Result<Opened>)>,
+    tcp_established: io::Result<File>,
+    /// What has been warned of: once is enough.
+    warned: BTreeSet<&'static str>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    /// Why it can only be read, if so: mostly a read-only /proc.
+    read_only: Option<io::Error>,
+}
+
+/// What sysctls are, and what we ask of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Current {
+    /// The value of each that can be written, or has the right one.
+    pub now: Values,
+    /// What they must be.
+    pub wanted: Values,
+}
+
+impl Sysctls {
+    /// Opens the files, in the network namespace of this thread.
+    pub fn open() -> Self {
+        Self {
+            files: ALL.map(|sysctl| (sysctl, Opened::open(sysctl.name))).into(),
+            tcp_established: File::open(path(TCP_ESTABLISHED)),
+            warned: BTreeSet::new(),
+        }
+    }
+
+    /// What can be had and is not, with a warning the first time for what is only helpful.
+    ///
+    /// # Errors
+    /// [`SyncError::Unsupported`] names a sysctl that must have another value, and cannot be written.
+    pub fn current(&mut self, strict_arp: bool) -> Result<Current, SyncError> {
+        let mut current = Current::default();
+        for (sysctl, opened) in &self.files {
+            let is_wanted = sysctl.need != Need::StrictArp || strict_arp;
+            match value(opened, is_wanted.then_some(sysctl.value)) {
+                Ok(now) => {
+                    current.now.insert(sysctl.name, now);
+                }
+                Err(reason) if sysctl.need == Need::Always => {
+                    return Err(unsupported(&format!("sysctl {}", full_name(sysctl)), reason));
+                }
+                Err(_) if !is_wanted => continue,
+                Err(reason) => {
+                    if self.warned.insert(sysctl.name) {
+                        tracing::warn!(
+                            sysctl = full_name(sysctl),
+                            value = sysctl.value,
+                            reason,
+                            "sysctl cannot be set"
+                        );
+                    }
+                    continue;
+                }
+            }
+            if is_wanted {
+                current.wanted.insert(sysctl.name, sysctl.value);
+            }
+        }
+        Ok(current)
+    }
+
+    /// The value of each that can be read.
+    pub fn all(&self) -> Values {
+        let read = |opened: &io::Result<Opened>| opened.as_ref().ok().and_then(|opened| read(&opened.file).ok());
+        self.files.iter().filter_map(|(sysctl, opened)| Some((sysctl.name, read(opened)?))).collect()
+    }
+
+    /// Sets those that are among `values`.
+    ///
+    /// # Errors
+    /// The first; the others are set.
+    pub fn write(&self, values: &Values) -> Result<(), SyncError> {
+        let mut outcome = Ok(());
+        for (sysctl, opened) in &self.files {
+            let (Some(value), Ok(opened)) = (values.get(sysctl.name), opened) else { continue };
+            let written = match &opened.read_only {
+                Some(reason) => Err(reason.to_string()),
+                None => opened.file.write_all_at(value.to_string().as_bytes(), 0).map_err(|error| error.to_string()),
+            };
+            outcome = outcome
+                .and(written.map_err(|reason| unsupported(&format!("sysctl {}={value}", full_name(sysctl)), reason)));
+        }
+        outcome
+    }
+
+    /// For how many seconds conntrack remembers an established TCP connection, if it tells.
+    pub fn tcp_established(&self) -> Option<u32> {
+        read(self.tcp_established.as_ref().ok()?).ok()
+    }
+}
+
+impl Opened {
+    fn open(name: &str) -> io::Result<Self> {
+        match OpenOptions::new().read(true).write(true).open(path(name)) {
+            Ok(file) => Ok(Self { file, read_only: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            Err(error) => Ok(Self { file: File::open(path(name))?, read_only: Some(error) }),
+        }
+    }
+}
+
+/// What it is, if that is right already or can be changed; why not otherwise.
+fn value(opened: &io::Result<Opened>, wanted: Option<u32>) -> Result<u32, String> {
+    let opened = opened.as_ref().map_err(ToString::to_string)?;
+    let now = read(&opened.file).map_err(|error| error.to_string())?;
+    match &opened.read_only {
+        Some(reason) if wanted.is_none_or(|wanted| wanted != now) => Err(format!("is {now}, {reason}")),
+        _ => Ok(now),
+    }
+}
+
+fn read(file: &File) -> io::Result<u32> {
+    let mut bytes = [0; 16];
+    let length = file.read_at(&mut bytes, 0)?;
+    let text = std::str::from_utf8(&bytes[..length]).map_err(io::Error::other)?;
+    text.trim().parse().map_err(io::Error::other)
+}
+
+fn path(name: &str) -> String {
+    format!("/proc/sys/net/ipv4/{name}")
+}
+
+/// As sysctl(8) knows it.
+fn full_name(sysctl: &Sysctl) -> String {
+    format!("net.ipv4.{}", sysctl.name.replace('/', "."))
+}

@@ -1,0 +1,99 @@
+//! How long IPVS remembers connections.
+//!
+//! Kept apart from sysctls because IPVS is told over generic netlink.
+
+use std::time::Duration;
+
+use backend_api::SyncError;
+
+use super::errors::{from_errno, from_read};
+use super::settings::Values;
+use crate::kernel::{Ipvs, Operation};
+
+/// How long a connection without packets is remembered. None leaves the kernel's, but for TCP: there a timeout below
+/// conntrack's is raised to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP, established.
+    pub tcp: Option<Duration>,
+    /// TCP after a FIN.
+    pub tcp_fin: Option<Duration>,
+    /// UDP.
+    pub udp: Option<Duration>,
+}
+
+/// Names under which originals are remembered.
+const TCP: &str = "timeout/tcp";
+const TCP_FIN: &str = "timeout/tcp-fin";
+const UDP: &str = "timeout/udp";
+
+/// All of them.
+pub const NAMES: [&str; 3] = [TCP, TCP_FIN, UDP];
+
+impl Timeouts {
+    /// What is wanted where IPVS has `now`, and conntrack remembers established TCP for `tcp_established` seconds.
+    ///
+    /// IPVS forgets an idle TCP connection after 15 minutes, and its next packet is answered with silence; conntrack, and so
+    /// the nftables backend, keeps it for 5 days (<https://github.com/kubernetes/kubernetes/issues/80298>).
+    pub fn wanted(&self, now: crate::kernel::Timeouts, tcp_established: Option<u32>) -> Values {
+        let tcp = seconds(self.tcp).or(tcp_established.map(|conntrack| conntrack.max(now.tcp)));
+        let all = [(TCP, tcp), (TCP_FIN, seconds(self.tcp_fin)), (UDP, seconds(self.udp))];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// Whole seconds, rounded up; none for zero, which the kernel takes for "as it is".
+fn seconds(duration: Option<Duration>) -> Option<u32> {
+    let duration = duration?;
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    (seconds > 0).then(|| u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
+/// The kernel's, by name.
+pub(super) fn values(timeouts: crate::kernel::Timeouts) -> Values {
+    [(TCP, timeouts.tcp), (TCP_FIN, timeouts.tcp_fin), (UDP, timeouts.udp)].into()
+}
+
+/// The kernel's.
+pub(super) async fn read(ipvs: &mut Ipvs) -> Result<crate::kernel::Timeouts, SyncError> {
+    ipvs.timeouts().await.map_err(from_read)
+}
+
+/// Sets those timeouts that are among `values`.
+pub(super) async fn write(ipvs: &mut Ipvs, values: &Values) -> Result<(), SyncError> {
+    let of = |name| values.get(name).copied().unwrap_or_default();
+    let timeouts = crate::kernel::Timeouts { tcp: of(TCP), tcp_fin: of(TCP_FIN), udp: of(UDP) };
+    if timeouts == crate::kernel::Timeouts::default() {
+        return Ok(());
+    }
+    let refusals = ipvs
+        .execute(&[Operation::SetTimeouts(timeouts)])
+        .await
+        .map_err(|error| SyncError::Transient { object: "timeouts of IPVS".to_owned(), reason: error.to_string() })?;
+    match refusals.into_iter().next() {
+        Some(refusal) => Err(from_errno(refusal.object, refusal.errno, &refusal.text)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(chosen: Timeouts, tcp_established: Option<u32>, expected: &[(&'static str, u32)]) {
+        let now = crate::kernel::Timeouts { tcp: 900, tcp_fin: 120, udp: 300 };
+        assert_eq!(chosen.wanted(now, tcp_established), expected.iter().copied().collect(), "{chosen:?}");
+    }
+
+    #[test]
+    fn a_chosen_timeout_is_wanted_and_an_idle_connection_lives_as_long_as_conntrack_says() {
+        let none = Timeouts::default();
+        let chosen = |millis| Some(Duration::from_millis(millis));
+        check(none, Some(432_000), &[(TCP, 432_000)]);
+        check(none, Some(600), &[(TCP, 900)]);
+        check(none, None, &[]);
+        check(Timeouts { tcp: chosen(60_000), ..none }, Some(432_000), &[(TCP, 60)]);
+        check(Timeouts { tcp: chosen(0), ..none }, Some(432_000), &[(TCP, 432_000)]);
+        check(Timeouts { tcp_fin: chosen(500), udp: chosen(1_001), ..none }, None, &[(TCP_FIN, 1), (UDP, 2)]);
+    }
+}
