@@ -5,6 +5,8 @@
 use backend_api::{Dataplane, SyncError};
 use clap::ValueEnum;
 
+use crate::config::IpvsConfig;
+
 /// Who programs the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
@@ -30,6 +32,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether the kernel, or our privileges, lack what the backend needs.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Refused { source: SyncError::Unsupported { .. }, .. })
+    }
+}
+
 impl Backend {
     /// Short name, as in `--backend` and in [`Dataplane::name`].
     pub fn name(self) -> &'static str {
@@ -53,11 +62,19 @@ impl Backend {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
+    /// Opens it with what it does unless told otherwise.
+    ///
+    /// # Errors
+    /// As [`Backend::open_with`].
+    pub async fn open(self) -> Result<Box<dyn Dataplane>, OpenError> {
+        self.open_with(&IpvsConfig::default()).await
+    }
+
     /// Opens it, in the network namespace of the calling thread. Nothing is written yet.
     ///
     /// # Errors
     /// Where this build does not have it, or the kernel refuses.
-    pub async fn open(self) -> Result<Box<dyn Dataplane>, OpenError> {
+    pub async fn open_with(self, _ipvs: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
         match self {
             #[cfg(feature = "nftables")]
             Self::Nftables => match backend_nft::NftDataplane::open(backend_nft::Options::default()).await {

@@ -1,14 +1,36 @@
 //! `switchyard cleanup`: removes everything that is ours, and says so.
 
+use backend_api::{Dataplane, SyncError};
+
 use super::CommandError;
 use crate::backend::{Backend, OpenError};
+
+/// A backend, and how many frontends it had.
+struct Found {
+    dataplane: Box<dyn Dataplane>,
+    frontends: Result<usize, SyncError>,
+}
 
 /// Removes what every backend of this build has in the kernel, one after the other; an error of one does not
 /// keep the others.
 pub(super) async fn cleanup() -> Result<(), CommandError> {
-    let mut outcome = Ok(());
+    // All are looked at before one removes: backends share tables, and each removes the other's.
+    let mut found = Vec::new();
     for backend in Backend::compiled() {
-        match remove(backend).await {
+        found.push((backend, look(backend).await));
+    }
+    let one_can = found.iter().any(|(_, found)| found.is_ok());
+    let mut outcome = Ok(());
+    for (backend, found) in found {
+        let removed = match found {
+            Ok(found) => remove(backend, found).await,
+            // What this kernel cannot run has left nothing in it; but if it can run none, we are not allowed to look.
+            Err(OpenError::Refused { source: lacking @ SyncError::Unsupported { .. }, .. }) if one_can => {
+                Ok(format!("nothing to remove; {lacking}"))
+            }
+            Err(error) => Err(error),
+        };
+        match removed {
             Ok(removed) => println!("{}: {removed}", backend.name()),
             Err(error) => outcome = Err(CommandError::Cleanup(error)),
         }
@@ -16,16 +38,20 @@ pub(super) async fn cleanup() -> Result<(), CommandError> {
     outcome
 }
 
-/// What was removed, for people.
-async fn remove(backend: Backend) -> Result<String, OpenError> {
-    let refused = |source| OpenError::Refused { backend: backend.name(), source };
+async fn look(backend: Backend) -> Result<Found, OpenError> {
     let mut dataplane = backend.open().await?;
-    // Only to say what was there: it is removed even if it cannot be read.
-    let there = dataplane.observe().await.map(|observed| observed.frontends.len());
-    dataplane.remove_all().await.map_err(refused)?;
-    Ok(match there {
+    let frontends = dataplane.observe().await.map(|observed| observed.frontends.len());
+    Ok(Found { dataplane, frontends })
+}
+
+/// What was removed, for people.
+async fn remove(backend: Backend, mut found: Found) -> Result<String, OpenError> {
+    let refused = |source| OpenError::Refused { backend: backend.name(), source };
+    found.dataplane.remove_all().await.map_err(refused)?;
+    Ok(match found.frontends {
         Ok(0) => "clean; no frontend was programmed".to_owned(),
         Ok(frontends) => format!("clean; {frontends} frontends were removed"),
+        // It was only to say what was there.
         Err(error) => format!("clean; what was there could not be read: {error}"),
     })
 }

@@ -38,7 +38,7 @@ enum Command {
     /// Reads Services and their endpoints from a folder, programs the kernel, and follows every change. On SIGTERM and
     /// SIGINT it ends and leaves the rules in place: traffic goes on, and the next run takes them over. Use
     /// `switchyard cleanup` to remove them.
-    Run(RunFlags),
+    Run(Box<RunFlags>),
 
     /// Show the example cluster on this machine: dial every service and see who answers
     ///

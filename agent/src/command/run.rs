@@ -14,7 +14,7 @@ use crate::source::{channel, files};
 /// Forwards service traffic until SIGTERM or SIGINT; then the rules stay in place.
 pub(super) async fn run(config: Config) -> Result<(), CommandError> {
     let stop = stop_signal().map_err(CommandError::Signals)?;
-    let mut dataplane = config.backend.open().await?;
+    let mut dataplane = config.backend.open_with(&config.ipvs).await?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         backend = dataplane.name(),

@@ -57,24 +57,33 @@ pub fn run(args: &Args) -> ExitCode {
     let style = if out && !no_colour { Style::Coloured } else { Style::Plain };
     let audience = if out && err { Audience::Watching } else { Audience::Absent };
     let mut page = Page::new(Box::new(std::io::stdout()), style, audience);
-    let backend = args.backend;
-    let opened = Box::pin(async move { backend.open().await.map_err(|error| error.to_string()) });
-    match show::show(&mut page, args, opened) {
+    match show::show(&mut page, args, Box::pin(args.backend.open())) {
         Ok(Ending::AsExpected) => ExitCode::SUCCESS,
         Ok(Ending::Mismatched) => ExitCode::from(MISMATCH),
         Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(failure) => {
             page.done();
-            eprintln!("{}", explain(&failure));
+            eprintln!("{}", explain(&failure, args.backend));
             ExitCode::from(NOT_HERE)
         }
     }
 }
 
-/// What is missing here, in one line.
-fn explain(failure: &Failure) -> String {
+/// What is missing here, in one line; in another, where it can be had.
+fn explain(failure: &Failure, backend: Backend) -> String {
     let need = if failure.is_privilege() { "needs root, to make network namespaces: " } else { "" };
-    format!("switchyard demo: {need}{failure}")
+    let elsewhere = if failure.is_unsupported() { elsewhere(backend) } else { String::new() };
+    format!("switchyard demo: {need}{failure}{elsewhere}")
+}
+
+/// How to see the same on a kernel that has everything. The machine sees this one's files, this program too.
+fn elsewhere(backend: Backend) -> String {
+    let program = std::env::current_exe().map_or_else(|_| "switchyard".to_owned(), |path| path.display().to_string());
+    format!(
+        "\nTo see it on a kernel that has it, in an emulated machine, run this in Switchyard's source tree:\n    \
+         cargo run -p conformance --bin vm -- --kernel 6.12 -- {program} demo --backend {}",
+        backend.name()
+    )
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::itinerary::itinerary;
 use super::page::{self, Page};
 use super::stage::{Opening, Stage};
 use super::verdict::mismatches;
+use crate::backend::{Backend, OpenError};
 use crate::world::{Dial, NamespaceError, Tally, World, WorldError, sink};
 
 /// How it ended.
@@ -34,8 +35,8 @@ pub(super) enum Ending {
 pub(super) enum Failure {
     #[error("{0}")]
     World(#[from] WorldError),
-    #[error("{0}")]
-    Backend(String),
+    #[error(transparent)]
+    Backend(OpenError),
     #[error("{0}")]
     Sync(SyncError),
     #[error("service {0}: {1}")]
@@ -58,6 +59,14 @@ impl Failure {
         match self {
             Self::World(WorldError::Namespace(NamespaceError::Privilege { .. })) => true,
             Self::World(WorldError::Setup { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
+    /// Whether another kernel may have what the backend needs.
+    pub(super) fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Backend(error) => error.is_unsupported(),
             _ => false,
         }
     }
@@ -96,7 +105,7 @@ fn tell(page: &mut Page, args: &Args, opening: Opening) -> Result<Ending, Failur
         found.extend(churn::show(page, (&mut stage, &mut cluster), &interrupt)?);
     }
     if args.keep {
-        keep(page, &stage.world, &interrupt)?;
+        keep(page, (&stage.world, args.backend), &interrupt)?;
     }
     stage.clear()?;
     found.extend(untranslated(&stage.world).err().map(|met| format!("after everything was removed: {met}")));
@@ -165,7 +174,7 @@ fn visit_all(page: &mut Page, stage: &Stage, args: &Args, interrupt: &Interrupt)
 }
 
 /// Says how to enter each namespace, and waits.
-fn keep(page: &mut Page, world: &World, interrupt: &Interrupt) -> Result<(), Failure> {
+fn keep(page: &mut Page, (world, backend): (&World, Backend), interrupt: &Interrupt) -> Result<(), Failure> {
     page.heading("The world stays up until Ctrl-C")?;
     for place in world.places().filter(|place| !place.shares_namespace() || place.name == "remote") {
         page.line(&format!("    {:<11}{}", place.name, place.entrance()))?;
@@ -175,6 +184,10 @@ fn keep(page: &mut Page, world: &World, interrupt: &Interrupt) -> Result<(), Fai
         (world.node().namespace.name(), &world.place("mytools").expect("the example has it").namespace);
     page.line(&format!("    ip netns exec {} bash -c 'head -1 < /dev/tcp/10.105.145.136/8080'", mytools.name()))?;
     page.line(&format!("    ip netns exec {node} nft list ruleset"))?;
+    match backend {
+        Backend::Nftables => {}
+        Backend::Ipvs => page.line(&format!("    ip netns exec {node} cat /proc/net/ip_vs"))?,
+    }
     while interrupt.check().is_ok() {
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -9,10 +9,11 @@ use backend_api::{Dataplane, Family, Report, Scope, ServiceName, ServiceState, S
 
 use super::show::Failure;
 use super::verdict::Geography;
+use crate::backend::OpenError;
 use crate::world::{Executor, World, WorldPlan};
 
 /// Opens a dataplane in the namespace where it is awaited.
-pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Dataplane>, String>> + Send>>;
+pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Dataplane>, OpenError>> + Send>>;
 
 /// The world, and the dataplane inside its node.
 #[derive(Debug)]

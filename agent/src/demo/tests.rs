@@ -46,10 +46,6 @@ fn a_dataplane_that_does_nothing_is_found_out() {
 #[cfg(feature = "nftables")]
 #[test]
 fn the_example_is_forwarded_as_expected() {
-    let opening = Box::pin(async {
-        let dataplane = backend_nft::NftDataplane::open(backend_nft::Options::default()).await;
-        dataplane.map(|dataplane| Box::new(dataplane) as Box<dyn Dataplane>).map_err(|error| error.to_string())
-    });
-    let (ending, text) = run_with(opening, 100);
+    let (ending, text) = run_with(Box::pin(Backend::Nftables.open()), 100);
     assert_eq!(ending, Ending::AsExpected, "{text}");
 }
