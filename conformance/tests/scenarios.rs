@@ -1,31 +1,51 @@
-//! One test for each scenario file, named `topic::claim`, against the nftables backend on this machine's kernel.
+//! One test for each backend and scenario file, named `backend::topic::claim`, on this machine's kernel.
 
 use std::process::ExitCode;
 
 use agent::backend::Backend;
-use conformance::scenario::load_all;
-use conformance::{Outcome, Subject, judge, scenarios};
+use conformance::scenario::{ParseError, ScenarioFile, files};
+use conformance::{Outcome, Subject, judge, lacking, scenarios};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // A scenario mostly waits, for links, packets and silence: two a processor keep it busy.
     arguments.test_threads.get_or_insert_with(|| 2 * std::thread::available_parallelism().map_or(1, usize::from));
-    let scenarios = match load_all(&scenarios()) {
-        Ok(scenarios) => scenarios,
+    match trials() {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    let subject = Subject::of(Backend::Nftables);
-    let trial = |scenario: conformance::scenario::Scenario| {
-        let subject = subject.clone();
-        let name = format!("{}::{}", scenario.topic, scenario.claim);
-        Trial::test(name, move || match judge(&subject, &scenario).outcome {
-            Outcome::Passed | Outcome::Gap(_) => Ok(()),
+    }
+}
+
+fn trials() -> Result<Vec<Trial>, ParseError> {
+    let files = files(&scenarios())?;
+    let mut trials = Vec::new();
+    for backend in Backend::compiled() {
+        let lacking = lacking(backend);
+        if let Some(what) = &lacking {
+            eprintln!(
+                "backend {}: its scenarios are ignored on this kernel, and run in the virtual machine: {what}",
+                backend.name()
+            );
+        }
+        for file in &files {
+            let ignored = lacking.is_some() || file.not_for(backend.name())?.is_some();
+            trials.push(trial(backend, file.clone()).with_ignored_flag(ignored));
+        }
+    }
+    Ok(trials)
+}
+
+fn trial(backend: Backend, file: ScenarioFile) -> Trial {
+    let name = format!("{}::{}::{}", backend.name(), file.topic, file.claim);
+    Trial::test(name, move || {
+        let scenario = file.load().map_err(|error| error.to_string())?;
+        match judge(&Subject::of(backend), &scenario).outcome {
+            Outcome::Passed | Outcome::Gap(_) | Outcome::NotMeant(_) => Ok(()),
             Outcome::Failed(reason) => Err(Failed::from(reason)),
-        })
-    };
-    libtest_mimic::run(&arguments, scenarios.into_iter().map(trial).collect()).exit_code()
+        }
+    })
 }

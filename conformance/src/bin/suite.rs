@@ -1,10 +1,12 @@
 //! Runs the whole suite in one process and prints a table: `cargo run -p conformance --bin suite`.
 
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use agent::backend::Backend;
 use clap::Parser;
-use conformance::{Subject, run};
+use conformance::{Outcome, Subject, Summary, Verdict, run};
 
 /// Plays every conformance scenario on this machine's kernel, in network namespaces of its own.
 #[derive(Debug, Parser)]
@@ -16,25 +18,64 @@ struct Flags {
     /// Who is tested.
     #[arg(long, default_value = "nftables")]
     backend: Backend,
-    /// Worlds at a time; by default two a processor, for a scenario mostly waits.
+    /// Worlds at a time; by default two a processor and at least four, for a scenario mostly waits.
     #[arg(long, short)]
     jobs: Option<usize>,
 }
 
+/// How often a long run says how far it has come. Whoever watches it takes long silence for a hang.
+const PACE: Duration = Duration::from_secs(15);
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    match run(&Subject::of(flags.backend), &flags.filter, flags.jobs.unwrap_or(2 * processors)) {
-        Ok(summary) => {
-            for failure in summary.failures() {
-                println!("{failure}\n");
-            }
-            println!("{summary}");
-            if summary.failures().next().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+    let progress = Mutex::new(Progress::new());
+    let told = |verdict: &Verdict| progress.lock().expect("printing does not panic").tell(verdict);
+    let jobs = flags.jobs.unwrap_or((2 * processors).max(4));
+    match run(&Subject::of(flags.backend), &flags.filter, jobs, &told) {
+        Ok(summary) => conclude(&summary),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn conclude(summary: &Summary) -> ExitCode {
+    println!("{summary}");
+    for verdict in summary.verdicts.iter().filter(|verdict| matches!(verdict.outcome, Outcome::NotMeant(_))) {
+        println!("{verdict}");
+    }
+    let failed: Vec<_> = summary.failures().map(|verdict| verdict.scenario.as_str()).collect();
+    match (failed.as_slice(), summary.verdicts.as_slice()) {
+        (_, []) => println!("no scenario of that name"),
+        ([], _) => return ExitCode::SUCCESS,
+        (failed, _) => println!("failed:\n  {}", failed.join("\n  ")),
+    }
+    ExitCode::FAILURE
+}
+
+/// Prints failures as they come, and now and then how far it is.
+struct Progress {
+    played: usize,
+    failed: usize,
+    said: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { played: 0, failed: 0, said: Instant::now() }
+    }
+
+    fn tell(&mut self, verdict: &Verdict) {
+        self.played += 1;
+        if let Outcome::Failed(_) = verdict.outcome {
+            self.failed += 1;
+            println!("{verdict}\n");
+        }
+        if self.said.elapsed() >= PACE {
+            println!("{} scenarios played, {} failed", self.played, self.failed);
+            self.said = Instant::now();
         }
     }
 }

@@ -6,7 +6,9 @@ use std::io::stdout;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use agent::backend::Backend;
 use clap::Parser;
+use conformance::PATIENCE;
 use conformance::vm::{Image, Kernel, Limits, Machine, Order, Terminal, VmError, become_init, is_init, programs};
 
 /// Boots a stock Debian kernel in an emulated machine and runs the conformance suite in it.
@@ -16,6 +18,9 @@ struct Flags {
     /// Debian's kernel to boot: 6.1 or 6.12.
     #[arg(long, default_value = "6.12")]
     kernel: Kernel,
+    /// Who is tested.
+    #[arg(long, default_value = "nftables", conflicts_with_all = ["tests", "shell", "command", "prepare"])]
+    backend: Backend,
     /// Run only the scenarios whose name contains this.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["tests", "shell", "command", "prepare"])]
     scenario: Option<String>,
@@ -38,6 +43,9 @@ struct Flags {
     #[arg(last = true)]
     command: Vec<String>,
 }
+
+/// How many times as long everything may take inside, and silence must last.
+const EMULATED: &str = "4";
 
 /// Longest time until the first output: a boot takes 6 s, beside other work ten times that.
 const BOOT: Duration = Duration::from_secs(300);
@@ -77,13 +85,18 @@ fn order(flags: &Flags) -> Result<Order, VmError> {
     if !flags.command.is_empty() {
         return Ok(Order::new(vec![flags.command.clone()], Terminal::Stream));
     }
-    let selection = match flags.tests.as_slice() {
-        [] => ["-p", "conformance", "--test", "scenarios"].map(str::to_owned).to_vec(),
-        packages => packages.iter().flat_map(|package| ["-p".to_owned(), package.clone()]).collect(),
+    let commands = match flags.tests.as_slice() {
+        [] => vec![suite(flags)?],
+        packages => programs::tests(packages)?.iter().map(|program| vec![program.display().to_string()]).collect(),
     };
-    let programs = programs::build(&selection)?;
-    let command = |program: std::path::PathBuf| {
-        std::iter::once(program.display().to_string()).chain(flags.scenario.clone()).collect()
-    };
-    Ok(Order::new(programs.into_iter().map(command).collect(), Terminal::Stream))
+    let mut order = Order::new(commands, Terminal::Stream);
+    order.environment.entry(PATIENCE.to_owned()).or_insert_with(|| EMULATED.to_owned());
+    Ok(order)
+}
+
+/// One process for all scenarios: starting hundreds takes longer here than most of them.
+fn suite(flags: &Flags) -> Result<Vec<String>, VmError> {
+    let program = programs::suite()?.display().to_string();
+    let words = [program, "--backend".to_owned(), flags.backend.name().to_owned()];
+    Ok(words.into_iter().chain(flags.scenario.clone()).collect())
 }

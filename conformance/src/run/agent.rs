@@ -23,6 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::listing::children_are_gone;
+use super::patience::patient;
 use super::recorder::{MARKER, Progress, Recorder};
 use super::stage;
 use super::subject::Subject;
@@ -135,7 +136,7 @@ impl<'a> NodeAgent<'a> {
         let Some(Process { stop, task, .. }) = self.process.take() else { return Ok(()) };
         let _ = stop.send(());
         let ended = self.executor.run(async move {
-            let ended = tokio::time::timeout(DEADLINE, task).await.map_err(|_| "agent: does not stop")?;
+            let ended = tokio::time::timeout(patient(DEADLINE), task).await.map_err(|_| "agent: does not stop")?;
             ended.map_err(|panic| format!("agent: {panic}"))?
         });
         children_are_gone();
@@ -152,7 +153,7 @@ impl<'a> NodeAgent<'a> {
                 && !awaited.absent.iter().any(|address| progress.addresses.contains(address))
         };
         let outcome = self.executor.run(async move {
-            let ended = match tokio::time::timeout(DEADLINE, progress.wait_for(settled)).await {
+            let ended = match tokio::time::timeout(patient(DEADLINE), progress.wait_for(settled)).await {
                 Ok(Ok(reached)) => return Ok(reached.clone()),
                 Ok(Err(_)) => true,
                 Err(_) => false,
@@ -166,7 +167,7 @@ impl<'a> NodeAgent<'a> {
             Err((last, ended)) => {
                 let why = last.error.unwrap_or_else(|| "no error was reported".into());
                 let ended = if ended { self.stop().err() } else { None };
-                let what = ended.unwrap_or_else(|| format!("not programmed within {DEADLINE:?}"));
+                let what = ended.unwrap_or_else(|| format!("not programmed within {:?}", patient(DEADLINE)));
                 Err(format!("agent: {what}; last sync: {why}"))
             }
         }

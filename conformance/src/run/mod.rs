@@ -11,6 +11,7 @@ mod failure;
 mod foreign;
 mod judge;
 mod listing;
+mod patience;
 mod play;
 mod probes;
 mod recorder;
@@ -20,9 +21,12 @@ mod summary;
 
 use std::path::{Path, PathBuf};
 
+use ::agent::backend::Backend;
+
 use crate::scenario::{ParseError, load_all};
 
 pub use failure::Failure;
+pub use patience::PATIENCE;
 pub use play::{Counts, play};
 pub use stage::{plan, pod_addresses};
 pub use subject::{Gap, Open, Opening, Subject};
@@ -33,13 +37,29 @@ pub fn scenarios() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
 }
 
-/// Plays every scenario whose name contains `filter`, on as many threads as `jobs` says, and returns what came of each.
-/// Blocks. Needs root and a kernel; nothing outside network namespaces of its own is touched.
+/// What this machine's kernel lacks for `backend`; its scenarios run in the virtual machine then.
+pub fn lacking(backend: Backend) -> Option<String> {
+    match backend {
+        Backend::Nftables => None,
+        // Made by ip_vs, as a module or built in, for each network namespace (`ip_vs_control_net_init`).
+        Backend::Ipvs if Path::new("/proc/net/ip_vs").exists() => None,
+        Backend::Ipvs => Some("the kernel has no IPVS, or its module ip_vs is not loaded".to_owned()),
+    }
+}
+
+/// Plays every scenario whose name contains `filter`, on as many threads as `jobs` says, and returns what came of each;
+/// `told` hears of each as soon as it is known. Blocks. Needs root and a kernel; nothing outside network namespaces of its
+/// own is touched.
 ///
 /// # Errors
 /// A scenario file that cannot be read; nothing is played then.
-pub fn run(subject: &Subject, filter: &str, jobs: usize) -> Result<Summary, ParseError> {
+pub fn run(
+    subject: &Subject,
+    filter: &str,
+    jobs: usize,
+    told: &(dyn Fn(&Verdict) + Sync),
+) -> Result<Summary, ParseError> {
     let scenarios = load_all(&scenarios())?;
     let chosen: Vec<_> = scenarios.iter().filter(|scenario| scenario.name().contains(filter)).collect();
-    Ok(summary::collect(&chosen, jobs, |scenario| summary::judge(subject, scenario)))
+    Ok(summary::collect(&chosen, jobs, |scenario| summary::judge(subject, scenario), told))
 }

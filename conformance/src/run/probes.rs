@@ -9,6 +9,7 @@ use backend_api::{Family, Protocol};
 
 use super::judge::Met;
 use super::listing::children_are_gone;
+use super::patience::patient;
 use super::stage::NODE;
 use crate::scenario::{self, Probe, Target};
 
@@ -37,6 +38,7 @@ impl Dialling {
         let dial = dial(&probe.to);
         let from = SocketAddr::new(probe.from_address.unwrap_or(dial.from.ip()), probe.source_port.unwrap_or(0));
         let patience = if probe.expect == Some(scenario::Outcome::Silent) { SILENCE } else { PATIENCE };
+        let patience = patient(patience);
         let names: BTreeSet<String> = probe.answered_by.iter().flatten().cloned().collect();
         let fair = fair_times(names.len());
         let times = probe.times.unwrap_or(match (&probe.expect, names.len()) {
@@ -53,7 +55,7 @@ impl Dialling {
 
     /// A number of connections to a target.
     pub(super) fn times(target: &Target, times: u32) -> Self {
-        Self { dial: dial(target).within(PATIENCE), times, pause: None, enough: None }
+        Self { dial: dial(target).within(patient(PATIENCE)), times, pause: None, enough: None }
     }
 
     /// Pausing before each.
@@ -97,7 +99,7 @@ fn dial_once(dial: &Dial) -> Met {
 
 /// Opens a connection that is held.
 pub(super) fn open(place: &Place, target: &Target) -> Result<(Held, Answer), Outcome> {
-    probe::open(&place.namespace, &place.sourced(&dial(target).within(PATIENCE)))
+    probe::open(&place.namespace, &place.sourced(&dial(target).within(patient(PATIENCE))))
 }
 
 /// Whether packets of this family and protocol get from `from` to a pod and back at all, past every service: silence
@@ -111,7 +113,7 @@ pub(super) fn control(world: &World, from: &str, target: &Target) -> Result<(), 
     let port = match target.protocol {
         Protocol::Tcp | Protocol::Udp | Protocol::Sctp => 80,
     };
-    let dial = Dial::new(target.protocol, SocketAddr::new(address, port)).within(PATIENCE);
+    let dial = Dial::new(target.protocol, SocketAddr::new(address, port)).within(patient(PATIENCE));
     match probe::dial(&place.namespace, &place.sourced(&dial)) {
         Outcome::Answered(answer) if answer.name == answerer => Ok(()),
         other => Err(format!("{from}: silence means nothing: a control probe of {answerer} met: {other}")),

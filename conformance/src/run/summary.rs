@@ -39,6 +39,8 @@ pub enum Outcome {
     Passed,
     /// It does not, as was declared.
     Gap(String),
+    /// It is not for this backend, as it says itself.
+    NotMeant(String),
     /// It does not, or it does although a gap is declared.
     Failed(String),
 }
@@ -46,6 +48,10 @@ pub enum Outcome {
 /// Plays one scenario, minding declared gaps.
 pub fn judge(subject: &Subject, scenario: &Scenario) -> Verdict {
     let started = Instant::now();
+    if let Some(reason) = scenario.script.not_for(&subject.name) {
+        let outcome = Outcome::NotMeant(reason);
+        return Verdict { scenario: scenario.name(), outcome, counts: Counts::default(), took: Duration::ZERO };
+    }
     let (played, counts) = play(subject, scenario);
     let outcome = outcome(played.map_err(|failure| failure.to_string()), subject.gap(&scenario.name()));
     Verdict { scenario: scenario.name(), outcome, counts, took: started.elapsed() }
@@ -62,8 +68,13 @@ fn outcome(played: Result<(), String>, gap: Option<&Gap>) -> Outcome {
     }
 }
 
-/// Judges `scenarios` on `jobs` threads.
-pub(super) fn collect(scenarios: &[&Scenario], jobs: usize, judge: impl Fn(&Scenario) -> Verdict + Sync) -> Summary {
+/// Judges `scenarios` on `jobs` threads, and tells of each verdict as it falls.
+pub(super) fn collect(
+    scenarios: &[&Scenario],
+    jobs: usize,
+    judge: impl Fn(&Scenario) -> Verdict + Sync,
+    told: &(dyn Fn(&Verdict) + Sync),
+) -> Summary {
     let started = Instant::now();
     let next = AtomicUsize::new(0);
     let verdicts = Mutex::new(BTreeMap::new());
@@ -72,6 +83,7 @@ pub(super) fn collect(scenarios: &[&Scenario], jobs: usize, judge: impl Fn(&Scen
             scope.spawn(|| {
                 while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let verdict = judge(scenario);
+                    told(&verdict);
                     verdicts.lock().expect("no verdict panics while held").insert(scenario.name(), verdict);
                 }
             });
@@ -94,6 +106,7 @@ impl fmt::Display for Verdict {
         match &self.outcome {
             Outcome::Passed => write!(f, "{}: passed", self.scenario),
             Outcome::Gap(reason) => write!(f, "{}: gap: {reason}", self.scenario),
+            Outcome::NotMeant(reason) => write!(f, "{}: not played: {reason}", self.scenario),
             Outcome::Failed(reason) => write!(f, "{}: failed\n{reason}", self.scenario),
         }
     }
@@ -133,12 +146,13 @@ struct Line {
 
 impl Line {
     fn add(&mut self, verdict: &Verdict) {
-        self.scenarios += 1;
         match verdict.outcome {
+            Outcome::NotMeant(_) => return,
             Outcome::Passed => {}
             Outcome::Gap(_) => self.gaps += 1,
             Outcome::Failed(_) => self.failed += 1,
         }
+        self.scenarios += 1;
         self.counts.add(verdict.counts);
         self.took += verdict.took;
     }

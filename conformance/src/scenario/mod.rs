@@ -22,7 +22,7 @@ use serde_saphyr::Spanned;
 
 pub use fixture::fixture;
 pub use objects::{Cluster, ObjectError, ObjectId, PodAddresses};
-pub use parse::{ParseError, load_all, parse};
+pub use parse::{ParseError, ScenarioFile, files, load_all, parse};
 pub use target::Target;
 
 /// One scenario: a claim about packets, and the way to test it.
@@ -44,6 +44,9 @@ pub struct Scenario {
 pub struct Script {
     /// What is claimed and why, for a reader who knows Kubernetes.
     pub description: String,
+    /// Backends that alone play it, each with the reason why the others cannot mean it; everybody without it.
+    #[serde(default)]
+    pub only_on: BTreeMap<String, String>,
     /// Flags of the agent, by kube-proxy's names without dashes in front, beyond the harness's own.
     #[serde(default)]
     pub agent: Flags,
@@ -325,6 +328,15 @@ pub struct Open {
     /// The endpoint is remembered by this name.
     #[serde(default)]
     pub remember: Option<String>,
+}
+
+impl Script {
+    /// Why it is not for `backend`, if it is not.
+    pub fn not_for(&self, backend: &str) -> Option<String> {
+        let meant = self.only_on.is_empty() || self.only_on.contains_key(backend);
+        let reasons = self.only_on.iter().map(|(backend, reason)| format!("only on {backend}: {reason}"));
+        (!meant).then(|| reasons.collect::<Vec<_>>().join("; "))
+    }
 }
 
 impl Scenario {

@@ -7,6 +7,9 @@ use serde_saphyr::Spanned;
 
 use super::{Open, Probe, Scenario, Script, Step};
 
+/// Who a scenario may be restricted to.
+const BACKENDS: [&str; 2] = ["ipvs", "nftables"];
+
 /// Why a scenario file cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}:{line}: {reason}", file.display())]
@@ -19,25 +22,70 @@ pub struct ParseError {
     pub reason: String,
 }
 
+/// A scenario's file, not read yet: whoever wants one of hundreds does not wait for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScenarioFile {
+    /// Where it is.
+    pub file: PathBuf,
+    /// The folder that it is in.
+    pub topic: String,
+    /// Its name: the claim.
+    pub claim: String,
+}
+
+/// Every scenario's file under `folder`, in order of topics and claims.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn files(folder: &Path) -> Result<Vec<ScenarioFile>, ParseError> {
+    let mut files = Vec::new();
+    for topic in entries(folder)? {
+        files.extend(entries(&topic)?.into_iter().map(ScenarioFile::named));
+    }
+    Ok(files)
+}
+
 /// Every scenario under `folder`, in order of topics and claims.
 ///
 /// # Errors
 /// The first file that cannot be read or is not a scenario.
 pub fn load_all(folder: &Path) -> Result<Vec<Scenario>, ParseError> {
-    let mut scenarios = Vec::new();
-    for topic in entries(folder)? {
-        for file in entries(&topic)? {
-            scenarios.push(load(&file)?);
-        }
-    }
-    Ok(scenarios)
+    files(folder)?.iter().map(ScenarioFile::load).collect()
 }
 
-fn load(file: &Path) -> Result<Scenario, ParseError> {
-    let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
-    let name = |path: Option<&Path>| path.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned();
-    let script = parse(file, &text)?;
-    Ok(Scenario { topic: name(file.parent()), claim: name(Some(file)), file: file.to_owned(), script })
+impl ScenarioFile {
+    fn named(file: PathBuf) -> Self {
+        let name =
+            |path: Option<&Path>| path.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned();
+        Self { topic: name(file.parent()), claim: name(Some(&file)), file }
+    }
+
+    /// `topic/claim`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.topic, self.claim)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It cannot be read or is not a scenario.
+    pub fn load(&self) -> Result<Scenario, ParseError> {
+        let text = fs::read_to_string(&self.file).map_err(|error| unreadable(&self.file, &error))?;
+        let script = parse(&self.file, &text)?;
+        Ok(Scenario { topic: self.topic.clone(), claim: self.claim.clone(), file: self.file.clone(), script })
+    }
+
+    /// Why it is not for `backend`, if it says that it is not. Costs no parsing where it does not say so.
+    ///
+    /// # Errors
+    /// As [`ScenarioFile::load`].
+    pub fn not_for(&self, backend: &str) -> Result<Option<String>, ParseError> {
+        let text = fs::read_to_string(&self.file).map_err(|error| unreadable(&self.file, &error))?;
+        if !text.lines().any(|line| line.starts_with("only-on:")) {
+            return Ok(None);
+        }
+        Ok(parse(&self.file, &text)?.not_for(backend))
+    }
 }
 
 /// A scenario file's content. `file` is for errors.
@@ -52,7 +100,14 @@ pub fn parse(file: &Path, text: &str) -> Result<Script, ParseError> {
         reason: error.to_string(),
     })?;
     check(file, &script.steps)?;
-    Ok(script)
+    let wrong = |reason: String| ParseError { file: file.to_owned(), line: 0, reason };
+    if script.description.trim().is_empty() {
+        return Err(wrong("description: empty".into()));
+    }
+    match script.only_on.iter().find(|(backend, reason)| !BACKENDS.contains(&backend.as_str()) || reason.is_empty()) {
+        Some((backend, _)) => Err(wrong(format!("only-on: {backend}: one of {}, with a reason", BACKENDS.join(", ")))),
+        None => Ok(script),
+    }
 }
 
 fn check(file: &Path, steps: &[Spanned<Step>]) -> Result<(), ParseError> {
@@ -144,8 +199,15 @@ mod tests {
     fn every_file_of_the_suite_is_a_scenario() {
         let all = load_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap();
         assert!(!all.is_empty());
-        for scenario in all {
-            assert!(!scenario.script.description.trim().is_empty(), "{}", scenario.name());
-        }
+    }
+
+    #[test]
+    fn a_scenario_may_be_restricted_to_a_backend_with_a_reason() {
+        let text = |only: &str| format!("description: x\nonly-on: {only}\nsteps: []\n");
+        let script = parse(Path::new("topic/claim.yaml"), &text("{ipvs: schedulers are its own}")).unwrap();
+        assert_eq!(script.not_for("ipvs"), None);
+        assert_eq!(script.not_for("nftables").as_deref(), Some("only on ipvs: schedulers are its own"));
+        assert!(error(&text("{iptables: x}")).contains("only-on: iptables"));
+        assert!(error(&text("{ipvs: ''}")).contains("with a reason"));
     }
 }

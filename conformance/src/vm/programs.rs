@@ -1,4 +1,4 @@
-//! Finds test programs by asking cargo, so that what runs in the machine is what runs here.
+//! Finds programs by asking cargo, so that what runs in the machine is what runs here.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::VmError;
 
-/// One line of `cargo test --no-run --message-format json`, as far as it matters here.
+/// One line of cargo's `--message-format json`, as far as it matters here.
 #[derive(Deserialize)]
 struct Message {
     reason: String,
@@ -20,33 +20,54 @@ struct Profile {
     test: bool,
 }
 
-/// Builds tests and returns the programs. `selection` is cargo's own, such as `-p conformance --test scenarios`.
+/// Builds the tests of these packages and returns their programs.
 ///
 /// # Errors
 ///
 /// [`VmError::Unavailable`] where cargo could not build them; cargo has said why.
-pub fn build(selection: &[String]) -> Result<Vec<PathBuf>, VmError> {
+pub fn tests(packages: &[String]) -> Result<Vec<PathBuf>, VmError> {
+    let packages = packages.iter().flat_map(|package| ["-p", package]);
+    build(&["test", "--no-run"].into_iter().chain(packages).collect::<Vec<_>>(), test_program)
+}
+
+/// Builds the suite and returns its program.
+///
+/// # Errors
+///
+/// [`VmError::Unavailable`] where cargo could not build it; cargo has said why.
+pub fn suite() -> Result<PathBuf, VmError> {
+    let programs = build(&["build", "-p", "conformance", "--bin", "suite"], program)?;
+    Ok(programs.into_iter().next().expect("one was asked for, and there is at least one"))
+}
+
+fn build(arguments: &[&str], wanted: fn(&str) -> Option<PathBuf>) -> Result<Vec<PathBuf>, VmError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let what = format!("cargo test --no-run {}", selection.join(" "));
+    let what = format!("cargo {}", arguments.join(" "));
     let mut command = Command::new(cargo);
-    command.args(["test", "--quiet", "--no-run", "--message-format", "json-render-diagnostics"]).args(selection);
+    command.args(arguments).args(["--quiet", "--message-format", "json-render-diagnostics"]);
     let built = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(VmError::io(&what))?;
     if !built.status.success() {
         return Err(VmError::unavailable(what, built.status.to_string()));
     }
-    let mut programs: Vec<PathBuf> = String::from_utf8_lossy(&built.stdout).lines().filter_map(test_program).collect();
+    let mut programs: Vec<PathBuf> = String::from_utf8_lossy(&built.stdout).lines().filter_map(wanted).collect();
     // Cargo names them as their builds end.
     programs.sort();
     if programs.is_empty() {
-        return Err(VmError::unavailable(what, "no test programs"));
+        return Err(VmError::unavailable(what, "no programs"));
     }
     Ok(programs)
 }
 
 fn test_program(line: &str) -> Option<PathBuf> {
-    let message: Message = serde_json::from_str(line).ok()?;
-    let is_test = message.reason == "compiler-artifact" && message.profile.is_some_and(|profile| profile.test);
-    message.executable.filter(|_| is_test)
+    artifact(line).filter(|message| message.profile.as_ref().is_some_and(|profile| profile.test))?.executable
+}
+
+fn program(line: &str) -> Option<PathBuf> {
+    artifact(line)?.executable
+}
+
+fn artifact(line: &str) -> Option<Message> {
+    serde_json::from_str(line).ok().filter(|message: &Message| message.reason == "compiler-artifact")
 }
 
 #[cfg(test)]
