@@ -541,7 +541,7 @@ fn what_is_chosen_no_more_goes_back() {
 
 fn chosen_timeouts_are_set() {
     in_namespace(async |_| {
-        set("netfilter/nf_conntrack_tcp_timeout_established", 5000);
+        set("../netfilter/nf_conntrack_tcp_timeout_established", 5000);
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         let chosen = Timeouts { tcp: seconds(60), tcp_fin: seconds(10), udp: seconds(20) };
         open(HostOptions { timeouts: chosen, ..HostOptions::default() }).await.establish().await.unwrap();
@@ -550,7 +550,7 @@ fn chosen_timeouts_are_set() {
         open(HostOptions::default()).await.establish().await.unwrap();
         assert_eq!(settings().await["tcp"], 5000);
         // What is longer stays.
-        set("netfilter/nf_conntrack_tcp_timeout_established", 4000);
+        set("../netfilter/nf_conntrack_tcp_timeout_established", 4000);
         assert_eq!(open(HostOptions::default()).await.establish().await.unwrap(), 0);
         assert_eq!(settings().await["tcp"], 5000);
     });

@@ -1,11 +1,13 @@
-//! The kernel's errors, by what a caller of the dataplane can do about them.
+//! Errors of what only the host speaks to, by what a caller of the dataplane can do about them.
 
 use std::fmt::Display;
 use std::io;
 
 use backend_api::SyncError;
-use backend_nft::kernel::{CommitError, ReadError};
+use backend_nft::kernel::CommitError;
 use nix::errno::Errno;
+
+use crate::errors::from_socket;
 
 /// What this kernel or process cannot do.
 pub(super) fn unsupported(feature: &str, reason: impl Display) -> SyncError {
@@ -15,15 +17,6 @@ pub(super) fn unsupported(feature: &str, reason: impl Display) -> SyncError {
 /// Why a socket could not be opened.
 pub(super) fn from_open(error: io::Error) -> SyncError {
     unsupported("netlink", error)
-}
-
-/// Why something could not be read.
-pub(super) fn from_read(error: ReadError) -> SyncError {
-    match error {
-        ReadError::Refused { object, errno, text } => from_errno(object, errno, &text),
-        ReadError::Raced { object, .. } => SyncError::Raced { object },
-        ReadError::Socket(error) => from_socket(error),
-    }
 }
 
 /// Why a table could not be written.
@@ -36,7 +29,7 @@ pub(super) fn from_commit(object: String, error: CommitError) -> SyncError {
         CommitError::Raced => SyncError::Raced { object },
         CommitError::Whole { errno, text } => from_errno(object, errno, &text),
         CommitError::Unclear => SyncError::Transient { object, reason: "the kernel's answers were lost".to_owned() },
-        CommitError::Socket(error) => from_socket(error),
+        CommitError::Socket(error) => from_socket(&error),
     }
 }
 
@@ -54,10 +47,6 @@ pub(super) fn errno(error: &rtnetlink::Error) -> Option<Errno> {
         rtnetlink::Error::NetlinkError(message) => Some(Errno::from_raw(message.raw_code().abs())),
         _ => None,
     }
-}
-
-fn from_socket(error: io::Error) -> SyncError {
-    SyncError::Transient { object: "netlink socket".to_owned(), reason: error.to_string() }
 }
 
 /// The kernel's answer to what was asked of `object`.

@@ -21,7 +21,7 @@ pub mod watch;
 
 use backend_api::SyncError;
 
-use self::errors::{from_open, unsupported};
+use self::errors::from_open;
 use self::originals::OriginalsTable;
 use self::routing::Routing;
 use self::settings::{Plan, Values, plan};
@@ -58,7 +58,7 @@ impl Host {
     /// [`SyncError::Unsupported`], naming what the kernel or the process lacks.
     pub async fn open(options: HostOptions) -> Result<Self, SyncError> {
         // IPVS first: its sysctls are there only once its module is.
-        let ipvs = Ipvs::open().await.map_err(|error| unsupported("IPVS", error))?;
+        let ipvs = Ipvs::open().await.map_err(crate::errors::from_open)?;
         let routing = Routing::open().map_err(from_open)?;
         let originals = OriginalsTable::open().map_err(from_open)?;
         let mut sysctls = Sysctls::open();

@@ -7,9 +7,10 @@
 use backend_api::SyncError;
 use backend_nft::kernel::{Batch, Family, Nftables, Table, udata};
 
-use super::errors::{from_commit, from_read};
+use super::errors::from_commit;
 use super::settings::Values;
 use super::{sysctls, timeouts};
+use crate::errors::from_read;
 
 /// The table's name, in family `ip`.
 pub const TABLE: &str = "switchyard-originals";

@@ -17,6 +17,7 @@
 //! else put there is left alone.
 
 use backend_api::Family;
+use backend_nft::marking::Mark;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
@@ -27,10 +28,6 @@ pub const PROTOCOL: RouteProtocol = RouteProtocol::Other(0x53);
 
 /// The routing table.
 pub const TABLE: u32 = 21337;
-
-/// The mark of packets that are to be delivered, and what of a mark says that it is ours.
-const MARK: u32 = 0x5300_0000;
-const MASK: u32 = 0xff00_0000;
 
 /// `LOOPBACK_IFINDEX` (include/net/flow.h): the kernel gives lo this index in every network namespace.
 pub const LOOPBACK: u32 = 1;
@@ -72,8 +69,8 @@ impl Place {
             }
             Self::Marked => {
                 rule.header.action = RuleAction::ToTable;
-                rule.attributes.push(RuleAttribute::FwMark(MARK));
-                rule.attributes.push(RuleAttribute::FwMask(MASK));
+                rule.attributes.push(RuleAttribute::FwMark(Mark::DELIVER.0));
+                rule.attributes.push(RuleAttribute::FwMask(Mark::MASK));
                 rule.attributes.push(RuleAttribute::Table(TABLE));
             }
         }

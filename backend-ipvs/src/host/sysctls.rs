@@ -54,7 +54,7 @@ pub const ALL: [Sysctl; 5] = [
 ];
 
 /// Seconds for which conntrack remembers an established TCP connection; read only.
-const TCP_ESTABLISHED: &str = "netfilter/nf_conntrack_tcp_timeout_established";
+const TCP_ESTABLISHED: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established";
 
 /// The sysctls of one network namespace.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Sysctls {
     pub fn open() -> Self {
         Self {
             files: ALL.map(|sysctl| (sysctl, Opened::open(sysctl.name))).into(),
-            tcp_established: File::open(path(TCP_ESTABLISHED)),
+            tcp_established: File::open(TCP_ESTABLISHED),
             warned: BTreeSet::new(),
         }
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use backend_api::SyncError;
 
-use super::errors::{from_errno, from_read};
+use super::errors::from_errno;
 use super::settings::Values;
+use crate::errors::{from_read, from_socket};
 use crate::kernel::{Ipvs, Operation};
 
 /// How long a connection without packets is remembered. None leaves the kernel's, but for TCP: there a timeout below
@@ -66,10 +67,7 @@ pub(super) async fn write(ipvs: &mut Ipvs, values: &Values) -> Result<(), SyncEr
     if timeouts == crate::kernel::Timeouts::default() {
         return Ok(());
     }
-    let refusals = ipvs
-        .execute(&[Operation::SetTimeouts(timeouts)])
-        .await
-        .map_err(|error| SyncError::Transient { object: "timeouts of IPVS".to_owned(), reason: error.to_string() })?;
+    let refusals = ipvs.execute(&[Operation::SetTimeouts(timeouts)]).await.map_err(|error| from_socket(&error))?;
     match refusals.into_iter().next() {
         Some(refusal) => Err(from_errno(refusal.object, refusal.errno, &refusal.text)),
         None => Ok(()),
