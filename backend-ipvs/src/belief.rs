@@ -7,10 +7,10 @@ use backend_api::{EndpointAddress, Family, Service, ServiceName, ServicePort};
 
 use crate::diff::Change;
 use crate::kernel::{RealServer, VirtualKey};
-use crate::marking::{Mark, Marks, Target};
 use crate::marks::ours;
 use crate::render::{PortId, Role, Server, render};
 use crate::schedulers::Schedulers;
+use backend_nft::marking::{Mark, Marks, Target};
 
 /// The virtual servers that were programmed last.
 #[derive(Clone, Debug, Default)]

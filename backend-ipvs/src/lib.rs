@@ -9,17 +9,22 @@
 //! **Invariant:** a virtual server whose key is not a mark of ours is never touched
 //! (`tests/dataplane.rs::others_virtual_servers_are_left_alone`).
 
-#![allow(dead_code)]
-
 mod belief;
+mod dataplane;
 mod diff;
 mod errors;
+#[cfg(test)]
+mod fake;
 #[doc(hidden)] // for the tests, and no promise: types of the netlink libraries show through
 pub mod host;
 pub mod kernel;
-mod marking;
 mod marks;
 mod plan;
 mod port;
+mod programmer;
 mod render;
+mod rounds;
 mod schedulers;
+
+pub use dataplane::{IpvsDataplane, Options};
+pub use host::Timeouts;

@@ -7,14 +7,14 @@
 use backend_api::{Family, Pool, Protocol, ServiceName};
 
 use crate::kernel::VirtualKey;
-use crate::marking::{Mark, Target};
 use crate::render::Role;
+use backend_nft::marking::{Mark, Target};
 
-/// No virtual server of a service has this number: schedulers are tried with it.
-pub(crate) const TRIAL: Mark = Mark(Mark::PREFIX | NUMBERS);
+/// No virtual server of a service has this number, the last: schedulers are tried with it.
+pub(crate) const TRIAL: Mark = marked(LAST, 0);
 
-/// The numbers, 0 and the last excepted.
-const NUMBERS: u32 = Mark::CUT - 1;
+/// The last of 20 bits. The first, 0, is [`Mark::DELIVER`]'s.
+const LAST: u32 = (1 << 20) - 1;
 
 /// How many marks are looked at for a virtual server that is there and nobody's.
 const NEAR: usize = 8;
@@ -63,8 +63,14 @@ fn marks<'a>(service: &ServiceName, role: &'a Role) -> impl Iterator<Item = Mark
         Protocol::Udp | Protocol::Sctp => Mark::CUT,
     };
     let identity = hash(service, role);
-    let number = move |attempt: u64| 1 + (mix(identity.wrapping_add(attempt)) % u64::from(NUMBERS - 1)) as u32;
-    (0..).map(move |attempt| Mark(Mark::PREFIX | cut | number(attempt)))
+    let number = move |attempt: u64| 1 + (mix(identity.wrapping_add(attempt)) % u64::from(LAST - 1)) as u32;
+    (0..).map(move |attempt| marked(number(attempt), cut))
+}
+
+/// A mark of this number. Bits 13 to 15 stay 0: `KUBE-MARK-DROP`, `KUBE-MARK-MASQ` and the CNI plugin `portmap` look for
+/// one of them each, in whatever mark a packet has.
+const fn marked(number: u32, cut: u32) -> Mark {
+    Mark(Mark::PREFIX | cut | (number >> 13) << 16 | number & 0x1fff)
 }
 
 /// FNV-1a: the same in every build and on every machine, because marks outlive the process.

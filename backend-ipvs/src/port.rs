@@ -9,7 +9,7 @@ use backend_nft::kernel::ReadError;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::kernel::{Ipvs, Operation, RealServerEntry, Refusal, VirtualKey, VirtualServerEntry};
-use crate::marking::{Marked, Marks};
+use backend_nft::marking::{Marked, Marks};
 
 /// Where virtual servers are.
 pub(crate) trait Port: Debug + Send {

@@ -12,8 +12,8 @@ use backend_api::{
 };
 
 use crate::kernel::{Flags, Forwarding, RealServer, Thresholds, VirtualKey, VirtualServer};
-use crate::marking::{Mark, Target};
 use crate::schedulers::Schedulers;
+use backend_nft::marking::{Mark, Target};
 
 /// What a port is called inside its service: no two have the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -36,6 +36,11 @@ impl Schedulers {
         asked.filter(|scheduler| !self.tried.contains_key(scheduler)).collect()
     }
 
+    /// The one that the port asks for and the kernel has not.
+    pub(crate) fn missing(&self, port: &ServicePort) -> Option<Scheduler> {
+        port.scheduler.filter(|scheduler| self.tried.get(scheduler) == Some(&false))
+    }
+
     /// Remembers whether the kernel has it.
     pub(crate) fn learn(&mut self, scheduler: Scheduler, is_there: bool) {
         self.tried.insert(scheduler, is_there);

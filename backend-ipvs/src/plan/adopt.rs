@@ -9,9 +9,9 @@ use super::{Found, Plan, Terms, unfit};
 use crate::belief::{Assigned, Programmed};
 use crate::diff::diff;
 use crate::kernel::VirtualKey;
-use crate::marking::{Mark, Marked, Target};
 use crate::marks::{choose, cuts, recall};
 use crate::render::{Role, Wanted, render};
+use backend_nft::marking::{Mark, Marked, Target};
 
 /// What is known of the marks that virtual servers had.
 #[derive(Debug, Default)]

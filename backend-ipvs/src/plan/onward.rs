@@ -9,9 +9,9 @@ use super::{Plan, Terms, changed_names, unfit};
 use crate::belief::{Assigned, Belief, Programmed};
 use crate::diff::diff;
 use crate::kernel::VirtualKey;
-use crate::marking::Mark;
 use crate::marks::{choose, cuts};
 use crate::render::{PortId, Role, Server, Wanted, render};
+use backend_nft::marking::Mark;
 
 impl Plan {
     /// What leads from `belief` to `desired`.

@@ -1,0 +1,301 @@
+//! IPVS and the tables in memory, refusing what the kernel refuses (`tests/agreement.rs` proves the former against the
+//! real one).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use backend_api::{
+    Affinity, Answer, EndpointAddress, Family, Frontend, Pool, Report, Route, Scheduler, Scope, Service, ServiceName,
+    ServicePort, ServiceState, SyncError,
+};
+use backend_nft::kernel::ReadError;
+use backend_nft::marking::{Mark, Marked, Marks, Target};
+use nix::errno::Errno;
+
+use crate::kernel::{
+    Connections, Operation, RealServer, RealServerEntry, Refusal, Statistics, VirtualKey, VirtualServer,
+    VirtualServerEntry,
+};
+use crate::port::{Port, Tables};
+
+/// A process's way to a kernel; a clone is another's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeIpvs(pub(crate) Arc<Mutex<FakeKernel>>);
+
+/// What a kernel has.
+#[derive(Debug)]
+pub(crate) struct FakeKernel {
+    pub(crate) servers: BTreeMap<VirtualKey, (VirtualServer, BTreeMap<EndpointAddress, RealServerEntry>)>,
+    pub(crate) schedulers: BTreeSet<&'static str>,
+    /// Real servers at these addresses are invalid.
+    pub(crate) refuses: BTreeSet<IpAddr>,
+    /// The next operation fails with this.
+    pub(crate) breaks: Option<Errno>,
+    /// Seconds since boot.
+    pub(crate) now: u32,
+    /// Whether every real server of weight above 0 has a connection as soon as it is there.
+    pub(crate) is_busy: bool,
+    /// Real servers that were removed with connections, and when their time would have been up.
+    pub(crate) cut: Vec<(VirtualKey, RealServer)>,
+    /// Operations that were done.
+    pub(crate) done: usize,
+}
+
+impl Default for FakeKernel {
+    fn default() -> Self {
+        Self {
+            servers: BTreeMap::new(),
+            schedulers: Scheduler::ALL.into_iter().map(Scheduler::name).collect(),
+            refuses: BTreeSet::new(),
+            breaks: None,
+            now: 1000,
+            is_busy: false,
+            cut: Vec::new(),
+            done: 0,
+        }
+    }
+}
+
+impl FakeIpvs {
+    /// Looks at the kernel, or changes it.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut FakeKernel) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+}
+
+impl FakeKernel {
+    fn apply(&mut self, operation: &Operation) -> Result<(), Errno> {
+        if let Some(errno) = self.breaks.take() {
+            return Err(errno);
+        }
+        match operation {
+            Operation::AddVirtual(server) => {
+                if self.servers.contains_key(&server.key) {
+                    return Err(Errno::EEXIST);
+                }
+                self.known(server)?;
+                self.servers.insert(server.key, (server.clone(), BTreeMap::new()));
+            }
+            Operation::EditVirtual(server) => {
+                let known = self.known(server);
+                let (there, _) = self.servers.get_mut(&server.key).ok_or(Errno::ESRCH)?;
+                known?;
+                *there = server.clone();
+            }
+            Operation::RemoveVirtual(key) => {
+                let (_, reals) = self.servers.remove(key).ok_or(Errno::ESRCH)?;
+                reals.values().for_each(|entry| self.note_cut(*key, entry));
+            }
+            Operation::AddReal(key, real) => {
+                let is_refused = self.refuses.contains(&real.address.ip);
+                let connections = Connections { active: u32::from(self.is_busy), ..Connections::default() };
+                let (_, reals) = self.servers.get_mut(key).ok_or(Errno::ESRCH)?;
+                if is_refused {
+                    return Err(Errno::EINVAL);
+                }
+                if reals.contains_key(&real.address) {
+                    return Err(Errno::EEXIST);
+                }
+                let connections = if real.weight > 0 { connections } else { Connections::default() };
+                let entry = RealServerEntry { server: *real, connections, statistics: Statistics::default() };
+                reals.insert(real.address, entry);
+            }
+            Operation::EditReal(key, real) => {
+                let (_, reals) = self.servers.get_mut(key).ok_or(Errno::ESRCH)?;
+                reals.get_mut(&real.address).ok_or(Errno::ENOENT)?.server = *real;
+            }
+            Operation::RemoveReal(key, address) => {
+                let (_, reals) = self.servers.get_mut(key).ok_or(Errno::ESRCH)?;
+                let entry = reals.remove(address).ok_or(Errno::ENOENT)?;
+                self.note_cut(*key, &entry);
+            }
+            Operation::Zero(_) | Operation::ZeroAll | Operation::Flush | Operation::SetTimeouts(_) => {
+                unreachable!("never sent")
+            }
+        }
+        self.done += 1;
+        Ok(())
+    }
+
+    fn known(&self, server: &VirtualServer) -> Result<(), Errno> {
+        if self.schedulers.contains(&*server.scheduler) { Ok(()) } else { Err(Errno::ENOENT) }
+    }
+
+    fn note_cut(&mut self, key: VirtualKey, entry: &RealServerEntry) {
+        if entry.connections.active > 0 {
+            self.cut.push((key, entry.server));
+        }
+    }
+}
+
+impl Port for FakeIpvs {
+    async fn execute(&mut self, operations: &[Operation]) -> io::Result<Vec<Refusal>> {
+        let mut kernel = self.0.lock().unwrap();
+        let results = operations.iter().enumerate().map(|(at, operation)| (at, operation, kernel.apply(operation)));
+        let refused = results.filter_map(|(at, operation, result)| {
+            let object = operation.to_string();
+            Some(Refusal { operation: at, object, errno: result.err()?, text: String::new() })
+        });
+        Ok(refused.collect())
+    }
+
+    async fn virtual_servers(&mut self) -> Result<Vec<VirtualServerEntry>, ReadError> {
+        let entry =
+            |server: &VirtualServer| VirtualServerEntry { server: server.clone(), statistics: Statistics::default() };
+        Ok(self.with(|kernel| kernel.servers.values().map(|(server, _)| entry(server)).collect()))
+    }
+
+    async fn virtual_server(&mut self, key: &VirtualKey) -> Result<Option<VirtualServerEntry>, ReadError> {
+        Ok(self.virtual_servers().await?.into_iter().find(|entry| entry.server.key == *key))
+    }
+
+    async fn real_servers(&mut self, key: &VirtualKey) -> Result<Vec<RealServerEntry>, ReadError> {
+        let reals = |kernel: &mut FakeKernel| Some(kernel.servers.get(key)?.1.values().copied().collect());
+        Ok(self.with(reals).unwrap_or_default())
+    }
+
+    fn now(&self) -> u32 {
+        self.with(|kernel| kernel.now)
+    }
+}
+
+/// The tables of a network namespace; a clone is another process's way to them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeTables {
+    kernel: Arc<Mutex<BTreeMap<ServiceName, Vec<Marked>>>>,
+    /// Where marks lead to: never to nobody.
+    ipvs: FakeIpvs,
+    knows: bool,
+    /// The next sync fails with this.
+    pub(crate) breaks: Option<SyncError>,
+}
+
+impl FakeTables {
+    /// Tables that lead there.
+    pub(crate) fn new(ipvs: &FakeIpvs) -> Self {
+        Self { ipvs: ipvs.clone(), ..Self::default() }
+    }
+
+    /// Every mark, by frontend.
+    pub(crate) fn marked(&self) -> Vec<Marked> {
+        self.kernel.lock().unwrap().values().flatten().copied().collect()
+    }
+
+    fn render(&self, service: &Service, marks: &dyn Marks) -> Vec<Marked> {
+        let mut marked = Vec::new();
+        for port in &service.ports {
+            for frontend in &port.frontends {
+                for pool in [Pool::Cluster, Pool::Local].into_iter().filter(|pool| leads_to(frontend, *pool)) {
+                    self.render_pool((service, port, frontend), pool, marks, &mut marked);
+                }
+            }
+        }
+        marked
+    }
+
+    fn render_pool(
+        &self,
+        (service, port, frontend): (&Service, &ServicePort, &Frontend),
+        pool: Pool,
+        marks: &dyn Marks,
+        into: &mut Vec<Marked>,
+    ) {
+        let mark = |target| marks.mark(&service.name, port, target).expect("whoever is fit has a mark");
+        let live: Vec<_> = port.pool(pool).map(|endpoint| (endpoint.address, u32::from(endpoint.weight))).collect();
+        let frontend = frontend.key;
+        match port.affinity {
+            Affinity::None if live.is_empty() => {}
+            Affinity::None => {
+                let mark = mark(Target::Pool(pool));
+                assert_eq!(self.live(mark, port.family, &live), live, "made before the tables lead there");
+                into.push(Marked { frontend, pool: Some(pool), mark });
+            }
+            Affinity::ClientIp { .. } => {
+                for (endpoint, _) in live {
+                    let mark = mark(Target::Endpoint(endpoint));
+                    let there: Vec<_> = self
+                        .live(mark, port.family, &[(endpoint, 0)])
+                        .into_iter()
+                        .map(|(address, _)| address)
+                        .collect();
+                    assert_eq!(there, [endpoint], "made before the tables lead there");
+                    into.push(Marked { frontend, pool: None, mark });
+                }
+            }
+        }
+    }
+
+    /// Those of `of` that get new connections.
+    fn live(&self, mark: Mark, family: Family, of: &[(EndpointAddress, u32)]) -> Vec<(EndpointAddress, u32)> {
+        self.ipvs.with(|kernel| {
+            let Some((_, reals)) = kernel.servers.get(&VirtualKey::Mark { family, mark: mark.0 }) else {
+                return vec![];
+            };
+            let is_meant = |address: &EndpointAddress| of.iter().any(|(of, _)| of == address);
+            let live = reals.values().filter(|entry| entry.server.weight > 0 && is_meant(&entry.server.address));
+            live.map(|entry| (entry.server.address, entry.server.weight)).collect()
+        })
+    }
+}
+
+fn leads_to(frontend: &Frontend, pool: Pool) -> bool {
+    let wanted = Answer::Balance(pool);
+    match frontend.route {
+        Route::Everyone(answer) => answer == wanted,
+        Route::Split { inside, outside } => inside == wanted || outside == wanted,
+    }
+}
+
+impl Tables for FakeTables {
+    type Synced = Report;
+
+    async fn marks(&mut self) -> Result<Vec<Marked>, SyncError> {
+        Ok(self.marked())
+    }
+
+    async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>, marks: &dyn Marks) -> Result<Report, SyncError> {
+        if let Some(error) = self.breaks.take() {
+            self.knows = false;
+            return Err(error);
+        }
+        let before = self.kernel.lock().unwrap().clone();
+        let mut report = Report::default();
+        let all = before.keys().cloned().chain(desired.services().map(|service| service.name.clone())).collect();
+        let names = match scope {
+            Scope::Services(names) if self.knows => names,
+            Scope::Services(_) | Scope::All => &all,
+        };
+        for name in names {
+            let service = desired.service(name).filter(|_| match marks.unfit(name) {
+                Some(reason) => {
+                    report.failed.push(backend_api::Failure { service: name.clone(), reason });
+                    false
+                }
+                None => true,
+            });
+            let rendered = service.map(|service| self.render(service, marks)).unwrap_or_default();
+            if before.get(name).is_none_or(|before| *before != rendered)
+                && !(rendered.is_empty() && !before.contains_key(name))
+            {
+                report.writes += 1;
+            }
+            let mut kernel = self.kernel.lock().unwrap();
+            match rendered.is_empty() {
+                true => kernel.remove(name),
+                false => kernel.insert(name.clone(), rendered),
+            };
+        }
+        self.knows = true;
+        Ok(report)
+    }
+
+    fn forget(&mut self) {
+        self.knows = false;
+    }
+
+    fn report(synced: &mut Report) -> &mut Report {
+        synced
+    }
+}
