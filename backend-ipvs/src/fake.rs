@@ -39,8 +39,8 @@ pub(crate) struct FakeKernel {
     pub(crate) is_busy: bool,
     /// Real servers that were removed with connections, and when their time would have been up.
     pub(crate) cut: Vec<(VirtualKey, RealServer)>,
-    /// Operations that were done.
-    pub(crate) done: usize,
+    /// Whether each question is answered only when asked about again.
+    pub(crate) pauses: bool,
 }
 
 impl Default for FakeKernel {
@@ -53,7 +53,7 @@ impl Default for FakeKernel {
             now: 1000,
             is_busy: false,
             cut: Vec::new(),
-            done: 0,
+            pauses: false,
         }
     }
 }
@@ -62,6 +62,22 @@ impl FakeIpvs {
     /// Looks at the kernel, or changes it.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut FakeKernel) -> T) -> T {
         look(&mut self.0.lock().unwrap())
+    }
+
+    fn execute_now(&self, operations: &[Operation]) -> Vec<Refusal> {
+        let mut kernel = self.0.lock().unwrap();
+        let results = operations.iter().enumerate().map(|(at, operation)| (at, operation, kernel.apply(operation)));
+        let refused = results.filter_map(|(at, operation, result)| {
+            let object = operation.to_string();
+            Some(Refusal { operation: at, object, errno: result.err()?, text: String::new() })
+        });
+        refused.collect()
+    }
+
+    async fn pause(&self) {
+        if self.with(|kernel| kernel.pauses) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -115,7 +131,6 @@ impl FakeKernel {
                 unreachable!("never sent")
             }
         }
-        self.done += 1;
         Ok(())
     }
 
@@ -132,13 +147,10 @@ impl FakeKernel {
 
 impl Port for FakeIpvs {
     async fn execute(&mut self, operations: &[Operation]) -> io::Result<Vec<Refusal>> {
-        let mut kernel = self.0.lock().unwrap();
-        let results = operations.iter().enumerate().map(|(at, operation)| (at, operation, kernel.apply(operation)));
-        let refused = results.filter_map(|(at, operation, result)| {
-            let object = operation.to_string();
-            Some(Refusal { operation: at, object, errno: result.err()?, text: String::new() })
-        });
-        Ok(refused.collect())
+        let refused = self.execute_now(operations);
+        // The kernel has done it, and we may not live to hear so.
+        self.pause().await;
+        Ok(refused)
     }
 
     async fn virtual_servers(&mut self) -> Result<Vec<VirtualServerEntry>, ReadError> {
@@ -152,6 +164,7 @@ impl Port for FakeIpvs {
     }
 
     async fn real_servers(&mut self, key: &VirtualKey) -> Result<Vec<RealServerEntry>, ReadError> {
+        self.pause().await;
         let reals = |kernel: &mut FakeKernel| Some(kernel.servers.get(key)?.1.values().copied().collect());
         Ok(self.with(reals).unwrap_or_default())
     }
@@ -176,6 +189,11 @@ impl FakeTables {
     /// Tables that lead there.
     pub(crate) fn new(ipvs: &FakeIpvs) -> Self {
         Self { ipvs: ipvs.clone(), ..Self::default() }
+    }
+
+    /// Notices what a dataplane would have told it.
+    pub(crate) fn forget_if(&mut self, forgets: bool) {
+        self.knows &= !forgets;
     }
 
     /// Every mark, by frontend.

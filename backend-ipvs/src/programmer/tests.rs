@@ -1,1 +1,596 @@
-//! x
+//! What programming promises, on a fake kernel. The fake tables see to it that nothing leads to nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use backend_api::*;
+use backend_nft::marking::Marked;
+use nix::errno::Errno;
+use proptest::prelude::*;
+
+use super::{Programmer, Seen};
+use crate::diff::drains;
+use crate::fake::{FakeIpvs, FakeKernel, FakeTables};
+use crate::kernel::{Connections, Flags, Operation, VirtualKey, VirtualServer};
+use crate::marks::{TRIAL, cuts, ours};
+
+/// An hour.
+const DRAIN: Duration = Duration::from_secs(3600);
+
+/// A kernel, and a process that programs it.
+struct World {
+    ipvs: FakeIpvs,
+    tables: FakeTables,
+    programmer: Programmer<FakeIpvs>,
+}
+
+impl World {
+    fn new() -> Self {
+        let ipvs = FakeIpvs::default();
+        let tables = FakeTables::new(&ipvs);
+        Self { programmer: programmer(&ipvs), tables, ipvs }
+    }
+
+    /// Another process, after this one.
+    fn restarted(&self) -> Self {
+        Self { ipvs: self.ipvs.clone(), tables: self.tables.clone(), programmer: programmer(&self.ipvs) }
+    }
+
+    fn sync(&mut self, state: &ServiceState, scope: Scope<'_>) -> Report {
+        self.try_sync(state, scope).unwrap()
+    }
+
+    fn try_sync(&mut self, state: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
+        self.tables.forget_if(self.programmer.belief.is_none());
+        run(self.programmer.sync(&mut self.tables, state, scope)).map(|outcome| outcome.report)
+    }
+
+    fn upsert(&mut self, state: &mut ServiceState, service: Service) -> Report {
+        let change = state.upsert(service);
+        self.sync(state, Scope::Services(&change.touched))
+    }
+
+    fn remove(&mut self, state: &mut ServiceState, name: &ServiceName) -> Report {
+        let change = state.remove(name);
+        self.sync(state, Scope::Services(&change.touched))
+    }
+
+    fn poll(&mut self) -> Seen {
+        run(self.programmer.remove_drained()).unwrap()
+    }
+
+    fn kernel<T>(&self, look: impl FnOnce(&mut FakeKernel) -> T) -> T {
+        self.ipvs.with(look)
+    }
+
+    fn keys(&self) -> Vec<VirtualKey> {
+        self.kernel(|kernel| kernel.servers.keys().copied().collect())
+    }
+
+    /// Real servers of all virtual servers: last byte of the address, weight, and whether it drains.
+    fn reals(&self) -> Vec<(u8, u32, bool)> {
+        self.kernel(|kernel| {
+            let reals = kernel.servers.values().flat_map(|(_, reals)| reals.values());
+            reals
+                .map(|entry| (last_byte(entry.server.address.ip), entry.server.weight, drains(&entry.server)))
+                .collect()
+        })
+    }
+
+    /// All connections end.
+    fn end_connections(&self) {
+        self.kernel(|kernel| {
+            let entries = kernel.servers.values_mut().flat_map(|(_, reals)| reals.values_mut());
+            entries.for_each(|entry| entry.connections = Connections::default());
+        });
+    }
+}
+
+fn programmer(ipvs: &FakeIpvs) -> Programmer<FakeIpvs> {
+    run(Programmer::new(ipvs.clone(), Scheduler::Wrr, DRAIN)).unwrap()
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn last_byte(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
+    }
+}
+
+fn name(host: u8) -> ServiceName {
+    ServiceName::new("default", &format!("s{host}"))
+}
+
+fn endpoint(host: u8) -> Endpoint {
+    Endpoint::elsewhere(EndpointAddress::new([10, 244, 0, host].into(), 8080))
+}
+
+/// A service at `10.96.0.host` with these endpoints.
+fn service(host: u8, protocol: Protocol, endpoints: &[u8]) -> Service {
+    let port = ServicePort {
+        frontends: vec![Frontend::cluster_ip([10, 96, 0, host].into(), protocol, 80)],
+        endpoints: endpoints.iter().map(|host| endpoint(*host)).collect(),
+        ..ServicePort::new(Family::V4, protocol)
+    };
+    Service::new(name(host), vec![port])
+}
+
+fn tcp(host: u8, endpoints: &[u8]) -> Service {
+    service(host, Protocol::Tcp, endpoints)
+}
+
+fn udp(host: u8, endpoints: &[u8]) -> Service {
+    service(host, Protocol::Udp, endpoints)
+}
+
+fn state(services: impl IntoIterator<Item = Service>) -> ServiceState {
+    let mut state = ServiceState::new(NodeNetwork::default());
+    for service in services {
+        state.upsert(service);
+    }
+    state
+}
+
+fn failed(report: &Report) -> Vec<&ServiceName> {
+    report.failed.iter().map(|failure| &failure.service).collect()
+}
+
+#[test]
+fn who_leaves_drains_and_who_comes_back_revives() {
+    let mut world = World::new();
+    world.kernel(|kernel| kernel.is_busy = true);
+    let mut state = state([tcp(1, &[1, 2])]);
+    world.sync(&state, Scope::All);
+    world.upsert(&mut state, tcp(1, &[1]));
+    assert_eq!(world.reals(), [(1, 1, false), (2, 0, true)]);
+    assert_eq!(world.poll(), Seen::AsBelieved);
+    assert_eq!(world.reals().len(), 2, "it has a connection");
+    world.upsert(&mut state, tcp(1, &[1, 2]));
+    assert_eq!(world.reals(), [(1, 1, false), (2, 1, false)]);
+    world.upsert(&mut state, tcp(1, &[1]));
+    world.end_connections();
+    assert_eq!(world.poll(), Seen::AsBelieved);
+    assert_eq!(world.reals(), [(1, 1, false)]);
+}
+
+#[test]
+fn a_service_that_goes_drains_and_its_return_revives_it() {
+    let mut world = World::new();
+    world.kernel(|kernel| kernel.is_busy = true);
+    let mut state = state([tcp(1, &[1])]);
+    world.sync(&state, Scope::All);
+    let keys = world.keys();
+    world.remove(&mut state, &name(1));
+    assert_eq!((world.keys(), world.reals()), (keys.clone(), vec![(1, 0, true)]));
+    world.upsert(&mut state, tcp(1, &[1, 2]));
+    assert_eq!((world.keys(), world.reals()), (keys, vec![(1, 1, false), (2, 1, false)]));
+    world.remove(&mut state, &name(1));
+    world.kernel(|kernel| kernel.now += 3599);
+    world.poll();
+    assert_eq!(world.reals().len(), 2, "not yet");
+    world.kernel(|kernel| kernel.now += 1);
+    world.poll();
+    assert_eq!(world.keys(), [], "its time is up");
+    assert_eq!(world.kernel(|kernel| kernel.cut.len()), 2);
+}
+
+#[test]
+fn a_deadline_survives_a_restart() {
+    let mut world = World::new();
+    world.kernel(|kernel| kernel.is_busy = true);
+    let mut state = state([tcp(1, &[1, 2]), tcp(2, &[3])]);
+    world.sync(&state, Scope::All);
+    world.upsert(&mut state, tcp(1, &[1]));
+    world.remove(&mut state, &name(2));
+    world.kernel(|kernel| kernel.now += 3000);
+    let mut next = world.restarted();
+    assert_eq!(next.sync(&state, Scope::All).writes, 0);
+    next.kernel(|kernel| kernel.now += 600);
+    next.poll();
+    assert_eq!(next.reals(), [(1, 1, false)]);
+}
+
+#[test]
+fn udp_is_cut_with_its_endpoint() {
+    let mut world = World::new();
+    let mut state = state([udp(1, &[1, 2])]);
+    world.sync(&state, Scope::All);
+    world.upsert(&mut state, udp(1, &[1]));
+    assert_eq!(world.reals(), [(1, 1, false)]);
+    world.remove(&mut state, &name(1));
+    assert_eq!(world.keys(), []);
+}
+
+#[test]
+fn udp_is_cut_with_its_frontend() {
+    let two = |service: Service, host| {
+        let mut service: Service = service;
+        let protocol = service.ports[0].protocol;
+        service.ports[0].frontends.push(Frontend::external([10, 240, 0, host].into(), protocol, 80));
+        service
+    };
+    for restarts in [false, true] {
+        let mut world = World::new();
+        let mut state = state([two(udp(1, &[1]), 1), two(tcp(2, &[2]), 2)]);
+        world.sync(&state, Scope::All);
+        let before = world.keys();
+        if restarts {
+            world = world.restarted();
+        }
+        let mut change = state.upsert(udp(1, &[1])).touched;
+        change.extend(state.upsert(tcp(2, &[2])).touched);
+        world.sync(&state, Scope::Services(&change));
+        let after = world.keys();
+        assert_eq!(after.len(), 2);
+        let stayed: Vec<_> = after.iter().filter(|key| before.contains(key)).collect();
+        assert!(stayed.iter().all(|key| !cuts(ours(**key).unwrap())), "restarts {restarts}: {before:?} {after:?}");
+        assert_eq!(stayed.len(), 1, "TCP goes on");
+        assert_eq!(world.restarted().sync(&state, Scope::All).writes, 0);
+    }
+}
+
+#[test]
+fn who_terminates_gets_nothing_new_and_no_deadline() {
+    let mut world = World::new();
+    let mut state = state([tcp(1, &[1, 2])]);
+    world.sync(&state, Scope::All);
+    let mut terminating = tcp(1, &[1, 2]);
+    terminating.ports[0].endpoints[0].weight = 0;
+    terminating.ports[0].endpoints[1].pools = Pools::NONE;
+    world.upsert(&mut state, terminating);
+    world.poll();
+    assert_eq!(world.reals(), [(1, 0, false), (2, 0, false)]);
+}
+
+#[test]
+fn others_virtual_servers_are_left_alone() {
+    let mut world = World::new();
+    let plain =
+        |key| VirtualServer { key, scheduler: "rr".to_owned(), flags: Flags::NONE, persistence: None, engine: None };
+    let theirs = [
+        VirtualKey::Address { protocol: 6, address: [10, 96, 0, 1].into(), port: 80 },
+        VirtualKey::Mark { family: Family::V4, mark: 0x5400_0001 },
+    ];
+    let add: Vec<_> = theirs.into_iter().map(|key| Operation::AddVirtual(plain(key))).collect();
+    run(crate::port::Port::execute(&mut world.ipvs, &add)).unwrap();
+    world.sync(&state([tcp(1, &[1])]), Scope::All);
+    assert_eq!(world.keys().len(), 3);
+    run(world.programmer.remove_all()).unwrap();
+    assert_eq!(world.keys(), theirs);
+}
+
+#[test]
+fn a_refused_service_fails_alone() {
+    let mut world = World::new();
+    world.kernel(|kernel| kernel.refuses = BTreeSet::from([[10, 244, 0, 7].into()]));
+    let state = state((1..10).map(|host| tcp(host, &[host])));
+    let report = world.sync(&state, Scope::All);
+    assert_eq!(failed(&report), [&name(7)]);
+    assert!(report.failed[0].reason.contains("Invalid argument"), "{}", report.failed[0].reason);
+    assert_eq!(world.tables.marked().len(), 8);
+    assert_eq!(world.keys().len(), 8, "what was made of it is gone");
+    world.kernel(|kernel| kernel.refuses.clear());
+    assert!(failed(&world.sync(&state, Scope::All)).is_empty(), "tried again");
+    assert_eq!(world.keys().len(), 9);
+}
+
+#[test]
+fn a_senseless_service_is_reported_and_absent() {
+    let mut world = World::new();
+    let mut state = state([tcp(1, &[1]), tcp(2, &[2])]);
+    world.sync(&state, Scope::All);
+    let mut senseless = tcp(2, &[2]);
+    senseless.ports[0].endpoints[0].address.port = 0;
+    let report = world.upsert(&mut state, senseless);
+    assert_eq!(failed(&report), [&name(2)]);
+    assert_eq!(world.tables.marked().len(), 1);
+    assert_eq!(failed(&world.sync(&state, Scope::All)), [&name(2)], "still");
+    assert!(failed(&world.upsert(&mut state, tcp(2, &[2]))).is_empty());
+}
+
+#[test]
+fn a_wrong_belief_is_corrected() {
+    for damage in [
+        (|kernel| kernel.servers.clear()) as fn(&mut FakeKernel),
+        |kernel| kernel.servers.values_mut().for_each(|(_, reals)| reals.clear()),
+        |kernel| drop(kernel.servers.pop_first()),
+    ] {
+        let mut world = World::new();
+        let mut state = state([tcp(1, &[1, 2]), tcp(2, &[3]), udp(3, &[4, 5])]);
+        world.sync(&state, Scope::All);
+        world.kernel(damage);
+        let mut change = state.upsert(tcp(1, &[2])).touched;
+        change.extend(state.upsert(udp(3, &[4])).touched);
+        world.sync(&state, Scope::Services(&change));
+        // Not everything shows; what does not is noticed in time.
+        for _ in 0..3 {
+            if run(world.programmer.compare_some()).unwrap() == Seen::Otherwise {
+                world.programmer.forget();
+            }
+        }
+        world.sync(&state, Scope::All);
+        assert_eq!(world.restarted().sync(&state, Scope::All).writes, 0);
+        assert_leads(&world, &state);
+    }
+}
+
+#[test]
+fn a_failure_is_looked_after_next_time() {
+    let mut world = World::new();
+    let mut state = state([tcp(1, &[1])]);
+    world.sync(&state, Scope::All);
+    let change = state.upsert(tcp(1, &[2]));
+    world.kernel(|kernel| kernel.breaks = Some(Errno::ENOMEM));
+    let error = world.try_sync(&state, Scope::Services(&change.touched)).unwrap_err();
+    assert!(matches!(error, SyncError::Transient { .. }), "{error}");
+    world.sync(&state, Scope::Services(&BTreeSet::new()));
+    assert_leads(&world, &state);
+    let change = state.upsert(tcp(1, &[3]));
+    world.tables.breaks = Some(SyncError::Raced { object: "tables".to_owned() });
+    world.try_sync(&state, Scope::Services(&change.touched)).unwrap_err();
+    world.sync(&state, Scope::Services(&BTreeSet::new()));
+    assert_leads(&world, &state);
+}
+
+#[test]
+fn what_others_remove_is_noticed() {
+    let mut world = World::new();
+    let state = state((1..6).map(|host| tcp(host, &[host])));
+    world.sync(&state, Scope::All);
+    let round = |world: &mut World| {
+        let seen: Vec<_> = (0..6).map(|_| run(world.programmer.compare_some()).unwrap()).collect();
+        (seen, run(world.programmer.compare_all()).unwrap())
+    };
+    assert_eq!(round(&mut world), (vec![Seen::AsBelieved; 6], Seen::AsBelieved));
+    let last = world.keys()[4];
+    world.kernel(|kernel| kernel.servers.get_mut(&last).unwrap().1.clear());
+    let (seen, all) = round(&mut world);
+    assert!(seen.contains(&Seen::Otherwise));
+    assert_eq!(all, Seen::AsBelieved, "only virtual servers are counted");
+    world.kernel(|kernel| kernel.servers.remove(&last));
+    assert_eq!(round(&mut world).1, Seen::Otherwise);
+    world.kernel(|kernel| kernel.servers.clear());
+    assert_eq!(run(world.programmer.compare_some()).unwrap(), Seen::Otherwise, "a flush at once");
+}
+
+#[test]
+fn a_scheduler_that_is_not_there_is_replaced_by_the_default() {
+    let mut world = World::new();
+    world.kernel(|kernel| kernel.schedulers = BTreeSet::from(["wrr", "mh"]));
+    let asking = |host, scheduler| {
+        let mut service = tcp(host, &[host]);
+        service.ports[0].scheduler = Some(scheduler);
+        service
+    };
+    let mut state = state([asking(1, Scheduler::Twos), asking(2, Scheduler::Mh), tcp(3, &[3])]);
+    assert!(failed(&world.sync(&state, Scope::All)).is_empty());
+    let schedulers = |world: &World| {
+        world.kernel(|kernel| {
+            let of = |reals: &BTreeMap<EndpointAddress, _>| last_byte(reals.keys().next().unwrap().ip);
+            let one =
+                kernel.servers.values().map(|(server, reals)| (of(reals), server.scheduler.clone(), server.flags));
+            one.map(|(host, scheduler, flags)| (host, (scheduler, flags))).collect::<BTreeMap<_, _>>()
+        })
+    };
+    let expected = [("wrr", Flags::NONE), ("mh", Flags::HASH_FALLBACK), ("wrr", Flags::NONE)];
+    let expected: BTreeMap<_, _> = (1..).zip(expected.map(|(name, flags)| (name.to_owned(), flags))).collect();
+    assert_eq!(schedulers(&world), expected);
+    assert_eq!(world.upsert(&mut state, asking(3, Scheduler::Mh)).writes, 1, "edited, not made anew");
+    assert_eq!(schedulers(&world)[&3].0, "mh");
+    assert!(world.keys().iter().all(|key| ours(*key) != Some(TRIAL)));
+}
+
+#[test]
+fn a_default_scheduler_that_is_not_there_is_named_with_its_module() {
+    let ipvs = FakeIpvs::default();
+    ipvs.with(|kernel| kernel.schedulers.clear());
+    let error = run(Programmer::new(ipvs, Scheduler::Mh, DRAIN)).unwrap_err();
+    assert!(matches!(&error, SyncError::Unsupported { feature, .. } if feature.contains("ip_vs_mh")), "{error}");
+}
+
+#[test]
+fn a_cancelled_poll_loses_nothing() {
+    let mut world = World::new();
+    let mut state = state([tcp(1, &[1, 2])]);
+    world.sync(&state, Scope::All);
+    world.upsert(&mut state, tcp(1, &[1]));
+    for steps in 0..4 {
+        world.kernel(|kernel| kernel.pauses = true);
+        {
+            let mut poll = pin!(world.programmer.remove_drained());
+            for _ in 0..steps {
+                let _ = poll.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            }
+        }
+        world.kernel(|kernel| kernel.pauses = false);
+    }
+    world.poll();
+    assert_eq!(world.reals(), [(1, 1, false)]);
+    assert_eq!(run(world.programmer.compare_all()).unwrap(), Seen::AsBelieved);
+    assert_eq!(world.upsert(&mut state, tcp(1, &[1, 2])).failed, []);
+    assert_leads(&world, &state);
+}
+
+/// Everything leads where `state` says, and nothing else has weight.
+fn assert_leads(world: &World, state: &ServiceState) {
+    let mut expected = BTreeMap::<FrontendKey, BTreeSet<(EndpointAddress, u32)>>::new();
+    for port in state.services().flat_map(|service| &service.ports) {
+        for frontend in &port.frontends {
+            let answers = match frontend.route {
+                Route::Everyone(answer) => vec![answer],
+                Route::Split { inside, outside } => vec![inside, outside],
+            };
+            for answer in answers {
+                let Answer::Balance(pool) = answer else { continue };
+                let weight = |endpoint: &Endpoint| match port.affinity {
+                    Affinity::None => u32::from(endpoint.weight),
+                    Affinity::ClientIp { .. } => 65_535,
+                };
+                let live = port.pool(pool).map(|endpoint| (endpoint.address, weight(endpoint)));
+                expected.entry(frontend.key).or_default().extend(live);
+            }
+        }
+    }
+    expected.retain(|_, live| !live.is_empty());
+    let mut found = BTreeMap::<FrontendKey, BTreeSet<(EndpointAddress, u32)>>::new();
+    let mut led = BTreeSet::new();
+    for Marked { frontend, mark, .. } in world.tables.marked() {
+        let key = VirtualKey::Mark { family: frontend.family(), mark: mark.0 };
+        led.insert(key);
+        let live = world.kernel(|kernel| {
+            let live = kernel.servers[&key].1.values().filter(|entry| entry.server.weight > 0);
+            live.map(|entry| (entry.server.address, entry.server.weight)).collect::<Vec<_>>()
+        });
+        found.entry(frontend).or_default().extend(live);
+    }
+    assert_eq!(found, expected);
+    world.kernel(|kernel| {
+        for (key, (_, reals)) in &kernel.servers {
+            assert!(!reals.is_empty(), "{key} has real servers");
+            let is_live = reals.values().any(|entry| entry.server.weight > 0);
+            assert!(led.contains(key) || !is_live, "{key}: somebody leads there");
+        }
+    });
+}
+
+/// A service with all the variety that matters here, of a few frontends.
+fn any_service() -> impl Strategy<Value = Service> {
+    let answer = prop_oneof![
+        4 => Just(Answer::Balance(Pool::Cluster)),
+        2 => Just(Answer::Balance(Pool::Local)),
+        1 => Just(Answer::Reject),
+    ];
+    let route = prop_oneof![
+        answer.clone().prop_map(Route::Everyone),
+        (answer.clone(), answer).prop_map(|(inside, outside)| Route::Split { inside, outside }),
+    ];
+    let share = (0u16..3, any::<(bool, bool, bool)>());
+    let endpoints = prop::collection::btree_map(1u8..6, share, 0..5);
+    let affinity = prop_oneof![
+        3 => Just(Affinity::None),
+        1 => Just(Affinity::ClientIp { timeout: NonZeroU32::MIN }),
+    ];
+    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
+    let scheduler = prop::sample::select(vec![None, Some(Scheduler::Rr), Some(Scheduler::Sh)]);
+    let frontends = prop::collection::btree_map(1u8..6, route, 0..3);
+    (1u8..4, frontends, endpoints, affinity, protocol, scheduler).prop_map(
+        |(host, frontends, endpoints, affinity, protocol, scheduler)| {
+            let frontend = |(address, route): (u8, Route)| Frontend {
+                route,
+                ..Frontend::external([10, 240, 0, address].into(), protocol, 53)
+            };
+            let weighted = |(host, (weight, (cluster, local, on_this_node)))| Endpoint {
+                weight,
+                pools: Pools { cluster, local },
+                on_this_node,
+                ..endpoint(host)
+            };
+            let port = ServicePort {
+                affinity,
+                scheduler,
+                frontends: frontends.into_iter().map(frontend).collect(),
+                endpoints: endpoints.into_iter().map(weighted).collect(),
+                ..ServicePort::new(Family::V4, protocol)
+            };
+            Service::new(name(host), vec![port])
+        },
+    )
+}
+
+/// What happens beside a change.
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    Nothing,
+    Forgets,
+    Restarts,
+    Fails,
+    TablesFail,
+    ConnectionsEnd,
+    Flushes,
+    TimePasses,
+}
+
+fn beside() -> impl Strategy<Value = Beside> {
+    use Beside::*;
+    prop::sample::select(vec![
+        Nothing,
+        Nothing,
+        Nothing,
+        Forgets,
+        Restarts,
+        Fails,
+        TablesFail,
+        ConnectionsEnd,
+        Flushes,
+        TimePasses,
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever happened before, marks lead where the last state says; a newcomer finds nothing to do; TCP is cut by nobody
+    /// before its time, and no flow of UDP outlives its endpoint.
+    #[test]
+    fn history_decides_nothing(changes in prop::collection::vec((any_service(), any::<bool>(), beside()), 1..14)) {
+        let mut world = World::new();
+        world.kernel(|kernel| kernel.is_busy = true);
+        let mut state = ServiceState::new(NodeNetwork::default());
+        for (service, removes, beside) in changes {
+            let mut change = if removes { state.remove(&service.name) } else { state.upsert(service) };
+            let mut scope = Scope::Services(&change.touched);
+            match beside {
+                Beside::Nothing => {}
+                Beside::Forgets => world.programmer.forget(),
+                Beside::Restarts => world = world.restarted(),
+                Beside::Fails => {
+                    world.kernel(|kernel| kernel.breaks = Some(Errno::ENOMEM));
+                    let _ = world.try_sync(&state, scope);
+                    world.kernel(|kernel| kernel.breaks = None);
+                }
+                Beside::TablesFail => {
+                    world.tables.breaks = Some(SyncError::Raced { object: "tables".to_owned() });
+                    let _ = world.try_sync(&state, scope);
+                    world.tables.breaks = None;
+                }
+                Beside::ConnectionsEnd => world.end_connections(),
+                Beside::Flushes => {
+                    world.kernel(|kernel| kernel.servers.clear());
+                    world.programmer.forget();
+                }
+                Beside::TimePasses => world.kernel(|kernel| kernel.now += 1000),
+            }
+            if world.programmer.belief.is_none() {
+                change.touched.clear();
+                scope = Scope::Services(&change.touched);
+            }
+            let report = world.sync(&state, scope);
+            prop_assert_eq!(&report.failed, &[]);
+            assert_leads(&world, &state);
+            prop_assert_eq!(world.poll(), Seen::AsBelieved);
+            assert_leads(&world, &state);
+            for (key, real) in world.kernel(|kernel| std::mem::take(&mut kernel.cut)) {
+                let now = world.kernel(|kernel| kernel.now);
+                prop_assert!(cuts(ours(key).unwrap()) || (drains(&real) && real.thresholds.upper <= now), "{key}");
+            }
+            for (key, (_, reals)) in world.kernel(|kernel| kernel.servers.clone()) {
+                let listed = |address| {
+                    let mut endpoints = state.services().flat_map(|service| &service.ports).flat_map(|port| &port.endpoints);
+                    endpoints.any(|endpoint| endpoint.address == address)
+                };
+                prop_assert!(!cuts(ours(key).unwrap()) || reals.keys().all(|address| listed(*address)), "{key}");
+            }
+            prop_assert_eq!(run(world.programmer.compare_all()).unwrap(), Seen::AsBelieved);
+            prop_assert_eq!(world.sync(&state, Scope::All).writes, 0);
+            prop_assert_eq!(world.restarted().sync(&state, Scope::All).writes, 0);
+        }
+    }
+}
