@@ -181,6 +181,8 @@ pub(crate) struct FakeTables {
     /// Where marks lead to: never to nobody.
     ipvs: FakeIpvs,
     knows: bool,
+    /// Whether they may lead to nobody: somebody else is at work.
+    pub(crate) is_lenient: bool,
     /// The next sync fails with this.
     pub(crate) breaks: Option<SyncError>,
 }
@@ -227,18 +229,15 @@ impl FakeTables {
             Affinity::None if live.is_empty() => {}
             Affinity::None => {
                 let mark = mark(Target::Pool(pool));
-                assert_eq!(self.live(mark, port.family, &live), live, "made before the tables lead there");
+                let found = self.live(mark, port.family, &live);
+                assert!(self.is_lenient || found == live, "{found:?} instead of {live:?}");
                 into.push(Marked { frontend, pool: Some(pool), mark });
             }
             Affinity::ClientIp { .. } => {
                 for (endpoint, _) in live {
                     let mark = mark(Target::Endpoint(endpoint));
-                    let there: Vec<_> = self
-                        .live(mark, port.family, &[(endpoint, 0)])
-                        .into_iter()
-                        .map(|(address, _)| address)
-                        .collect();
-                    assert_eq!(there, [endpoint], "made before the tables lead there");
+                    let found = self.live(mark, port.family, &[(endpoint, 0)]);
+                    assert!(self.is_lenient || found.len() == 1, "{found:?} instead of {endpoint}");
                     into.push(Marked { frontend, pool: None, mark });
                 }
             }
