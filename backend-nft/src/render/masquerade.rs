@@ -3,7 +3,7 @@
 use backend_api::{Family, Masquerade, NodeNetwork, Protocol};
 
 use super::conditions::from_pod;
-use crate::ruleset::{By, ChainName, Delivery, Field, Rewrite, Rule, SetName, Statement};
+use crate::ruleset::{By, ChainName, Delivery, Field, Mark, Rewrite, Rule, SetName, Statement};
 
 /// The rules of `nat-postrouting`.
 pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
@@ -13,6 +13,14 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
         Delivery::Mark => vec![
             // meta mark & 0xff000000 != 0x53000000 accept: IPVS sets no status
             Rule(vec![Statement::NotMarked, Statement::Accept]),
+            // ip daddr @service-ips ip daddr != @own-addresses drop: the node's own, and no virtual server took it
+            Rule(vec![
+                Statement::In(vec![Field::Destination], SetName::ServiceIps),
+                Statement::NotIn(vec![Field::Destination], SetName::OwnAddresses),
+                Statement::Drop,
+            ]),
+            // meta mark set 0x00000000: nobody else is to see it
+            Rule(vec![Statement::SetMark(Mark(0))]),
         ],
     };
     rules.push(

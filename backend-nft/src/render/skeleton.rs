@@ -18,6 +18,8 @@ const SIZES: std::ops::RangeInclusive<u16> = 1..=64;
 const DELIVER: i32 = -150;
 /// Behind IPVS (`ip_vs_ops`: `NF_IP_PRI_NAT_DST` + 2), which has chosen the endpoint by then.
 const ROUTE: i32 = NAT + 3;
+/// Behind that.
+const UNMARK: i32 = ROUTE + 1;
 
 /// Ahead of every DNAT, ours or another's: source ranges are written against the address that the client dialled, and
 /// afterwards nobody remembers it.
@@ -59,7 +61,7 @@ pub(crate) fn base(chain: ChainName) -> Option<Base> {
         Deliver => ("filter", Hook::Prerouting, DELIVER),
         RouteOutput => ("route", Hook::Output, ROUTE),
         Unserved => ("nat", Hook::Input, NAT_SOURCE),
-        Unmark => ("filter", Hook::Postrouting, NAT_SOURCE + 1),
+        Unmark => ("filter", Hook::Output, UNMARK),
         Refuse | Pick(..) | Sticky(..) | Slot(..) | Split(_) | SplitInside(_) | Guard | Services | Undelivered
         | MasqueradeUnlessPod | MasqueradeFromNode => return None,
     };
@@ -247,7 +249,8 @@ fn route_output() -> Vec<Rule> {
     ]
 }
 
-/// Marked for a virtual server and not translated: there is none. The node itself is not to answer in its place.
+/// Marked for a virtual server and not translated: there is none, or the connection is over for IPVS. The node itself is not to
+/// answer in its place.
 fn unserved() -> Vec<Rule> {
     let to = |set| Statement::In(vec![Field::Destination], set);
     vec![
@@ -255,15 +258,16 @@ fn unserved() -> Vec<Rule> {
         Rule(vec![Statement::NotMarked, Statement::Accept]),
         // ip daddr @own-addresses accept: endpoints on the node itself
         Rule(vec![to(SetName::OwnAddresses), Statement::Accept]),
-        // ip daddr @service-ips drop
-        Rule(vec![to(SetName::ServiceIps), Statement::Drop]),
+        // ip daddr @service-ips goto refuse
+        Rule(vec![to(SetName::ServiceIps), Statement::Goto(ChainName::Refuse)]),
     ]
 }
 
-/// Behind masquerading, which asks for the mark: nobody else is to see it.
+/// IPVS sends on what it translated as if the node had sent it, so what is merely forwarded does not come here. First packets
+/// lose their mark in `nat-postrouting`.
 fn unmark() -> Vec<Rule> {
     vec![
-        // meta mark & 0xff000000 == 0x53000000 meta mark set 0x00000000
-        Rule(vec![Statement::Marked, Statement::SetMark(Mark(0))]),
+        // meta mark 0x53000000 meta mark set 0x00000000
+        Rule(vec![Statement::MarkIs(Mark::DELIVER), Statement::SetMark(Mark(0))]),
     ]
 }

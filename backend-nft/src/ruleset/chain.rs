@@ -55,7 +55,7 @@ pub enum ChainName {
     RouteOutput,
     /// What no virtual server took.
     Unserved,
-    /// Takes our marks away from what leaves.
+    /// Takes the mark of established packets away, once they have met IPVS.
     Unmark,
 }
 

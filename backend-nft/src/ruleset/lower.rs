@@ -76,6 +76,10 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
         }
         Statement::Marked => match_mark(out, CmpOp::Eq),
         Statement::NotMarked => match_mark(out, CmpOp::Neq),
+        Statement::MarkIs(mark) => {
+            out.push(Expr::Meta { key: MetaKey::Mark, dreg: FIRST });
+            out.push(equal(mark.0.to_ne_bytes().to_vec()));
+        }
         Statement::PriorityIs(code) => {
             out.push(Expr::Meta { key: MetaKey::Priority, dreg: FIRST });
             out.push(equal(code.0.to_ne_bytes().to_vec()));

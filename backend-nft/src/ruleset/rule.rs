@@ -78,6 +78,8 @@ pub enum Statement {
     Marked,
     /// `meta mark & 0xff000000 != 0x53000000`
     NotMarked,
+    /// `meta mark 0x53000000`
+    MarkIs(Mark),
     /// `meta priority 5351:0`
     PriorityIs(Code),
     /// `ip daddr @cluster-ips`
@@ -166,6 +168,7 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
         Statement::NotTranslated => f.write_str("ct status ! dnat"),
         Statement::Marked => write!(f, "meta mark & {:#010x} == {}", Mark::MASK, Mark::DELIVER),
         Statement::NotMarked => write!(f, "meta mark & {:#010x} != {}", Mark::MASK, Mark::DELIVER),
+        Statement::MarkIs(mark) => write!(f, "meta mark {mark}"),
         Statement::PriorityIs(code) => write!(f, "meta priority {code}"),
         Statement::In(key, set) => write!(f, "{} @{set}", fields(key)),
         Statement::NotIn(key, set) => write!(f, "{} != @{set}", fields(key)),
