@@ -251,15 +251,17 @@ fn what_others_put_in_the_same_places_stays() {
     in_namespace(async |node| {
         node.set_loopback(true).await;
         for place in Place::ALL {
+            // Something else, and the very same but for whose it is.
             let mut others = RuleMessage::default();
             others.header.family = AddressFamily::Inet;
             others.header.action = RuleAction::ToTable;
-            others.attributes = vec![
-                RuleAttribute::Priority(place.priority()),
-                RuleAttribute::Protocol(RouteProtocol::Static),
-                RuleAttribute::Table(TABLE),
-            ];
-            node.add(others).await;
+            others.attributes = vec![RuleAttribute::Priority(place.priority()), RuleAttribute::Table(TABLE)];
+            let mut same = place.rule(v4());
+            same.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::Protocol(_)));
+            for mut rule in [others, same] {
+                rule.attributes.push(RuleAttribute::Protocol(RouteProtocol::Static));
+                node.add(rule).await;
+            }
         }
         let mut route = RouteMessage::default();
         route.header.address_family = AddressFamily::Inet;

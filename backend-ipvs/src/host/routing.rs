@@ -46,7 +46,7 @@ enum Step {
     /// `ip link set lo up`
     RaiseLoopback,
     /// Removes a route of ours.
-    RemoveRoute(RouteMessage),
+    RemoveRoute(Family, RouteMessage),
     /// Adds ours.
     AddRoute(Family),
     /// Removes a rule of ours at this place.
@@ -239,11 +239,10 @@ impl Routing {
                 let lo = LinkUnspec::new_with_index(LOOPBACK).up().build();
                 ("interface lo".to_owned(), handle.link().set(lo).execute().await)
             }
-            Step::RemoveRoute(found) => (route_text(found), handle.route().del(found.clone()).execute().await),
-            Step::AddRoute(family) => {
-                let route = route(*family);
-                (route_text(&route), handle.route().add(route).execute().await)
+            Step::RemoveRoute(family, found) => {
+                (route_text(*family), handle.route().del(found.clone()).execute().await)
             }
+            Step::AddRoute(family) => (route_text(*family), handle.route().add(route(*family)).execute().await),
             Step::RemoveRule(family, place) => {
                 (rule_text(*family, *place), handle.rule().del(place.any(*family)).execute().await)
             }
@@ -254,7 +253,7 @@ impl Routing {
             }
         };
         outcome.map_err(|error| match (step, errno(&error)) {
-            (Step::RemoveRoute(_) | Step::RemoveRule(..), Some(Errno::ENOENT | Errno::ESRCH))
+            (Step::RemoveRoute(..) | Step::RemoveRule(..), Some(Errno::ENOENT | Errno::ESRCH))
             | (Step::AddRule(..), Some(Errno::EEXIST)) => SyncError::Raced { object },
             _ => from_rtnetlink(&object, &error),
         })
@@ -285,7 +284,7 @@ fn missing(found: &Found) -> Vec<Step> {
     for InFamily { family, rules, routes } in &found.families {
         let family = *family;
         let (right, wrong): (Vec<_>, Vec<_>) = routes.iter().partition(|route| is_right_route(route, family));
-        steps.extend(wrong.into_iter().cloned().map(Step::RemoveRoute));
+        steps.extend(wrong.into_iter().map(|route| Step::RemoveRoute(family, route.clone())));
         if right.is_empty() {
             steps.push(Step::AddRoute(family));
         }
@@ -310,7 +309,7 @@ fn leftover(found: &Found) -> Vec<Step> {
             let ours = rules.iter().filter(|rule| place(rule) == Some(gone));
             steps.extend(ours.map(|_| Step::RemoveRule(*family, gone)));
         }
-        steps.extend(routes.iter().cloned().map(Step::RemoveRoute));
+        steps.extend(routes.iter().map(|route| Step::RemoveRoute(*family, route.clone())));
     }
     steps
 }
@@ -333,6 +332,37 @@ fn rule_text(family: Family, place: Place) -> String {
     format!("{} rule {}", word(family), place.priority())
 }
 
-fn route_text(route: &RouteMessage) -> String {
-    format!("{:?} local default route in table {TABLE}", route.header.address_family)
+fn route_text(family: Family) -> String {
+    format!("{} route local default in table {TABLE}", word(family))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(is_loopback_up: bool, places: &[Place]) -> Found {
+        let rules = places.iter().map(|place| place.rule(Family::V4)).collect();
+        Found { is_loopback_up, families: vec![InFamily { family: Family::V4, rules, routes: Vec::new() }] }
+    }
+
+    /// At no instant does a mark lead the node's own packets back to itself.
+    #[test]
+    fn the_goto_comes_before_the_mark_and_goes_after_it() {
+        let add = |place| Step::AddRule(Family::V4, place);
+        let steps = missing(&found(false, &[]));
+        let expected =
+            [Step::RaiseLoopback, Step::AddRoute(Family::V4), add(Place::Behind), add(Place::Own), add(Place::Marked)];
+        assert_eq!(steps, expected);
+        let remove = |place| Step::RemoveRule(Family::V4, place);
+        let steps = leftover(&found(true, &Place::ALL));
+        assert_eq!(steps, [remove(Place::Marked), remove(Place::Own), remove(Place::Behind)]);
+    }
+
+    #[test]
+    fn a_rule_that_is_there_twice_is_made_anew() {
+        let twice = found(true, &[Place::Behind, Place::Own, Place::Own, Place::Marked]);
+        let remove = Step::RemoveRule(Family::V4, Place::Own);
+        let expected = [Step::AddRoute(Family::V4), remove.clone(), remove, Step::AddRule(Family::V4, Place::Own)];
+        assert_eq!(missing(&twice), expected);
+    }
 }
