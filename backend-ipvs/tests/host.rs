@@ -294,6 +294,10 @@ fn without_ipv6_there_is_ipv4() {
         let mut routing = Routing::open().unwrap();
         assert_eq!(routing.establish().await.unwrap(), 1 + 4);
         assert_eq!(node.rules(IpVersion::V6).await, before);
+        // IPv4's route stays when lo goes down, and nobody speaks of it.
+        node.set_loopback(false).await;
+        noticed(&mut routing, "lo down").await;
+        assert_eq!(routing.establish().await.unwrap(), 1);
         fs::write("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "0").unwrap();
         assert_eq!(routing.establish().await.unwrap(), 4);
         // Its rules stay when it is switched off, and go with the others all the same.

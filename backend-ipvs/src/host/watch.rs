@@ -18,7 +18,7 @@ use super::rules::{LOOPBACK, is_our_route, place};
 /// Beyond what the kernel puts into one datagram.
 const DATAGRAM: usize = 64 << 10;
 
-/// Links because of lo: when it goes down, IPv4 drops the routes over it without a word.
+/// Links because of lo: when it goes down, IPv6 tells that its route goes too; IPv4's stays.
 const GROUPS: [MulticastGroup; 5] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Route,
