@@ -1,5 +1,5 @@
 //! `switchyard demo` as a program: its exit codes, and that it leaves nothing behind.
-#![cfg(all(feature = "demo", feature = "nftables"))]
+#![cfg(all(feature = "demo", feature = "nftables", feature = "ipvs"))]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -43,13 +43,20 @@ fn the_example_works_and_piped_text_has_no_escapes() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
-    let output = demo(&["--backend", "ipvs"]).output().unwrap();
-    let reason = String::from_utf8(output.stderr).unwrap();
-    // A build with IPVS on a kernel with it has nothing to refuse.
-    if output.status.code() != Some(0) {
-        assert_eq!(output.status.code(), Some(2), "{reason}");
-        assert!(reason.starts_with("switchyard demo: backend ipvs: "), "{reason}");
+fn ipvs_is_shown_or_what_is_missing_is_named_and_where_it_is_not() {
+    let output = demo(&["--backend", "ipvs", "--connections", "30"]).output().unwrap();
+    let (text, reason) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    match output.status.code() {
+        Some(0) => assert!(text.contains("✓ 90 of 90 held connections"), "{text}"),
+        Some(2) => {
+            assert!(reason.starts_with("switchyard demo: backend ipvs: CONFIG_IP_VS (module ip_vs): "), "{reason}");
+            let command = reason.lines().last().unwrap().trim();
+            let program = env!("CARGO_BIN_EXE_switchyard");
+            let expected =
+                format!("cargo run -p conformance --bin vm -- --kernel 6.12 -- {program} demo --backend ipvs");
+            assert_eq!(command, expected);
+        }
+        code => panic!("{code:?}: {text}{reason}"),
     }
 }
 

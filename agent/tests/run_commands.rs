@@ -15,6 +15,7 @@ fn every_command_explains_itself() {
     for (command, words) in [
         (vec!["--help"], "Forwards the traffic of Kubernetes Services"),
         (vec!["run", "--help"], "--nodeport-addresses"),
+        (vec!["run", "--help"], "--ipvs-drain-timeout"),
         (vec!["status", "--help"], "--output"),
         (vec!["cleanup", "--help"], "touches nothing else"),
         (vec!["demo", "--help"], "--keep"),
@@ -32,6 +33,7 @@ fn a_line_that_makes_no_sense_exits_with_2_and_says_why() {
         (vec!["run"], "--source <DIR>"),
         (vec!["run", "--source", "/x", "--backend", "iptables"], "[possible values: nftables, ipvs]"),
         (vec!["run", "--source", "/x", "--nodeport-addresses", "eth0"], "`primary`, `all` or ranges"),
+        (vec!["run", "--source", "/x", "--ipvs-scheduler", "rrr"], "rr, wrr, lc, wlc"),
         (vec!["status", "--output", "yaml"], "[possible values: table, json]"),
     ] {
         let output = switchyard(&line);
@@ -40,6 +42,7 @@ fn a_line_that_makes_no_sense_exits_with_2_and_says_why() {
     }
 }
 
+#[cfg(not(feature = "ipvs"))]
 #[test]
 fn a_backend_that_this_build_lacks_is_refused_by_name() {
     let output = switchyard(&["run", "--source", "/x", "--proxy-mode", "ipvs"]);

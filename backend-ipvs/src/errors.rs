@@ -16,6 +16,9 @@ pub(crate) fn from_open(error: OpenError) -> SyncError {
     match error {
         OpenError::Missing => SyncError::Unsupported { feature: IPVS.to_owned(), reason: error.to_string() },
         OpenError::Unreadable(error) => from_read(error),
+        OpenError::Socket(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            SyncError::Unsupported { feature: "CAP_NET_ADMIN".to_owned(), reason: error.to_string() }
+        }
         OpenError::Socket(error) => SyncError::Unsupported { feature: IPVS.to_owned(), reason: error.to_string() },
     }
 }

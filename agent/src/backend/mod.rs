@@ -12,7 +12,7 @@ use crate::config::IpvsConfig;
 pub enum Backend {
     /// One nftables table of constant size; services are map elements
     Nftables,
-    /// Virtual and real servers of IPVS, if this build has them
+    /// Virtual and real servers of IPVS; nftables tells it which packets are whose
     Ipvs,
 }
 
@@ -52,7 +52,7 @@ impl Backend {
     pub fn compiled() -> Vec<Self> {
         let compiled = |backend: &Self| match backend {
             Self::Nftables => cfg!(feature = "nftables"),
-            Self::Ipvs => false,
+            Self::Ipvs => cfg!(feature = "ipvs"),
         };
         Self::value_variants().iter().copied().filter(compiled).collect()
     }
@@ -74,16 +74,54 @@ impl Backend {
     ///
     /// # Errors
     /// Where this build does not have it, or the kernel refuses.
-    pub async fn open_with(self, _ipvs: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
+    pub async fn open_with(self, ipvs: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
         match self {
-            #[cfg(feature = "nftables")]
-            Self::Nftables => match backend_nft::NftDataplane::open(backend_nft::Options::default()).await {
-                Ok(dataplane) => Ok(Box::new(dataplane)),
-                Err(source) => Err(OpenError::Refused { backend: self.name(), source }),
-            },
-            #[cfg(not(feature = "nftables"))]
-            Self::Nftables => Err(OpenError::NotCompiled(self.name())),
-            Self::Ipvs => Err(OpenError::NotCompiled(self.name())),
+            Self::Nftables => open_nftables().await,
+            Self::Ipvs => open_ipvs(ipvs).await,
         }
+    }
+}
+
+#[cfg(feature = "nftables")]
+async fn open_nftables() -> Result<Box<dyn Dataplane>, OpenError> {
+    match backend_nft::NftDataplane::open(backend_nft::Options::default()).await {
+        Ok(dataplane) => Ok(Box::new(dataplane)),
+        Err(source) => Err(OpenError::Refused { backend: Backend::Nftables.name(), source }),
+    }
+}
+
+#[cfg(not(feature = "nftables"))]
+async fn open_nftables() -> Result<Box<dyn Dataplane>, OpenError> {
+    Err(OpenError::NotCompiled(Backend::Nftables.name()))
+}
+
+#[cfg(feature = "ipvs")]
+async fn open_ipvs(config: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
+    match backend_ipvs::IpvsDataplane::open(ipvs_options(config)).await {
+        Ok(dataplane) => Ok(Box::new(dataplane)),
+        Err(source) => Err(OpenError::Refused { backend: Backend::Ipvs.name(), source }),
+    }
+}
+
+#[cfg(not(feature = "ipvs"))]
+async fn open_ipvs(_config: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
+    Err(OpenError::NotCompiled(Backend::Ipvs.name()))
+}
+
+#[cfg(feature = "ipvs")]
+fn ipvs_options(config: &IpvsConfig) -> backend_ipvs::Options {
+    let IpvsConfig { scheduler, strict_arp, timeouts, drain } = *config;
+    let crate::config::IpvsTimeouts { tcp, tcp_fin, udp } = timeouts;
+    let timeouts = backend_ipvs::Timeouts { tcp, tcp_fin, udp };
+    backend_ipvs::Options { scheduler, strict_arp, timeouts, drain, ..backend_ipvs::Options::default() }
+}
+
+#[cfg(all(test, feature = "ipvs"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipvs_does_unless_told_otherwise_what_it_does_for_embedders() {
+        assert_eq!(ipvs_options(&IpvsConfig::default()), backend_ipvs::Options::default());
     }
 }

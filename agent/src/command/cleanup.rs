@@ -32,7 +32,8 @@ pub(super) async fn cleanup() -> Result<(), CommandError> {
         };
         match removed {
             Ok(removed) => println!("{}: {removed}", backend.name()),
-            Err(error) => outcome = Err(CommandError::Cleanup(error)),
+            // The first is told: where nothing is allowed they are all the same.
+            Err(error) => outcome = outcome.and(Err(CommandError::Cleanup(error))),
         }
     }
     outcome
