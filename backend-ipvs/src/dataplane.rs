@@ -134,6 +134,8 @@ impl Dataplane for IpvsDataplane {
                     return;
                 }
                 seen = self.rounds.next(&mut self.programmer) => if seen == Seen::Otherwise {
+                    // If IPVS itself was away, its settings are new.
+                    self.established = false;
                     self.programmer.forget();
                     return;
                 }

@@ -1,5 +1,7 @@
-//! IPVS and the tables in memory, refusing what the kernel refuses (`tests/agreement.rs` proves the former against the
-//! real one).
+//! IPVS and the tables in memory, refusing what the kernel refuses (`agreement` proves it against the real
+//! one).
+
+mod agreement;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -293,9 +295,7 @@ impl Tables for FakeTables {
                 None => true,
             });
             let rendered = service.map(|service| self.render(service, marks)).unwrap_or_default();
-            if before.get(name).is_none_or(|before| *before != rendered)
-                && !(rendered.is_empty() && !before.contains_key(name))
-            {
+            if before.get(name).map(Vec::as_slice).unwrap_or_default() != rendered {
                 report.writes += 1;
             }
             let mut kernel = self.kernel.lock().unwrap();

@@ -99,3 +99,67 @@ fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use backend_api::EndpointAddress;
+
+    use super::*;
+    use crate::render::PortId;
+
+    fn role(protocol: Protocol, target: Target) -> Role {
+        Role { port: PortId { name: "web".into(), family: Family::V4, protocol }, target }
+    }
+
+    fn name(number: u32) -> ServiceName {
+        ServiceName::new("default", &format!("service-{number}"))
+    }
+
+    const CLUSTER: Target = Target::Pool(Pool::Cluster);
+
+    /// Who changes this cuts everybody's connections at the next upgrade.
+    #[test]
+    fn marks_are_the_same_in_every_build() {
+        let first = |target, protocol| marks(&name(1), &role(protocol, target)).next().unwrap().to_string();
+        let endpoint = Target::Endpoint(EndpointAddress::new([10, 244, 0, 1].into(), 80));
+        let found = [first(CLUSTER, Protocol::Tcp), first(CLUSTER, Protocol::Udp), first(endpoint, Protocol::Tcp)];
+        assert_eq!(found, ["0x535711e4", "0x53b2097d", "0x536b1dd9"]);
+    }
+
+    #[test]
+    fn marks_are_ours_and_leave_others_bits_alone() {
+        for protocol in Protocol::ALL {
+            for mark in marks(&name(1), &role(protocol, CLUSTER)).take(10_000).chain([TRIAL]) {
+                assert!(mark.is_ours() && mark.0 & 0xe000 == 0, "{mark}");
+                assert!(mark == TRIAL || cuts(mark) == (protocol != Protocol::Tcp));
+            }
+        }
+        assert_eq!(TRIAL.to_string(), "0x537f1fff");
+    }
+
+    #[test]
+    fn ten_thousand_services_have_a_mark_each() {
+        let mut taken = HashSet::new();
+        let role = role(Protocol::Tcp, CLUSTER);
+        for number in 0..10_000 {
+            let mark = choose(&name(number), &role, |mark| taken.contains(&mark), |_| false);
+            assert!(taken.insert(mark));
+        }
+        let first: HashSet<_> = (0..10_000).map(|number| marks(&name(number), &role).next().unwrap()).collect();
+        assert!(first.len() > 9_900, "{} differ at first", first.len());
+    }
+
+    #[test]
+    fn one_that_is_there_for_nobody_is_taken_over() {
+        let (service, role) = (name(1), role(Protocol::Tcp, CLUSTER));
+        let all: Vec<Mark> = marks(&service, &role).take(4).collect();
+        let there = |key| ours(key) == Some(all[2]);
+        assert_eq!(choose(&service, &role, |_| false, there), all[2]);
+        assert_eq!(choose(&service, &role, |mark| mark == all[2], there), all[0]);
+        assert_eq!(choose(&service, &role, |mark| mark == all[0], |_| false), all[1]);
+        let other_family = |key: VirtualKey| key == VirtualKey::Mark { family: Family::V6, mark: all[0].0 };
+        assert_eq!(choose(&service, &role, |_| false, other_family), all[1], "the mark alone must say it all");
+    }
+}

@@ -78,6 +78,3 @@ fn changed_names(belief: &Belief, desired: &ServiceState) -> BTreeSet<ServiceNam
     changed.extend(belief.unfit.keys().cloned());
     changed
 }
-
-#[cfg(test)]
-mod tests;

@@ -37,6 +37,9 @@ use crate::schedulers::Schedulers;
 /// How often the kernel is looked at before somebody else is thought to work against us.
 const ROUNDS: usize = 4;
 
+/// Why most schedulers are not used.
+const MISSING: &str = "not in this kernel, and could not be loaded";
+
 /// Programs our virtual servers through a port, and remembers what it programmed.
 #[derive(Debug)]
 pub(crate) struct Programmer<P> {
@@ -79,8 +82,8 @@ impl<P: Port> Programmer<P> {
         let schedulers = Schedulers::new(default);
         let (belief, past, told) = (None, BTreeMap::new(), BTreeSet::new());
         let mut programmer = Self { port, schedulers, drain, belief, past, told, compared: None };
-        if !programmer.has(default).await? {
-            let reason = "not in this kernel, and could not be loaded".to_owned();
+        if let Some(reason) = programmer.lacks(default).await? {
+            let reason = reason.to_owned();
             let feature = format!("IPVS scheduler {default} (module {})", default.module());
             return Err(SyncError::Unsupported { feature, reason });
         }
@@ -252,8 +255,8 @@ impl<P: Port> Programmer<P> {
             Scope::Services(_) | Scope::All => desired.services().map(|service| &**service).collect(),
         };
         for scheduler in self.schedulers.untried(services.iter().flat_map(|service| &service.ports)) {
-            let is_there = self.has(scheduler).await?;
-            self.schedulers.learn(scheduler, is_there);
+            let lacks = self.lacks(scheduler).await?;
+            self.schedulers.learn(scheduler, lacks.is_none());
         }
         for service in services {
             let missing = service.ports.iter().find_map(|port| self.schedulers.missing(port));
@@ -261,14 +264,19 @@ impl<P: Port> Programmer<P> {
                 && self.told.insert(service.name.clone())
             {
                 let (default, module) = (self.schedulers.default(), scheduler.module());
-                tracing::warn!(service = %service.name, %scheduler, module, %default, "scheduler is not in this kernel");
+                let reason = Schedulers::flaw(scheduler).unwrap_or(MISSING);
+                tracing::warn!(service = %service.name, %scheduler, module, %default, reason, "scheduler is not used");
             }
         }
         Ok(())
     }
 
-    /// Whether the kernel has a scheduler: a virtual server that no packet is marked for gets it, for an instant.
-    async fn has(&mut self, scheduler: Scheduler) -> Result<bool, SyncError> {
+    /// Why a scheduler cannot be used, if so. To find out whether the kernel has it, a virtual server that no packet is
+    /// marked for gets it, for an instant.
+    async fn lacks(&mut self, scheduler: Scheduler) -> Result<Option<&'static str>, SyncError> {
+        if let Some(flaw) = Schedulers::flaw(scheduler) {
+            return Ok(Some(flaw));
+        }
         let key = VirtualKey::Mark { family: backend_api::Family::V4, mark: TRIAL.0 };
         let scheduler = scheduler.name().to_owned();
         let trial = VirtualServer { key, scheduler, flags: Flags::NONE, persistence: None, engine: None };
@@ -276,8 +284,8 @@ impl<P: Port> Programmer<P> {
         let operations = [Operation::RemoveVirtual(key), Operation::AddVirtual(trial), Operation::RemoveVirtual(key)];
         let refusals = self.execute(&operations).await?;
         match refusals.into_iter().find(|refusal| refusal.operation == 1) {
-            None => Ok(true),
-            Some(Refusal { errno: Errno::ENOENT, .. }) => Ok(false),
+            None => Ok(None),
+            Some(Refusal { errno: Errno::ENOENT, .. }) => Ok(Some(MISSING)),
             Some(Refusal { object, errno, .. }) => Err(SyncError::Refused { object, reason: errno.desc().to_owned() }),
         }
     }

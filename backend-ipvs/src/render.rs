@@ -140,3 +140,102 @@ fn virtual_server(key: VirtualKey, scheduler: Scheduler) -> VirtualServer {
 fn real(address: EndpointAddress, weight: u32) -> RealServer {
     RealServer { address, forwarding: Forwarding::Masquerade, weight, thresholds: Thresholds::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use backend_api::{Pools, ServiceName};
+
+    use super::*;
+
+    /// `3` is `10.244.0.3:80` with weight 1 in both pools, on this node.
+    fn port(change: impl FnOnce(&mut ServicePort)) -> ServicePort {
+        let mut port = ServicePort {
+            frontends: vec![Frontend::cluster_ip([10, 96, 0, 1].into(), Protocol::Tcp, 80)],
+            endpoints: [1, 2, 3].map(|host| Endpoint::here(at(host))).to_vec(),
+            ..ServicePort::new(Family::V4, Protocol::Tcp)
+        };
+        change(&mut port);
+        port
+    }
+
+    fn at(host: u8) -> EndpointAddress {
+        EndpointAddress::new([10, 244, 0, host].into(), 80)
+    }
+
+    /// What each virtual server is for, and the weights of its real servers.
+    fn check(port: ServicePort, expected: &[(Target, &[(u8, u32)])]) {
+        let service = Service::new(ServiceName::new("default", "web"), vec![port]);
+        let rendered = render(&service, &Schedulers::new(Scheduler::Wrr));
+        let found: Vec<_> = rendered.into_iter().map(|wanted| (wanted.role.target, wanted.weights)).collect();
+        let weights = |weights: &[(u8, u32)]| weights.iter().map(|(host, weight)| (at(*host), *weight)).collect();
+        let expected: Vec<_> = expected.iter().map(|(target, of)| (*target, weights(of))).collect();
+        assert_eq!(found, expected);
+    }
+
+    const CLUSTER: Target = Target::Pool(Pool::Cluster);
+    const LOCAL: Target = Target::Pool(Pool::Local);
+
+    fn split(port: &mut ServicePort) {
+        let (inside, outside) = (Answer::Balance(Pool::Cluster), Answer::Balance(Pool::Local));
+        port.frontends.push(Frontend {
+            route: Route::Split { inside, outside },
+            ..Frontend::node_port(Family::V4, Protocol::Tcp, 30080)
+        });
+    }
+
+    #[test]
+    fn a_pool_that_somebody_balances_over_has_a_virtual_server() {
+        check(port(|_| ()), &[(CLUSTER, &[(1, 1), (2, 1), (3, 1)])]);
+        check(port(split), &[(CLUSTER, &[(1, 1), (2, 1), (3, 1)]), (LOCAL, &[(1, 1), (2, 1), (3, 1)])]);
+        check(port(|port| port.frontends[0].route = Route::Everyone(Answer::Drop)), &[]);
+        check(port(|port| port.frontends.clear()), &[]);
+    }
+
+    #[test]
+    fn an_empty_pool_has_no_virtual_server() {
+        check(port(|port| port.endpoints.clear()), &[]);
+        let elsewhere = |port: &mut ServicePort| {
+            split(port);
+            port.endpoints = vec![Endpoint::elsewhere(at(1))];
+        };
+        check(port(elsewhere), &[(CLUSTER, &[(1, 1)])]);
+    }
+
+    #[test]
+    fn who_is_listed_keeps_its_connections() {
+        let terminating = |port: &mut ServicePort| {
+            split(port);
+            port.endpoints[0].weight = 0;
+            port.endpoints[1].pools = Pools::NONE;
+            port.endpoints[2] = Endpoint { weight: 7, ..Endpoint::elsewhere(at(3)) };
+        };
+        check(port(terminating), &[(CLUSTER, &[(1, 0), (2, 0), (3, 7)]), (LOCAL, &[(1, 0), (2, 0)])]);
+    }
+
+    #[test]
+    fn where_clients_come_back_each_endpoint_has_a_virtual_server() {
+        let sticky = |port: &mut ServicePort| {
+            port.affinity = Affinity::ClientIp { timeout: NonZeroU32::MIN };
+            port.endpoints[1].pools = Pools::NONE;
+            port.endpoints[2].pools = Pools::LOCAL;
+        };
+        let alone = |host| Target::Endpoint(at(host));
+        check(port(sticky), &[(alone(1), &[(1, CHOSEN)]), (alone(2), &[(2, 0)]), (alone(3), &[(3, 0)])]);
+        let with_local = port(|port| {
+            sticky(port);
+            split(port);
+        });
+        check(with_local, &[(alone(1), &[(1, CHOSEN)]), (alone(2), &[(2, 0)]), (alone(3), &[(3, CHOSEN)])]);
+    }
+
+    #[test]
+    fn who_hashes_falls_back() {
+        for scheduler in Scheduler::ALL {
+            let hashes = matches!(scheduler, Scheduler::Sh | Scheduler::Mh);
+            let key = VirtualKey::Mark { family: Family::V4, mark: 1 };
+            assert_eq!(virtual_server(key, scheduler).flags == Flags::HASH_FALLBACK, hashes, "{scheduler}");
+        }
+    }
+}

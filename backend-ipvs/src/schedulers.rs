@@ -10,7 +10,7 @@ use backend_api::{Affinity, Scheduler, ServicePort};
 #[derive(Clone, Debug)]
 pub(crate) struct Schedulers {
     default: Scheduler,
-    /// Whether the kernel has it, of those that were tried.
+    /// Whether ports can get it, of those that were tried.
     tried: BTreeMap<Scheduler, bool>,
 }
 
@@ -36,12 +36,33 @@ impl Schedulers {
         asked.filter(|scheduler| !self.tried.contains_key(scheduler)).collect()
     }
 
-    /// The one that the port asks for and the kernel has not.
+    /// The one that the port asks for and cannot get.
     pub(crate) fn missing(&self, port: &ServicePort) -> Option<Scheduler> {
         port.scheduler.filter(|scheduler| self.tried.get(scheduler) == Some(&false))
     }
 
-    /// Remembers whether the kernel has it.
+    /// Why nobody gets this one, though the kernel may have it.
+    pub(crate) fn flaw(scheduler: Scheduler) -> Option<&'static str> {
+        match scheduler {
+            // An address keeps its bucket, so while the endpoint in it drains nobody reaches the address.
+            Scheduler::Dh => Some("it finds no way round an endpoint that drains"),
+            Scheduler::Rr
+            | Scheduler::Wrr
+            | Scheduler::Lc
+            | Scheduler::Wlc
+            | Scheduler::Fo
+            | Scheduler::Ovf
+            | Scheduler::Lblc
+            | Scheduler::Lblcr
+            | Scheduler::Sh
+            | Scheduler::Mh
+            | Scheduler::Sed
+            | Scheduler::Nq
+            | Scheduler::Twos => None,
+        }
+    }
+
+    /// Remembers whether ports can get it.
     pub(crate) fn learn(&mut self, scheduler: Scheduler, is_there: bool) {
         self.tried.insert(scheduler, is_there);
     }

@@ -363,7 +363,7 @@ fn what_others_remove_is_noticed() {
 }
 
 #[test]
-fn a_scheduler_that_is_not_there_is_replaced_by_the_default() {
+fn a_scheduler_that_cannot_be_used_is_replaced_by_the_default() {
     let mut world = World::new();
     world.kernel(|kernel| kernel.schedulers = BTreeSet::from(["wrr", "mh"]));
     let asking = |host, scheduler| {
@@ -371,7 +371,9 @@ fn a_scheduler_that_is_not_there_is_replaced_by_the_default() {
         service.ports[0].scheduler = Some(scheduler);
         service
     };
-    let mut state = state([asking(1, Scheduler::Twos), asking(2, Scheduler::Mh), tcp(3, &[3])]);
+    let asking_for = [(1, Scheduler::Twos), (2, Scheduler::Mh), (4, Scheduler::Dh)];
+    let mut state =
+        state(asking_for.map(|(host, scheduler)| asking(host, scheduler)).into_iter().chain([tcp(3, &[3])]));
     assert!(failed(&world.sync(&state, Scope::All)).is_empty());
     let schedulers = |world: &World| {
         world.kernel(|kernel| {
@@ -381,7 +383,8 @@ fn a_scheduler_that_is_not_there_is_replaced_by_the_default() {
             one.map(|(host, scheduler, flags)| (host, (scheduler, flags))).collect::<BTreeMap<_, _>>()
         })
     };
-    let expected = [("wrr", Flags::NONE), ("mh", Flags::HASH_FALLBACK), ("wrr", Flags::NONE)];
+    let wrr = ("wrr", Flags::NONE);
+    let expected = [wrr, ("mh", Flags::HASH_FALLBACK), wrr, wrr];
     let expected: BTreeMap<_, _> = (1..).zip(expected.map(|(name, flags)| (name.to_owned(), flags))).collect();
     assert_eq!(schedulers(&world), expected);
     assert_eq!(world.upsert(&mut state, asking(3, Scheduler::Mh)).writes, 1, "edited, not made anew");
@@ -390,11 +393,13 @@ fn a_scheduler_that_is_not_there_is_replaced_by_the_default() {
 }
 
 #[test]
-fn a_default_scheduler_that_is_not_there_is_named_with_its_module() {
+fn a_default_scheduler_that_cannot_be_used_is_named_with_its_module() {
     let ipvs = FakeIpvs::default();
     ipvs.with(|kernel| kernel.schedulers.clear());
     let error = run(Programmer::new(ipvs, Scheduler::Mh, DRAIN)).unwrap_err();
     assert!(matches!(&error, SyncError::Unsupported { feature, .. } if feature.contains("ip_vs_mh")), "{error}");
+    let error = run(Programmer::new(FakeIpvs::default(), Scheduler::Dh, DRAIN)).unwrap_err();
+    assert!(error.to_string().contains("drains"), "{error}");
 }
 
 #[test]
