@@ -1,7 +1,7 @@
 //! The real binary in the example cluster's node: objects from a folder end in the kernel, and packets prove it. Once for
 //! each backend that this kernel can run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -121,6 +121,19 @@ impl Cluster {
     fn until(&self, agent: &Agent, frontend: &str, words: Option<&str>) {
         let awaited = format!("{frontend} to be answered by {words:?}");
         until(&awaited, agent, || self.answers().get(frontend).map(String::as_str) == words);
+    }
+
+    /// A file of the kernel's, as it is inside the node's namespace.
+    fn read(&self, path: &str) -> String {
+        self.world.node().namespace.run(|| fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}")))
+    }
+
+    /// The schedulers of all virtual servers.
+    fn schedulers(&self) -> Vec<String> {
+        let servers = self.read("/proc/thread-self/net/ip_vs");
+        // `FWM  53000001 wrr`
+        let marked = servers.lines().filter_map(|line| line.strip_prefix("FWM"));
+        marked.filter_map(|server| Some(server.split_whitespace().nth(1)?.to_owned())).collect()
     }
 
     fn dial(&self, from: &str, to: &str) -> Outcome {
@@ -276,8 +289,47 @@ fn node_ports_follow_the_nodes_addresses() {
 }
 
 #[test]
-fn a_kernel_that_was_cleaned_behind_our_back_is_programmed_again() {
-    let cluster = Cluster::new(Backend::Nftables).unwrap();
+fn ipvs_does_what_flags_and_annotations_say_until_cleanup() {
+    const ARP: [&str; 2] = ["/proc/sys/net/ipv4/conf/all/arp_ignore", "/proc/sys/net/ipv4/conf/all/arp_announce"];
+    let Some(cluster) = Cluster::new(Backend::Ipvs) else { return };
+    let before = ARP.map(|path| cluster.read(path));
+    let asks = "metadata:\n  annotations: {switchyard.dev/scheduler: sh}\n";
+    cluster.edit("whoami.yaml", |text| text.replacen("metadata:\n", asks, 1));
+
+    let agent = cluster.start_with("flags", &["--ipvs-scheduler", "lc", "--ipvs-strict-arp"]);
+    agent.until_logged("every service was checked");
+    let schedulers = cluster.schedulers();
+    let count = |name: &str| schedulers.iter().filter(|scheduler| *scheduler == name).count();
+    assert_eq!((count("sh"), count("lc")), (1, schedulers.len() - 1), "{schedulers:?}\n{}", agent.log());
+    assert!(schedulers.len() > 5, "{schedulers:?}");
+    assert_eq!(ARP.map(|path| cluster.read(path)), ["1\n", "2\n"]);
+    // By the client's address: the same pod each time.
+    let answers: Vec<_> = (0..8).map(|_| cluster.dial("mytools", "10.108.154.253:8080")).collect();
+    let names: BTreeSet<_> = answers.iter().map(Outcome::name).collect();
+    assert!(names.len() == 1 && !names.contains(&None), "{answers:?}");
+
+    // An edit is a change like any other.
+    cluster.edit("whoami.yaml", |text| text.replace("scheduler: sh", "scheduler: rr"));
+    until("the other scheduler", &agent, || cluster.schedulers().iter().any(|scheduler| scheduler == "rr"));
+
+    assert_eq!(agent.terminate(), Some(0));
+    assert!(cluster.output(&["cleanup"]).status.success());
+    assert_eq!(cluster.schedulers(), Vec::<String>::new());
+    assert_eq!(ARP.map(|path| cluster.read(path)), before);
+}
+
+#[test]
+fn a_kernel_that_was_cleaned_behind_our_back_is_programmed_again_by_nftables() {
+    a_cleaned_kernel(Backend::Nftables);
+}
+
+#[test]
+fn a_kernel_that_was_cleaned_behind_our_back_is_programmed_again_by_ipvs() {
+    a_cleaned_kernel(Backend::Ipvs);
+}
+
+fn a_cleaned_kernel(backend: Backend) {
+    let Some(cluster) = Cluster::new(backend) else { return };
     let agent = cluster.start("flushed");
     cluster.until(&agent, CLUSTER_IP, Some(&NGINX.join(" ")));
     // Whatever the kernel lets others do to our tables: in the end they are whole.

@@ -54,8 +54,8 @@ impl Default for IpvsConfig {
 #[command(next_help_heading = "Options of --backend ipvs")]
 pub(super) struct IpvsFlags {
     /// Who chooses the endpoint, where a service's annotation `switchyard.dev/scheduler` names nobody: rr, wrr, lc, wlc, fo,
-    /// ovf, lblc, lblcr, dh, sh, mh, sed, nq or twos, as far as the kernel has them. Empty is wrr, which is rr where all
-    /// endpoints weigh the same
+    /// ovf, lblc, lblcr, sh, mh, sed, nq or twos, as far as the kernel has them. (Not dh, which finds no way round an endpoint
+    /// that drains.) Empty is wrr, which is rr where all endpoints weigh the same
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = scheduler)]
     ipvs_scheduler: Scheduler,
 
@@ -86,7 +86,8 @@ pub(super) struct IpvsFlags {
     #[arg(long, value_name = "CIDR[,CIDR...]", default_value = "", hide_default_value = true)]
     ipvs_exclude_cidrs: ExcludedCidrs,
 
-    /// How often everything is written again. Has no effect: a change is written when it comes, and nothing else is
+    /// How often everything is written again. Has no effect: changes are written as they come, and what others undo is
+    /// noticed
     #[arg(long, value_name = "DURATION", default_value = "30s", hide_default_value = true)]
     ipvs_sync_period: SyncPeriod,
 
