@@ -89,7 +89,7 @@ struct Node {
     handle: Handle,
 }
 
-/// Every rule, and every route of every table, as text.
+/// Every rule, and every route of every table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     rules: Vec<RuleMessage>,
@@ -131,7 +131,7 @@ impl Node {
     }
 }
 
-/// lo, and in each family a route and three rules.
+/// How many writes it takes from nothing: lo, and in each family a route and three rules.
 const WRITES: usize = 1 + 2 * 4;
 
 /// A test that waits longer waits in vain.
@@ -191,7 +191,7 @@ fn the_kernel_lists_the_rules_that_are_documented() {
 
 /// The rules' meaning: what the kernel decides for a packet with the mark, and one without.
 fn marked_packets_are_delivered_but_not_the_nodes_own() {
-    in_namespace(async |node| {
+    in_namespace(async |_| {
         Routing::open().unwrap().establish().await.unwrap();
         let run = |arguments: &str| {
             let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
@@ -211,7 +211,6 @@ fn marked_packets_are_delivered_but_not_the_nodes_own() {
         assert!(get(&format!("{stranger} mark 0x54000001")).contains("via 10.9.0.2"), "delivered without our mark");
         assert!(get(stranger).contains("via 10.9.0.2"), "delivered without a mark");
         assert!(get(" mark 0x53000001").contains("via 10.9.0.2"), "the node's own was delivered");
-        drop(node);
     });
 }
 
