@@ -1,14 +1,11 @@
 //! The IPVS dataplane: what an embedder sees.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use backend_api::{Dataplane, Observed, Report, Scheduler, Scope, ServiceState, SyncError};
 use backend_nft::Others;
 use backend_nft::marking::{Mark, Marked, MarkingTables, Marks, Synced};
-use tokio::time::Instant;
 
 use crate::errors::from_open;
 use crate::host::{Host, HostOptions, Timeouts};
@@ -56,10 +53,6 @@ pub struct IpvsDataplane {
     /// Whether the node is as IPVS needs it, as far as we know.
     established: bool,
     rounds: Rounds,
-    drain: Duration,
-    /// Addresses that no frontend has any more, and until when their connections are handed to IPVS. What a process does
-    /// not live to release, the next one does as long after its start.
-    lingering: BTreeMap<IpAddr, Instant>,
 }
 
 impl IpvsDataplane {
@@ -74,20 +67,7 @@ impl IpvsDataplane {
         let programmer = Programmer::new(ipvs, scheduler, drain).await?;
         let host = Host::open(HostOptions { strict_arp, timeouts }).await?;
         let tables = MarkingTables::open(backend_nft::Options { others }).await?;
-        let (rounds, lingering) = (Rounds::begin(), BTreeMap::new());
-        Ok(Self { programmer, tables, host, established: false, rounds, drain, lingering })
-    }
-
-    /// Notes which addresses linger, and no longer hands to IPVS those that have done so long enough.
-    async fn release(&mut self) -> Result<(), SyncError> {
-        let (now, lingering) = (Instant::now(), self.tables.lingering());
-        self.lingering.retain(|address, _| lingering.contains(address));
-        for address in lingering {
-            self.lingering.entry(address).or_insert(now + self.drain);
-        }
-        let due = self.lingering.iter().filter(|(_, until)| **until <= now).map(|(address, _)| *address);
-        let due: Vec<IpAddr> = due.collect();
-        if due.is_empty() { Ok(()) } else { self.tables.release(&due).await }
+        Ok(Self { programmer, tables, host, established: false, rounds: Rounds::begin() })
     }
 }
 
@@ -118,7 +98,6 @@ impl Dataplane for IpvsDataplane {
 
     async fn remove_all(&mut self) -> Result<(), SyncError> {
         self.established = false;
-        self.lingering.clear();
         // Tables first: while they are there they lead to virtual servers.
         self.tables.remove_all().await?;
         self.programmer.remove_all().await?;
@@ -139,9 +118,6 @@ impl Dataplane for IpvsDataplane {
                     self.programmer.forget();
                     return;
                 }
-            }
-            if let Err(error) = self.release().await {
-                tracing::warn!(%error, "addresses of removed frontends are still handed to IPVS");
             }
         }
     }

@@ -22,8 +22,6 @@ pub(crate) struct Belief {
     pub(crate) chains: PerFamily<BTreeSet<ChainName>>,
     /// How many services need each element that several may need.
     pub(crate) shared: Shared,
-    /// Addresses that nobody needs any more, and whose established connections are still handed to IPVS.
-    pub(crate) lingering: BTreeSet<IpAddr>,
 }
 
 /// A service as it was programmed.
@@ -40,7 +38,6 @@ pub(crate) struct Programmed {
 pub(crate) struct Shared {
     cluster_ips: HashMap<IpAddr, u32>,
     hairpin: HashMap<IpAddr, u32>,
-    service_ips: HashMap<IpAddr, u32>,
 }
 
 impl Programmed {
@@ -70,20 +67,6 @@ impl Programmed {
     }
 }
 
-impl Belief {
-    /// Somebody needs `element` from now on; whether it is there still, from earlier.
-    pub(crate) fn returns(&mut self, element: &Element) -> bool {
-        element.set == SetName::ServiceIps && element.address().is_some_and(|address| self.lingering.remove(&address))
-    }
-
-    /// Nobody needs `element` any more; whether it stays all the same.
-    pub(crate) fn linger(&mut self, element: &Element) -> bool {
-        let lingers = element.set == SetName::ServiceIps;
-        self.lingering.extend(element.address().filter(|_| lingers));
-        lingers
-    }
-}
-
 impl Shared {
     /// Counts one more service that needs `element`. Whether it is the first.
     pub(crate) fn need(&mut self, element: &Element) -> bool {
@@ -110,19 +93,13 @@ impl Shared {
         let cluster_ips =
             self.cluster_ips.keys().map(|address| (SetName::ClusterIps, Key::Address(*address), *address));
         let hairpin = self.hairpin.keys().map(|address| (SetName::Hairpin, Key::Itself(*address), *address));
-        let service_ips =
-            self.service_ips.keys().map(|address| (SetName::ServiceIps, Key::Address(*address), *address));
-        cluster_ips
-            .chain(hairpin)
-            .chain(service_ips)
-            .map(|(set, key, address)| Element::member(Family::of(address), set, key))
+        cluster_ips.chain(hairpin).map(|(set, key, address)| Element::member(Family::of(address), set, key))
     }
 
     fn counts(&mut self, element: &Element) -> Option<(&mut HashMap<IpAddr, u32>, IpAddr)> {
         match (element.set, element.key) {
             (SetName::ClusterIps, Key::Address(address)) => Some((&mut self.cluster_ips, address)),
             (SetName::Hairpin, Key::Itself(address)) => Some((&mut self.hairpin, address)),
-            (SetName::ServiceIps, Key::Address(address)) => Some((&mut self.service_ips, address)),
             _ => None,
         }
     }

@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::net::IpAddr;
 
 use backend_api::{
     EndpointAddress, Family, FrontendKey, Observed, Pool, Report, Scope, ServiceName, ServicePort, ServiceState,
@@ -103,19 +102,6 @@ impl MarkingTables {
     /// Deletes the connection-tracking entries that became stale with a sync; returns how many.
     pub async fn delete_stale_flows(&mut self, synced: &Synced, desired: &ServiceState) -> usize {
         self.tables.delete_stale_flows(&synced.before, desired).await
-    }
-
-    /// Addresses that no frontend has any more and whose established connections are still handed to IPVS.
-    pub fn lingering(&self) -> Vec<IpAddr> {
-        self.tables.programmer.belief().map_or_else(Vec::new, |belief| belief.lingering.iter().copied().collect())
-    }
-
-    /// No longer hands these to IPVS; those that a frontend has again are left alone.
-    ///
-    /// # Errors
-    /// As [`backend_api::Dataplane::sync`].
-    pub async fn release(&mut self, addresses: &[IpAddr]) -> Result<(), SyncError> {
-        self.tables.programmer.release(addresses).await
     }
 
     /// What the kernel holds; `servers` tells who answers a mark, with shares.

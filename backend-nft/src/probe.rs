@@ -70,7 +70,10 @@ fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family, deli
         (ChainName::MasqueradeUnlessPod, "CONFIG_NFT_MASQ"),
         (ChainName::MasqueradeFromNode, "CONFIG_NFT_CT"),
     ];
-    let marking = [(ChainName::RouteOutput, "nf_tables: chains of type route")];
+    let marking = [
+        (ChainName::RouteOutput, "nf_tables: chains of type route"),
+        (ChainName::Deliver, "CONFIG_NF_CONNTRACK_LABELS"),
+    ];
     let marking = marking.into_iter().filter(|_| delivery == Delivery::Mark);
     for (chain, feature) in chains.into_iter().chain(marking) {
         batch.put_chain(next(feature), of, &Chain { name: chain.to_string(), base: base(chain) });
@@ -84,9 +87,11 @@ fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family, deli
 /// Rules that use what the chain stands for, and nothing that is not in the table.
 fn trial(chain: ChainName, family: Family, delivery: Delivery) -> Vec<Vec<Expr>> {
     let rules = match chain {
-        ChainName::Pick(..) | ChainName::Slot(..) | ChainName::Refuse | ChainName::MasqueradeUnlessPod => {
-            rules(chain, &NodeNetwork::default(), family, delivery)
-        }
+        ChainName::Deliver
+        | ChainName::Pick(..)
+        | ChainName::Slot(..)
+        | ChainName::Refuse
+        | ChainName::MasqueradeUnlessPod => rules(chain, &NodeNetwork::default(), family, delivery),
         ChainName::Split(_) => vec![Rule(vec![Statement::SourceIsLocal, Statement::DestinationIsNotLocal])],
         ChainName::MasqueradeFromNode => vec![Rule(vec![Statement::NotTranslated, Statement::Accept])],
         _ => Vec::new(),

@@ -14,7 +14,6 @@ mod isolate;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use backend_api::{
@@ -32,7 +31,7 @@ use crate::observe::{Servers, observe};
 use crate::plan::{Found, Plan, delivery};
 use crate::port::Port;
 use crate::ruleset::lower::kernel_family;
-use crate::ruleset::{Delivery, Element, Key, SetName, TABLE};
+use crate::ruleset::{Delivery, TABLE};
 use crate::transaction::Transaction;
 
 /// Programs our tables through a port, and remembers what it programmed.
@@ -115,21 +114,6 @@ impl<P: Port> Programmer<P> {
     /// What the kernel holds.
     pub(crate) async fn observe(&mut self, servers: &Servers<'_>) -> Result<Observed, SyncError> {
         Ok(observed(&self.look().await?, servers))
-    }
-
-    /// Takes away what stays behind of frontends that are gone.
-    pub(crate) async fn release(&mut self, addresses: &[IpAddr]) -> Result<(), SyncError> {
-        let Some(mut belief) = self.belief.take() else { return Ok(()) };
-        let gone = addresses.iter().copied().filter(|address| belief.lingering.remove(address));
-        let element = |address| Element::member(Family::of(address), SetName::ServiceIps, Key::Address(address));
-        let mut remove_elements: Vec<Element> = gone.map(element).collect();
-        remove_elements.sort_unstable();
-        if !remove_elements.is_empty() {
-            let transaction = Transaction { delivery: self.delivery, remove_elements, ..Transaction::default() };
-            self.port.commit(&transaction).await.map_err(from_commit)?;
-        }
-        self.belief = Some(belief);
-        Ok(())
     }
 
     /// Removes our tables, of any layout.

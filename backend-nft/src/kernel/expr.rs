@@ -43,6 +43,13 @@ pub enum Expr {
         /// Into which register.
         dreg: Reg,
     },
+    /// `[ ct set label with reg 1 ]`
+    CtSet {
+        /// What.
+        key: CtKey,
+        /// From which register.
+        sreg: Reg,
+    },
     /// `[ fib daddr type => reg 1 ]`
     Fib {
         /// What is asked of the routing tables.

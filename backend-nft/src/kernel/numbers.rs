@@ -80,6 +80,8 @@ abi_enum! {
         ProtoSrc = 11,
         /// `NFT_CT_PROTO_DST`
         ProtoDst = 12,
+        /// `NFT_CT_LABELS`: 128 bits
+        Labels = 13,
         /// `NFT_CT_SRC_IP`
         SrcIp = 19,
         /// `NFT_CT_DST_IP`

@@ -103,19 +103,9 @@ impl Plan {
         }
         wanted.sort_unstable();
         there.sort_unstable();
-        // Connections may still need them.
-        let lingering: Vec<Element> = there.iter().filter(|element| lingers(element, &wanted)).copied().collect();
-        belief.lingering = lingering.iter().filter_map(Element::address).collect();
-        wanted.extend(lingering);
-        wanted.sort_unstable();
         (transaction.remove_elements, transaction.add_elements) = diff(&there, &wanted);
         Plan { transaction, belief, failed, changed: Vec::new() }
     }
-}
-
-/// Whether an element that nothing wants is to stay for now.
-fn lingers(element: &Element, wanted: &[Element]) -> bool {
-    element.set == SetName::ServiceIps && wanted.binary_search(element).is_err()
 }
 
 /// Whether a table can become what it should be without being made anew: what cannot be changed in place is right.

@@ -176,9 +176,9 @@ impl<'a> Change<'a> {
         for (element, by) in &self.shared {
             for _ in 0..by.unsigned_abs() {
                 if *by > 0 && belief.shared.need(element) {
-                    transaction.add_elements.extend((!belief.returns(element)).then_some(*element));
+                    transaction.add_elements.push(*element);
                 } else if *by < 0 && belief.shared.release(element) {
-                    transaction.remove_elements.extend((!belief.linger(element)).then_some(*element));
+                    transaction.remove_elements.push(*element);
                 }
             }
         }

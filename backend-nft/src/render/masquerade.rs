@@ -13,12 +13,8 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
         Delivery::Mark => vec![
             // meta mark & 0xff000000 != 0x53000000 accept: IPVS sets no status
             Rule(vec![Statement::NotMarked, Statement::Accept]),
-            // ip daddr @service-ips ip daddr != @own-addresses drop: the node's own, and no virtual server took it
-            Rule(vec![
-                Statement::In(vec![Field::Destination], SetName::ServiceIps),
-                Statement::NotIn(vec![Field::Destination], SetName::OwnAddresses),
-                Statement::Drop,
-            ]),
+            // ip daddr @cluster-ips drop: the node's own, and no virtual server took it
+            Rule(vec![Statement::In(vec![Field::Destination], SetName::ClusterIps), Statement::Drop]),
             // meta mark set 0x00000000: nobody else is to see it
             Rule(vec![Statement::SetMark(Mark(0))]),
         ],

@@ -186,9 +186,6 @@ impl Context<'_> {
             self.balance(frontend.key, by, (*pool, slots), put);
         }
         self.source(frontend, by, put);
-        if let (Some(_), FrontendKey::Address { address, .. }) = (&self.slots.marks, frontend.key) {
-            put(Element::member(self.family(), SetName::ServiceIps, Key::Address(address)));
-        }
         if let (FrontendKind::ClusterIp, FrontendKey::Address { address, .. }) = (frontend.kind, frontend.key) {
             put(Element::member(self.family(), SetName::ClusterIps, Key::Address(address)));
         }

@@ -192,8 +192,8 @@ fn pick(by: By, pool: Pool, size: u16, delivery: Delivery) -> Vec<Rule> {
 fn undelivered(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
     let mut rules = Vec::new();
     if delivery == Delivery::Mark {
-        // meta mark & 0xff000000 == 0x53000000 accept: IPVS comes later, and nothing is translated yet
-        rules.push(Rule(vec![Statement::Marked, Statement::Accept]));
+        // meta mark & 0xff000000 == 0x53000000 ct label set 117 accept: IPVS comes later, and nothing is translated yet
+        rules.push(Rule(vec![Statement::Marked, Statement::SetLabel, Statement::Accept]));
     }
     rules.extend([
         // ip daddr @cluster-ips fib daddr type != local goto refuse
@@ -222,18 +222,11 @@ pub(super) fn hand_over(key: Vec<Field>, map: SetName, delivery: Delivery) -> Ru
     }
 }
 
-/// Established connections find IPVS where the first packet did, behind the routing decision for this node. Who is IPVS's is
-/// known by who answers: an untranslated connection to one of these addresses is answered by that address.
+/// Established connections find IPVS where the first packet did, behind the routing decision for this node.
 fn deliver() -> Vec<Rule> {
     vec![
-        // ip daddr @service-ips ct direction original ct status ! dnat ct reply ip saddr != @service-ips meta mark set …
-        Rule(vec![
-            Statement::In(vec![Field::Destination], SetName::ServiceIps),
-            Statement::FromClient,
-            Statement::NotTranslated,
-            Statement::NotIn(vec![Field::ReplySource], SetName::ServiceIps),
-            Statement::SetMark(Mark::DELIVER),
-        ]),
+        // ct direction original ct label 117 meta mark set 0x53000000
+        Rule(vec![Statement::FromClient, Statement::Labelled, Statement::SetMark(Mark::DELIVER)]),
     ]
 }
 
@@ -252,14 +245,14 @@ fn route_output() -> Vec<Rule> {
 /// Marked for a virtual server and not translated: there is none, or the connection is over for IPVS. The node itself is not to
 /// answer in its place.
 fn unserved() -> Vec<Rule> {
-    let to = |set| Statement::In(vec![Field::Destination], set);
     vec![
         // meta mark & 0xff000000 != 0x53000000 accept
         Rule(vec![Statement::NotMarked, Statement::Accept]),
-        // ip daddr @own-addresses accept: endpoints on the node itself
-        Rule(vec![to(SetName::OwnAddresses), Statement::Accept]),
-        // ip daddr @service-ips goto refuse
-        Rule(vec![to(SetName::ServiceIps), Statement::Goto(ChainName::Refuse)]),
+        // ip daddr != @own-addresses goto refuse: on its own addresses the node has endpoints, too
+        Rule(vec![
+            Statement::NotIn(vec![Field::Destination], SetName::OwnAddresses),
+            Statement::Goto(ChainName::Refuse),
+        ]),
     ]
 }
 

@@ -19,6 +19,10 @@ pub enum Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub u32);
 
+/// The conntrack label of connections that IPVS translates. Labels are 128 bits of which others use few, with names of
+/// their own in `connlabel.conf`; setting one leaves the others alone.
+pub const LABEL: u32 = 117;
+
 impl Mark {
     /// The bits by which marks of ours are told from others'.
     pub const MASK: u32 = 0xff00_0000;

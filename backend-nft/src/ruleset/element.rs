@@ -76,17 +76,9 @@ impl Element {
         (self.family, self.set, self.key)
     }
 
-    /// The address that is its key.
-    pub fn address(&self) -> Option<IpAddr> {
-        match self.key {
-            Key::Address(address) => Some(address),
-            _ => None,
-        }
-    }
-
     /// Whether several services may need the same one.
     pub fn is_shared(&self) -> bool {
-        matches!(self.set, SetName::ClusterIps | SetName::Hairpin | SetName::ServiceIps)
+        matches!(self.set, SetName::ClusterIps | SetName::Hairpin)
     }
 }
 

@@ -173,9 +173,7 @@ fn take_key(family: Family, set: SetName, element: &kernel::Element<'_>) -> Opti
             Key::Source(frontend, range(first, last)?)
         }
         SetName::Policies(_) | SetName::StickySlots(_) => Key::Code(Code(rest.number()?)),
-        SetName::ClusterIps | SetName::NodeAddresses | SetName::ServiceIps | SetName::OwnAddresses => {
-            Key::Address(rest.address(family)?)
-        }
+        SetName::ClusterIps | SetName::NodeAddresses | SetName::OwnAddresses => Key::Address(rest.address(family)?),
         SetName::Hairpin => {
             let address = rest.address(family)?;
             if rest.address(family)? != address {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backend_api::{Cidr, Family};
 
-use super::delivery::Mark;
+use super::delivery::{LABEL, Mark};
 use super::name::SetName;
 use super::rule::{CLIENT_MODULUS, CLIENT_SEED, Field, REMEMBERED_BY, Rule, Statement, loopback};
 use crate::kernel::expr::{
@@ -67,6 +67,15 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
         Statement::FromClient => {
             out.push(Expr::Ct { key: CtKey::Direction, direction: None, dreg: FIRST });
             out.push(equal(vec![CtDirection::Original.abi() as u8]));
+        }
+        Statement::Labelled => {
+            out.push(Expr::Ct { key: CtKey::Labels, direction: None, dreg: FIRST });
+            out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask: label(), xor: vec![0; 16] });
+            out.push(Expr::Cmp { op: CmpOp::Neq, sreg: FIRST, value: vec![0; 16] });
+        }
+        Statement::SetLabel => {
+            out.push(Expr::Immediate { dreg: FIRST, value: label() });
+            out.push(Expr::CtSet { key: CtKey::Labels, sreg: FIRST });
         }
         Statement::NotTranslated => {
             out.push(Expr::Ct { key: CtKey::Status, direction: None, dreg: FIRST });
@@ -170,6 +179,15 @@ fn match_range(out: &mut Vec<Expr>, field: Field, cidr: Cidr, op: CmpOp) {
     }
 }
 
+/// The label as the kernel keeps it: a bitmap of machine words.
+fn label() -> Vec<u8> {
+    (1u128 << LABEL)
+        .to_le_bytes()
+        .chunks(8)
+        .flat_map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")).to_ne_bytes())
+        .collect()
+}
+
 /// Whether the mark is one of ours.
 fn match_mark(out: &mut Vec<Expr>, op: CmpOp) {
     out.push(Expr::Meta { key: MetaKey::Mark, dreg: FIRST });
@@ -201,7 +219,6 @@ fn load_all(out: &mut Vec<Expr>, fields: &[Field], family: Family) -> u32 {
 fn load(out: &mut Vec<Expr>, field: Field, family: Family, word: u32) {
     let dreg = Reg::word(word);
     let original = |key| Expr::Ct { key, direction: Some(CtDirection::Original), dreg };
-    let reply = |key| Expr::Ct { key, direction: Some(CtDirection::Reply), dreg };
     match (field, family) {
         (Field::Source, _) | (Field::Destination, _) | (Field::Client, Family::V4) => {
             out.push(address(field, family, dreg, u32::from(family.bits()) / 8));
@@ -210,8 +227,6 @@ fn load(out: &mut Vec<Expr>, field: Field, family: Family, word: u32) {
         (Field::Port, _) => out.push(Expr::Payload { base: PayloadBase::Transport, offset: 2, len: 2, dreg }),
         (Field::OriginalDestination, Family::V4) => out.push(original(CtKey::DstIp)),
         (Field::OriginalDestination, Family::V6) => out.push(original(CtKey::DstIp6)),
-        (Field::ReplySource, Family::V4) => out.push(reply(CtKey::SrcIp)),
-        (Field::ReplySource, Family::V6) => out.push(reply(CtKey::SrcIp6)),
         (Field::OriginalPort, _) => out.push(original(CtKey::ProtoDst)),
         (Field::Priority, _) => out.push(Expr::Meta { key: MetaKey::Priority, dreg }),
         (Field::Random { modulus, offset }, _) => out.push(Expr::NumgenRandom { dreg, modulus, offset }),
@@ -237,9 +252,7 @@ fn address(field: Field, family: Family, dreg: Reg, len: u32) -> Expr {
 /// Registers of 32 bits that a field takes.
 fn width(field: Field, family: Family) -> u32 {
     match field {
-        Field::Source | Field::Destination | Field::OriginalDestination | Field::ReplySource => {
-            u32::from(family.bits()) / 32
-        }
+        Field::Source | Field::Destination | Field::OriginalDestination => u32::from(family.bits()) / 32,
         Field::Protocol
         | Field::Port
         | Field::OriginalPort

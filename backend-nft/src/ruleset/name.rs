@@ -68,8 +68,6 @@ pub enum SetName {
     NodeAddresses,
     /// Endpoints on this node, twice each: from itself to itself.
     Hairpin,
-    /// Addresses of frontends, whose established connections IPVS has.
-    ServiceIps,
     /// Every address that the node owns.
     OwnAddresses,
 }
@@ -104,8 +102,8 @@ impl Rewrite {
 }
 
 impl SetName {
-    /// Every one, in the order in which they are created; those that only tables which mark have come last.
-    pub const ALL: [Self; 35] = {
+    /// Every one, in the order in which they are created; what only tables which mark have comes last.
+    pub const ALL: [Self; 34] = {
         use By::{Address, NodePort};
         use Rewrite::{Always, FromNode, Never, UnlessPod};
         [
@@ -142,7 +140,6 @@ impl SetName {
             Self::ClusterIps,
             Self::NodeAddresses,
             Self::Hairpin,
-            Self::ServiceIps,
             Self::OwnAddresses,
         ]
     };
@@ -150,7 +147,7 @@ impl SetName {
     /// Those of one kind of tables.
     pub fn of(delivery: Delivery) -> impl Iterator<Item = Self> {
         let count = match delivery {
-            Delivery::Translate => Self::ALL.len() - 2,
+            Delivery::Translate => Self::ALL.len() - 1,
             Delivery::Mark => Self::ALL.len(),
         };
         Self::ALL.into_iter().take(count)
@@ -195,7 +192,6 @@ impl SetName {
             Self::ClusterIps => "cluster-ips",
             Self::NodeAddresses => "node-addresses",
             Self::Hairpin => "hairpin",
-            Self::ServiceIps => "service-ips",
             Self::OwnAddresses => "own-addresses",
         }
     }

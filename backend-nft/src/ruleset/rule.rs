@@ -9,7 +9,7 @@ use backend_api::{Cidr, Family, Protocol};
 
 use super::chain::ChainName;
 use super::code::Code;
-use super::delivery::Mark;
+use super::delivery::{LABEL, Mark};
 use super::name::SetName;
 
 /// A rule: statements from left to right; the first that does not hold ends it.
@@ -29,8 +29,6 @@ pub enum Field {
     Port,
     /// `ct original ip daddr`
     OriginalDestination,
-    /// `ct reply ip saddr`: who answers.
-    ReplySource,
     /// `ct original proto-dst`; the rule must have matched the protocol before.
     OriginalPort,
     /// `meta priority`
@@ -72,6 +70,8 @@ pub enum Statement {
     DestinationIsNotLocal,
     /// `ct direction original`
     FromClient,
+    /// `ct label 117`
+    Labelled,
     /// `ct status ! dnat`
     NotTranslated,
     /// `meta mark & 0xff000000 == 0x53000000`
@@ -110,6 +110,8 @@ pub enum Statement {
     Translate(Vec<Field>, SetName),
     /// `meta mark set 0x53000000`
     SetMark(Mark),
+    /// `ct label set 117`
+    SetLabel,
     /// `meta mark set ip daddr . … map @endpoints`
     SetMarkFrom(Vec<Field>, SetName),
     /// `masquerade fully-random`
@@ -164,6 +166,8 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
         Statement::SourceIsLocal => f.write_str("fib saddr type local"),
         Statement::DestinationIsLocal => f.write_str("fib daddr type local"),
         Statement::DestinationIsNotLocal => f.write_str("fib daddr type != local"),
+        Statement::Labelled => write!(f, "ct label {LABEL}"),
+        Statement::SetLabel => write!(f, "ct label set {LABEL}"),
         Statement::FromClient => f.write_str("ct direction original"),
         Statement::NotTranslated => f.write_str("ct status ! dnat"),
         Statement::Marked => write!(f, "meta mark & {:#010x} == {}", Mark::MASK, Mark::DELIVER),
@@ -249,7 +253,6 @@ fn field_text(field: Field, family: Family) -> String {
         (Field::Protocol, _) => "meta l4proto".to_owned(),
         (Field::Port, _) => "th dport".to_owned(),
         (Field::OriginalDestination, _) => format!("ct original {ip} daddr"),
-        (Field::ReplySource, _) => format!("ct reply {ip} saddr"),
         (Field::OriginalPort, _) => "ct original proto-dst".to_owned(),
         (Field::Priority, _) => "meta priority".to_owned(),
         (Field::Random { modulus, offset: 0 }, _) => format!("numgen random mod {modulus}"),

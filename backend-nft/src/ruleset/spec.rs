@@ -85,7 +85,6 @@ impl SetName {
                 Family::V6 => spec(vec![Number, Code], Maps::Code),
             },
             Self::ClusterIps | Self::NodeAddresses | Self::OwnAddresses => spec(vec![Destination], Maps::Nothing),
-            Self::ServiceIps => Spec { declared: Declared::Type, ..spec(vec![Destination], Maps::Nothing) },
             Self::Hairpin => spec(vec![Source, Destination], Maps::Nothing),
         }
     }

@@ -45,6 +45,7 @@ fn loads() -> impl Strategy<Value = Expr> {
             .prop_map(|(base, offset, len, dreg)| Expr::Payload { base, offset, len, dreg }),
         (select(MetaKey::ALL), reg()).prop_map(|(key, dreg)| Expr::Meta { key, dreg }),
         (select(MetaKey::ALL), reg()).prop_map(|(key, sreg)| Expr::MetaSet { key, sreg }),
+        (select(CtKey::ALL), reg()).prop_map(|(key, sreg)| Expr::CtSet { key, sreg }),
         (select(CtKey::ALL), option::of(select(CtDirection::ALL)), reg()).prop_map(|(key, direction, dreg)| Expr::Ct {
             key,
             direction,

@@ -55,7 +55,7 @@ fn name(expr: &Expr) -> &str {
     match expr {
         Expr::Payload { .. } => "payload",
         Expr::Meta { .. } | Expr::MetaSet { .. } => "meta",
-        Expr::Ct { .. } => "ct",
+        Expr::Ct { .. } | Expr::CtSet { .. } => "ct",
         Expr::Fib { .. } => "fib",
         Expr::Cmp { .. } => "cmp",
         Expr::Bitwise { .. } => "bitwise",
@@ -98,6 +98,10 @@ fn put_body(bytes: &mut Vec<u8>, expr: &Expr) {
             if let Some(direction) = direction {
                 put_u8(bytes, NFTA_CT_DIRECTION, direction.abi() as u8);
             }
+        }
+        Expr::CtSet { key, sreg } => {
+            put_be32(bytes, NFTA_CT_KEY, key.abi());
+            put_reg(bytes, NFTA_CT_SREG, *sreg);
         }
         Expr::Fib { result, flags, dreg } => {
             put_be32(bytes, NFTA_FIB_FLAGS, *flags);

@@ -61,13 +61,17 @@ fn read_body(name: &str, attrs: Attrs<'_>) -> Option<Expr> {
             }
         }
         "ct" => {
-            only(attrs, &[NFTA_CT_KEY, NFTA_CT_DREG, NFTA_CT_DIRECTION])?;
+            only(attrs, &[NFTA_CT_KEY, NFTA_CT_DREG, NFTA_CT_DIRECTION, NFTA_CT_SREG])?;
             let direction = match attrs.find(NFTA_CT_DIRECTION) {
                 Some(direction) => Some(CtDirection::from_abi(direction.u8()?.into())?),
                 None => None,
             };
             let key = CtKey::from_abi(u32_in(attrs, NFTA_CT_KEY)?)?;
-            Some(Expr::Ct { key, direction, dreg: reg(attrs, NFTA_CT_DREG)? })
+            match (attrs.find(NFTA_CT_DREG), attrs.find(NFTA_CT_SREG), direction) {
+                (Some(_), None, _) => Some(Expr::Ct { key, direction, dreg: reg(attrs, NFTA_CT_DREG)? }),
+                (None, Some(_), None) => Some(Expr::CtSet { key, sreg: reg(attrs, NFTA_CT_SREG)? }),
+                _ => None,
+            }
         }
         "fib" => {
             only(attrs, &[NFTA_FIB_DREG, NFTA_FIB_RESULT, NFTA_FIB_FLAGS])?;
