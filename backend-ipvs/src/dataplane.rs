@@ -79,7 +79,8 @@ impl Dataplane for IpvsDataplane {
 
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
         let mut established = 0;
-        if !self.established {
+        // Sysctls tell nobody that they were changed.
+        if !self.established || matches!(scope, Scope::All) {
             established = self.host.establish().await?;
             self.established = true;
         }
