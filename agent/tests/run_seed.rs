@@ -319,6 +319,35 @@ fn ipvs_does_what_flags_and_annotations_say_until_cleanup() {
 }
 
 #[test]
+fn ipvs_takes_over_from_nftables_in_place_and_gives_back_after_cleanup() {
+    let Some(mut cluster) = Cluster::new(Backend::Ipvs) else { return };
+    let run = |cluster: &mut Cluster, backend| {
+        cluster.backend = backend;
+        let agent = cluster.start(backend.name());
+        agent.until_logged("every service was checked");
+        let dialled = [("mytools", "10.105.145.136:8080"), ("outsider", "192.168.67.10:30673")];
+        for (from, to) in dialled {
+            let outcome = cluster.dial(from, to);
+            assert!(matches!(outcome, Outcome::Answered(_)), "{from} → {to}: {outcome}\n{}", agent.log());
+        }
+        assert_eq!(cluster.schedulers().is_empty(), backend == Backend::Nftables);
+        agent
+    };
+    let agent = run(&mut cluster, Backend::Nftables);
+    let to: SocketAddr = "10.105.145.136:8080".parse().unwrap();
+    let (mut held, first) = cluster.world.open("mytools", &Dial::new(Protocol::Tcp, to)).unwrap();
+    assert_eq!(agent.terminate(), Some(0));
+
+    let agent = run(&mut cluster, Backend::Ipvs);
+    let later = held.ask();
+    assert_eq!(later.name(), Some(first.name.as_str()), "{later}");
+    assert_eq!(agent.terminate(), Some(0));
+
+    assert!(cluster.output(&["cleanup"]).status.success());
+    assert_eq!(run(&mut cluster, Backend::Nftables).terminate(), Some(0));
+}
+
+#[test]
 fn a_kernel_that_was_cleaned_behind_our_back_is_programmed_again_by_nftables() {
     a_cleaned_kernel(Backend::Nftables);
 }
