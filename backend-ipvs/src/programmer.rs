@@ -11,6 +11,7 @@
 //! What if we die here? While making, the tables lead where they led; while unmaking, to what is there. What is left
 //! over is nobody's, and who comes next looks and retires it.
 
+mod learn;
 mod watch;
 
 #[cfg(test)]
@@ -21,14 +22,14 @@ pub(crate) use watch::Seen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use backend_api::{EndpointAddress, Report, Scheduler, Scope, Service, ServiceName, ServiceState, SyncError};
+use backend_api::{EndpointAddress, Report, Scheduler, Scope, ServiceName, ServiceState, SyncError};
 use backend_nft::marking::Mark;
 use nix::errno::Errno;
 
 use crate::belief::{Assigned, Belief};
 use crate::errors::{from_read, from_refusals, from_socket};
-use crate::kernel::{Flags, Operation, Refusal, VirtualKey, VirtualServer};
-use crate::marks::{TRIAL, ours};
+use crate::kernel::{Operation, Refusal};
+use crate::marks::ours;
 use crate::plan::{Found, Plan, Recalled, Terms};
 use crate::port::{Port, Tables};
 use crate::render::Server;
@@ -36,9 +37,6 @@ use crate::schedulers::Schedulers;
 
 /// How often the kernel is looked at before somebody else is thought to work against us.
 const ROUNDS: usize = 4;
-
-/// Why most schedulers are not used.
-const MISSING: &str = "not in this kernel, and could not be loaded";
 
 /// Programs our virtual servers through a port, and remembers what it programmed.
 #[derive(Debug)]
@@ -244,50 +242,6 @@ impl<P: Port> Programmer<P> {
     fn terms<'a>(&'a self, refused: &'a BTreeMap<ServiceName, String>) -> Terms<'a> {
         let drain = u32::try_from(self.drain.as_secs()).unwrap_or(u32::MAX);
         Terms { schedulers: &self.schedulers, deadline: self.port.now().saturating_add(drain), refused }
-    }
-
-    /// Finds out which schedulers there are of those that are asked for.
-    async fn learn(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<(), SyncError> {
-        let services: Vec<&Service> = match scope {
-            Scope::Services(names) if self.belief.is_some() => {
-                names.iter().filter_map(|name| desired.service(name)).map(|service| &**service).collect()
-            }
-            Scope::Services(_) | Scope::All => desired.services().map(|service| &**service).collect(),
-        };
-        for scheduler in self.schedulers.untried(services.iter().flat_map(|service| &service.ports)) {
-            let lacks = self.lacks(scheduler).await?;
-            self.schedulers.learn(scheduler, lacks.is_none());
-        }
-        for service in services {
-            let missing = service.ports.iter().find_map(|port| self.schedulers.missing(port));
-            if let Some(scheduler) = missing
-                && self.told.insert(service.name.clone())
-            {
-                let (default, module) = (self.schedulers.default(), scheduler.module());
-                let reason = Schedulers::flaw(scheduler).unwrap_or(MISSING);
-                tracing::warn!(service = %service.name, %scheduler, module, %default, reason, "scheduler is not used");
-            }
-        }
-        Ok(())
-    }
-
-    /// Why a scheduler cannot be used, if so. To find out whether the kernel has it, a virtual server that no packet is
-    /// marked for gets it, for an instant.
-    async fn lacks(&mut self, scheduler: Scheduler) -> Result<Option<&'static str>, SyncError> {
-        if let Some(flaw) = Schedulers::flaw(scheduler) {
-            return Ok(Some(flaw));
-        }
-        let key = VirtualKey::Mark { family: backend_api::Family::V4, mark: TRIAL.0 };
-        let scheduler = scheduler.name().to_owned();
-        let trial = VirtualServer { key, scheduler, flags: Flags::NONE, persistence: None, engine: None };
-        // Removed first: whoever tried before may have died in between.
-        let operations = [Operation::RemoveVirtual(key), Operation::AddVirtual(trial), Operation::RemoveVirtual(key)];
-        let refusals = self.execute(&operations).await?;
-        match refusals.into_iter().find(|refusal| refusal.operation == 1) {
-            None => Ok(None),
-            Some(Refusal { errno: Errno::ENOENT, .. }) => Ok(Some(MISSING)),
-            Some(Refusal { object, errno, .. }) => Err(SyncError::Refused { object, reason: errno.desc().to_owned() }),
-        }
     }
 }
 
