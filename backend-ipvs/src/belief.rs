@@ -74,11 +74,6 @@ impl Belief {
         let taken = self.taken.iter().map(|(mark, family)| VirtualKey::Mark { family: *family, mark: mark.0 });
         taken.chain(self.draining.keys().copied().filter(|key| !self.is_taken(*key)))
     }
-
-    /// The marks of every service.
-    pub(crate) fn into_marks(self) -> BTreeMap<ServiceName, Assigned> {
-        self.services.into_iter().map(|(name, programmed)| (name, programmed.marks)).collect()
-    }
 }
 
 impl Marks for Belief {

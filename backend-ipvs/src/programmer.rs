@@ -26,7 +26,7 @@ use backend_api::{EndpointAddress, Report, Scheduler, Scope, ServiceName, Servic
 use backend_nft::marking::Mark;
 use nix::errno::Errno;
 
-use crate::belief::{Assigned, Belief};
+use crate::belief::Belief;
 use crate::errors::{from_read, from_refusals, from_socket};
 use crate::kernel::{Operation, Refusal};
 use crate::marks::ours;
@@ -46,8 +46,6 @@ pub(crate) struct Programmer<P> {
     /// How long what leaves may keep its connections.
     drain: Duration,
     belief: Option<Belief>,
-    /// The marks of what was believed last, for when nothing is believed.
-    past: BTreeMap<ServiceName, Assigned>,
     /// Services that were told that their scheduler is not there.
     told: BTreeSet<ServiceName>,
     /// Whose virtual servers were compared last.
@@ -78,8 +76,8 @@ impl<P: Port> Programmer<P> {
     /// [`SyncError::Unsupported`] where the kernel has no such scheduler.
     pub(crate) async fn new(port: P, default: Scheduler, drain: Duration) -> Result<Self, SyncError> {
         let schedulers = Schedulers::new(default);
-        let (belief, past, told) = (None, BTreeMap::new(), BTreeSet::new());
-        let mut programmer = Self { port, schedulers, drain, belief, past, told, compared: None };
+        let (belief, told) = (None, BTreeSet::new());
+        let mut programmer = Self { port, schedulers, drain, belief, told, compared: None };
         if let Some(reason) = programmer.lacks(default).await? {
             let reason = reason.to_owned();
             let feature = format!("IPVS scheduler {default} (module {})", default.module());
@@ -90,9 +88,7 @@ impl<P: Port> Programmer<P> {
 
     /// Believes nothing any more: the next sync looks.
     pub(crate) fn forget(&mut self) {
-        if let Some(belief) = self.belief.take() {
-            self.past = belief.into_marks();
-        }
+        self.belief = None;
     }
 
     /// Makes the kernel equal to `desired`, the tables included.
@@ -130,7 +126,7 @@ impl<P: Port> Programmer<P> {
         for _ in 0..ROUNDS {
             // Whoever looks may find other marks than were believed.
             tables.forget();
-            let recalled = Recalled::new(tables.marks().await?, std::mem::take(&mut self.past));
+            let recalled = Recalled::new(tables.marks().await?);
             let found = self.look().await?;
             let plan = Plan::adopt(found, &recalled, desired, self.terms(&refused));
             match self.carry_out(plan, tables, (desired, Scope::All)).await? {
@@ -154,16 +150,9 @@ impl<P: Port> Programmer<P> {
         sync: (&ServiceState, Scope<'_>),
     ) -> Result<Carried<T::Synced>, SyncError> {
         let Plan { make, unmake, belief } = plan;
-        match self.carry(make, unmake, &belief, (tables, sync.0, sync.1)).await {
-            Ok(Carried::Out(synced)) => {
-                self.belief = Some(belief);
-                Ok(Carried::Out(synced))
-            }
-            otherwise => {
-                self.past = belief.into_marks();
-                otherwise
-            }
-        }
+        let carried = self.carry(make, unmake, &belief, (tables, sync.0, sync.1)).await?;
+        self.belief = matches!(carried, Carried::Out(_)).then_some(belief);
+        Ok(carried)
     }
 
     async fn carry<T: Tables>(
@@ -228,7 +217,6 @@ impl<P: Port> Programmer<P> {
     /// Removes every virtual server of ours; their connections end.
     pub(crate) async fn remove_all(&mut self) -> Result<(), SyncError> {
         self.belief = None;
-        self.past.clear();
         let servers = self.port.virtual_servers().await.map_err(from_read)?;
         let keys = servers.into_iter().map(|entry| entry.server.key).filter(|key| ours(*key).is_some());
         let remove: Vec<Operation> = keys.map(Operation::RemoveVirtual).collect();

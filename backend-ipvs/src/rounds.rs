@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::port::Port;
 use crate::programmer::{Programmer, Seen};
 
-/// How often draining real servers are asked for their connections.
+/// How often draining real servers are asked for their connections, up to [`MANY`] virtual servers that have such.
 const DRAINING: Duration = Duration::from_secs(5);
 
 /// How often a few virtual servers are compared: how long a flush goes unnoticed.
@@ -16,7 +16,7 @@ const SOME: Duration = Duration::from_secs(1);
 /// How often it is compared which virtual servers there are, up to [`MANY`] of them.
 const ALL: Duration = Duration::from_secs(30);
 
-/// From so many on, less often in proportion: a dump of all costs always the same share of the time.
+/// From so many on, less often in proportion: looking always costs the same share of the time.
 const MANY: usize = 2_000;
 
 /// The next time of each look. Outlives whoever waits for it.
@@ -39,10 +39,10 @@ impl Rounds {
         sleep_until(self.draining.min(self.some).min(self.all)).await;
         let now = Instant::now();
         let seen = if self.draining <= now {
-            self.draining = now + DRAINING;
+            self.draining = now + DRAINING * turns(programmer.draining());
             programmer.remove_drained().await
         } else if self.all <= now {
-            self.all = now + ALL * u32::try_from(programmer.len() / MANY + 1).unwrap_or(u32::MAX);
+            self.all = now + ALL * turns(programmer.len());
             programmer.compare_all().await
         } else {
             self.some = now + SOME;
@@ -53,4 +53,8 @@ impl Rounds {
             Seen::Otherwise
         })
     }
+}
+
+fn turns(servers: usize) -> u32 {
+    u32::try_from(servers / MANY + 1).unwrap_or(u32::MAX)
 }

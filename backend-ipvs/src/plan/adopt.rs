@@ -1,9 +1,9 @@
 //! From what was read from the kernel: everything is looked at, and only what is wrong is written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use backend_api::{FrontendKey, Pool, Service, ServiceName, ServicePort, ServiceState};
+use backend_api::{FrontendKey, Pool, Service, ServicePort, ServiceState};
 
 use super::{Found, Plan, Terms, unfit};
 use crate::belief::{Assigned, Programmed};
@@ -13,21 +13,19 @@ use crate::marks::{choose, cuts, recall};
 use crate::render::{Role, Wanted, render};
 use backend_nft::marking::{Mark, Marked, Target};
 
-/// What is known of the marks that virtual servers had.
+/// What the tables say of the marks that virtual servers had.
 #[derive(Debug, Default)]
 pub(crate) struct Recalled {
-    /// What the tables say: which mark a frontend leads to.
+    /// Which marks a frontend leads to.
     by_frontend: HashMap<FrontendKey, BTreeSet<(Option<Pool>, Mark)>>,
     /// The same by mark.
     by_mark: HashMap<Mark, BTreeSet<FrontendKey>>,
-    /// What this process programmed last.
-    by_service: BTreeMap<ServiceName, Assigned>,
 }
 
 impl Recalled {
-    /// From what the tables say, and what this process programmed last.
-    pub(crate) fn new(tables: Vec<Marked>, by_service: BTreeMap<ServiceName, Assigned>) -> Self {
-        let mut recalled = Self { by_service, ..Self::default() };
+    /// From what the tables say.
+    pub(crate) fn new(tables: Vec<Marked>) -> Self {
+        let mut recalled = Self::default();
         for Marked { frontend, pool, mark } in tables {
             recalled.by_frontend.entry(frontend).or_default().insert((pool, mark));
             recalled.by_mark.entry(mark).or_default().insert(frontend);
@@ -80,7 +78,7 @@ fn marks<'a>(
         let wanted = render(service, terms.schedulers);
         let mut marks = Assigned::new();
         for port in &service.ports {
-            let remembered = Remembered { service: &service.name, port, found, recalled };
+            let remembered = Remembered { port, found, recalled };
             for Wanted { role, .. } in wanted.iter().filter(|wanted| is_of(&wanted.role, port)) {
                 let knows = |mark| remembered.knows(role, mark) && !plan.belief.taken.contains_key(&mark);
                 if let Some(mark) = recall(&service.name, role, knows) {
@@ -119,7 +117,6 @@ fn is_spent(mark: Mark, port: &ServicePort, recalled: &Recalled) -> bool {
 
 /// What is known of a port's marks.
 struct Remembered<'a> {
-    service: &'a ServiceName,
     port: &'a ServicePort,
     found: &'a Found,
     recalled: &'a Recalled,
@@ -131,9 +128,7 @@ impl Remembered<'_> {
         if is_spent(mark, self.port, self.recalled) {
             return false;
         }
-        let by_frontend = || self.port.frontends.iter().any(|frontend| self.hints(role, frontend.key, mark));
-        let here = || self.recalled.by_service.get(self.service)?.get(role);
-        by_frontend() || here() == Some(&mark)
+        self.port.frontends.iter().any(|frontend| self.hints(role, frontend.key, mark))
     }
 
     fn hints(&self, role: &Role, frontend: FrontendKey, mark: Mark) -> bool {

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use backend_api::*;
-use backend_nft::marking::Marked;
+use backend_nft::marking::{Marked, Target};
 use nix::errno::Errno;
 use proptest::prelude::*;
 
@@ -16,7 +16,8 @@ use super::{Programmer, Seen};
 use crate::diff::drains;
 use crate::fake::{FakeIpvs, FakeKernel, FakeTables};
 use crate::kernel::{Connections, Flags, Operation, VirtualKey, VirtualServer};
-use crate::marks::{TRIAL, cuts, ours};
+use crate::marks::{TRIAL, choose, cuts, ours};
+use crate::render::{PortId, Role};
 
 /// An hour.
 const DRAIN: Duration = Duration::from_secs(3600);
@@ -235,6 +236,40 @@ fn udp_is_cut_with_its_frontend() {
         assert_eq!(stayed.len(), 1, "TCP goes on");
         assert_eq!(world.restarted().sync(&state, Scope::All).writes, 0);
     }
+}
+
+/// Two services whose marks begin alike, in order of names.
+fn rivals() -> [ServiceName; 2] {
+    let port = ServicePort::new(Family::V4, Protocol::Tcp);
+    let role = Role { port: PortId::of(&port), target: Target::Pool(Pool::Cluster) };
+    let mut first = BTreeMap::new();
+    for number in 0u32.. {
+        let name = ServiceName::new("default", &format!("rival-{number:05}"));
+        let mark = choose(&name, &role, |_| false, |_| false);
+        if let Some(other) = first.insert(mark, name.clone()) {
+            return [other, name];
+        }
+    }
+    unreachable!("there are fewer marks than numbers")
+}
+
+#[test]
+fn who_has_a_mark_keeps_it_whoever_comes_first_by_name() {
+    let [early, late] = rivals();
+    let mut world = World::new();
+    let mut state = state([Service { name: late, ..tcp(1, &[1]) }]);
+    world.sync(&state, Scope::All);
+    world.upsert(&mut state, Service { name: early, ..tcp(2, &[2]) });
+    assert_eq!(world.keys().len(), 2);
+    world.programmer.forget();
+    assert_eq!(world.sync(&state, Scope::All).writes, 0);
+    let mut next = world.restarted();
+    assert_eq!(next.sync(&state, Scope::All).writes, 0, "the tables know");
+    // Without tables both are found, though perhaps each the other's.
+    let mut alone = World { tables: FakeTables::new(&world.ipvs), ..world.restarted() };
+    alone.sync(&state, Scope::All);
+    assert_leads(&alone, &state);
+    assert_eq!(alone.keys(), world.keys());
 }
 
 #[test]

@@ -34,6 +34,11 @@ impl<P: Port> Programmer<P> {
         self.belief.as_ref().map_or(0, |belief| belief.keys().count())
     }
 
+    /// How many virtual servers have real servers that drain.
+    pub(crate) fn draining(&self) -> usize {
+        self.belief.as_ref().map_or(0, |belief| belief.draining.len())
+    }
+
     /// Removes what has drained, or has had its time.
     pub(crate) async fn remove_drained(&mut self) -> Result<Seen, SyncError> {
         let Self { port, belief: Some(belief), .. } = self else { return Ok(Seen::AsBelieved) };
