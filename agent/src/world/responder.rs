@@ -32,21 +32,30 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens `listen` on `address` inside `namespace`, to answer as `name` on threads of `runtime`.
+    /// Opens each of `listens` inside `namespace`, to answer as `name` on threads of `runtime`. One thread goes inside for all
+    /// of them: a world has a hundred servers.
     ///
     /// # Errors
     /// The kernel's: the address is not there, or the port is taken.
-    pub fn start(
+    pub fn start_all(
         runtime: &runtime::Handle,
         namespace: &Namespace,
         name: &str,
-        (address, listen): (IpAddr, Listen),
-    ) -> io::Result<Self> {
+        listens: &[(IpAddr, Listen)],
+    ) -> io::Result<Vec<Self>> {
+        let opened = |(address, listen): &(IpAddr, Listen)| {
+            let local = SocketAddr::new(*address, listen.port);
+            let socket = open(listen.protocol, local).map_err(|error| {
+                io::Error::new(error.kind(), format!("{name} listening on {local}/{}: {error}", listen.protocol))
+            });
+            socket.map(|socket| (*listen, socket))
+        };
+        let sockets = namespace.run(|| listens.iter().map(opened).collect::<io::Result<Vec<_>>>())?;
         let name: Arc<str> = name.into();
-        let local = SocketAddr::new(address, listen.port);
-        let socket = namespace.run(|| open(listen.protocol, local)).map_err(|error| {
-            io::Error::new(error.kind(), format!("{name} listening on {local}/{}: {error}", listen.protocol))
-        })?;
+        sockets.into_iter().map(|(listen, socket)| Self::start(runtime, name.clone(), listen, socket)).collect()
+    }
+
+    fn start(runtime: &runtime::Handle, name: Arc<str>, listen: Listen, socket: OwnedFd) -> io::Result<Self> {
         // Sockets that become tokio's want its context.
         let _context = runtime.enter();
         let (stop, stopped) = oneshot::channel();

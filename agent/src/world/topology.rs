@@ -119,14 +119,9 @@ impl World {
             found.addresses.clone()
         };
         let runtime = self.runtime.as_ref().expect("the runtime is there until drop").handle();
-        let mut started = Vec::new();
-        for address in addresses {
-            for listen in listens {
-                let server =
-                    Server::start(runtime, &found.namespace, place, (address, *listen)).map_err(setup(place))?;
-                started.push(server);
-            }
-        }
+        let all: Vec<_> =
+            addresses.iter().flat_map(|address| listens.iter().map(|listen| (*address, *listen))).collect();
+        let started = Server::start_all(runtime, &found.namespace, place, &all).map_err(setup(place))?;
         self.servers.entry(place.to_owned()).or_default().extend(started);
         Ok(())
     }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use ::agent::backend::Backend;
 
-use crate::scenario::{ParseError, load_all};
+use crate::scenario::{ParseError, files};
 
 pub use failure::Failure;
 pub use patience::PATIENCE;
@@ -59,7 +59,7 @@ pub fn run(
     jobs: usize,
     told: &(dyn Fn(&Verdict) + Sync),
 ) -> Result<Summary, ParseError> {
-    let scenarios = load_all(&scenarios())?;
-    let chosen: Vec<_> = scenarios.iter().filter(|scenario| scenario.name().contains(filter)).collect();
-    Ok(summary::collect(&chosen, jobs, |scenario| summary::judge(subject, scenario), told))
+    let chosen = files(&scenarios())?.into_iter().filter(|file| file.name().contains(filter));
+    let scenarios = chosen.map(|file| file.load()).collect::<Result<Vec<_>, _>>()?;
+    Ok(summary::collect(&scenarios, jobs, |scenario| summary::judge(subject, scenario), told))
 }

@@ -70,7 +70,7 @@ fn outcome(played: Result<(), String>, gap: Option<&Gap>) -> Outcome {
 
 /// Judges `scenarios` on `jobs` threads, and tells of each verdict as it falls.
 pub(super) fn collect(
-    scenarios: &[&Scenario],
+    scenarios: &[Scenario],
     jobs: usize,
     judge: impl Fn(&Scenario) -> Verdict + Sync,
     told: &(dyn Fn(&Verdict) + Sync),

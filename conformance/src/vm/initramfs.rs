@@ -31,6 +31,15 @@ pub(super) fn pack(init: &Path, modules: &[Module], order: &Order) -> Result<Vec
     Ok(archive.finish())
 }
 
+/// `nft`, by which scenarios compare rulesets several times each, and all that its loader opens. Nothing where it is not
+/// installed: who needs it will say so.
+pub(super) fn resident() -> Vec<PathBuf> {
+    let Some(nft) = packages::on_path("nft") else { return Vec::new() };
+    let mut files = libraries(&nft).unwrap_or_default();
+    files.extend([nft, PathBuf::from("/etc/ld.so.cache")]);
+    files
+}
+
 /// The shared libraries of a program and its loader, as the loader itself finds them.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>, VmError> {
     let printed = packages::run(&format!("ldd {}", program.display()), Command::new("ldd").arg(program))?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::initramfs;
+
 /// Name of the virtio port that carries the commands' output, raw.
 pub(super) const OUTPUT_PORT: &str = "switchyard.output";
 /// Name of the virtio port that carries the [`Outcome`].
@@ -25,6 +27,9 @@ pub struct Order {
     pub directory: PathBuf,
     /// Where they read from and write to.
     pub terminal: Terminal,
+    /// Files that are opened again and again: copied into the machine's memory once, for each opening of a file of this
+    /// machine's takes a dozen messages.
+    pub resident: Vec<PathBuf>,
 }
 
 /// Where the machine's commands read from and write to.
@@ -50,7 +55,7 @@ impl Order {
     pub fn new(commands: Vec<Vec<String>>, terminal: Terminal) -> Self {
         let environment = std::env::vars().filter(|(name, _)| is_passed(name)).collect();
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { commands, environment, directory, terminal }
+        Self { commands, environment, directory, terminal, resident: initramfs::resident() }
     }
 }
 

@@ -17,7 +17,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Makes sure that a program is there, by installing its Debian package where it is not.
 pub(super) fn have_program(program: &str, package: &str) -> Result<(), VmError> {
-    if is_on_path(program) { Ok(()) } else { install(program, package) }
+    if on_path(program).is_some() { Ok(()) } else { install(program, package) }
 }
 
 /// Unpacks the newest build of a kernel's package into `directory`.
@@ -51,9 +51,10 @@ pub(super) fn run(what: &str, command: &mut Command) -> Result<Vec<u8>, VmError>
     Err(VmError::unavailable(what, format!("{status}: {}", said.trim())))
 }
 
-fn is_on_path(program: &str) -> bool {
+/// Where a program is.
+pub(super) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
 fn install(what: &str, package: &str) -> Result<(), VmError> {
