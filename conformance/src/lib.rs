@@ -14,6 +14,6 @@ pub mod scenario;
 pub mod vm;
 
 pub use run::{
-    Counts, Failure, Gap, Open, Opening, Outcome, PATIENCE, Subject, Summary, Verdict, judge, lacking, plan, play,
-    pod_addresses, run, scenarios,
+    BACKEND, Counts, Failure, Gap, Open, Opening, Outcome, PATIENCE, Subject, Summary, Verdict, judge, lacking, plan,
+    play, pod_addresses, run, scenarios, under_test,
 };

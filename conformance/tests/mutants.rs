@@ -133,7 +133,7 @@ fn every_fault_is_noticed() {
 }
 
 fn check(what: &str, fault: Fault, scenario: &Scenario) {
-    let open = move || -> Opening {
+    let open = move |_| -> Opening {
         Box::pin(async move {
             let inner = Backend::Nftables.open().await.map_err(|error| error.to_string())?;
             Ok(Box::new(Mutant { inner, fault, known: BTreeMap::new() }) as Box<dyn Dataplane>)

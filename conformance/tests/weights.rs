@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use agent::backend::Backend;
 use agent::world::{Dial, Executor, Tally, World};
 use backend_api::{
     Affinity, Dataplane, Endpoint, Family, Frontend, NodeNetwork, Protocol, Scope, Service, ServiceName, ServicePort,
     ServiceState,
 };
+use conformance::under_test;
 
 const VIP: &str = "10.96.0.80:80";
 
@@ -24,7 +24,7 @@ impl Lab {
     fn new() -> Self {
         let world = World::build(&conformance::plan()).unwrap();
         let executor = world.node().namespace.executor().unwrap();
-        let dataplane = executor.run(async { Backend::Nftables.open().await.unwrap() });
+        let dataplane = executor.run(async { under_test().open().await.unwrap() });
         Self { executor, world, dataplane: Some(dataplane) }
     }
 
@@ -37,7 +37,7 @@ impl Lab {
             let report = dataplane.sync(&state, Scope::All).await.unwrap();
             assert!(report.failed.is_empty(), "{report:?}");
             assert_eq!(dataplane.sync(&state, Scope::All).await.unwrap().writes, 0);
-            let mut other = Backend::Nftables.open().await.unwrap();
+            let mut other = under_test().open().await.unwrap();
             assert_eq!(other.sync(&state, Scope::All).await.unwrap().writes, 0, "a new process");
             dataplane
         }));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use agent::backend::Backend;
 use clap::Parser;
-use conformance::PATIENCE;
-use conformance::vm::{Image, Kernel, Limits, Machine, Order, Terminal, VmError, become_init, is_init, programs};
+use conformance::vm::{Image, Kernel, Limits, Machine, Order, Programs, Terminal, VmError, become_init, is_init};
+use conformance::{BACKEND, PATIENCE};
 
 /// Boots a stock Debian kernel in an emulated machine and runs the conformance suite in it.
 #[derive(Debug, Parser)]
@@ -85,18 +85,29 @@ fn order(flags: &Flags) -> Result<Order, VmError> {
     if !flags.command.is_empty() {
         return Ok(Order::new(vec![flags.command.clone()], Terminal::Stream));
     }
+    let programs = Programs::build()?;
     let commands = match flags.tests.as_slice() {
-        [] => vec![suite(flags)?],
-        packages => programs::tests(packages)?.iter().map(|program| vec![program.display().to_string()]).collect(),
+        [] => suite(flags, &programs)?,
+        packages => {
+            let tests = packages.iter().map(|package| programs.tests(package)).collect::<Result<Vec<_>, _>>()?;
+            tests.into_iter().flatten().map(|program| vec![program.display().to_string()]).collect()
+        }
     };
     let mut order = Order::new(commands, Terminal::Stream);
+    order.environment.insert(BACKEND.to_owned(), flags.backend.name().to_owned());
     order.environment.entry(PATIENCE.to_owned()).or_insert_with(|| EMULATED.to_owned());
     Ok(order)
 }
 
-/// One process for all scenarios: starting hundreds takes longer here than most of them.
-fn suite(flags: &Flags) -> Result<Vec<String>, VmError> {
-    let program = programs::suite()?.display().to_string();
-    let words = [program, "--backend".to_owned(), flags.backend.name().to_owned()];
-    Ok(words.into_iter().chain(flags.scenario.clone()).collect())
+/// All scenarios in one process: starting hundreds takes longer here than most of them. Behind them what else is for every
+/// backend, unless one scenario is asked for.
+fn suite(flags: &Flags, programs: &Programs) -> Result<Vec<Vec<String>>, VmError> {
+    let mut suite = vec![programs.binary("suite")?.display().to_string()];
+    suite.extend(["--backend".to_owned(), flags.backend.name().to_owned()]);
+    if let Some(scenario) = &flags.scenario {
+        suite.push(scenario.clone());
+        return Ok(vec![suite]);
+    }
+    let tests = ["property", "weights"].map(|name| programs.test(name).map(|file| vec![file.display().to_string()]));
+    std::iter::once(Ok(suite)).chain(tests).collect()
 }

@@ -110,10 +110,11 @@ impl<'a> NodeAgent<'a> {
         let config = self.config()?;
         let (recorded, progress) = watch::channel(Progress::default());
         let (stop, stopped) = oneshot::channel();
+        let flags = config.ipvs;
         let open = self.subject.open.clone();
         let folder = self.folder.path.clone();
         let task = self.executor.handle().spawn(async move {
-            let mut dataplane = Recorder::new(open().await?, open, recorded);
+            let mut dataplane = Recorder::new(open(flags).await?, (open, flags), recorded);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
             let following = [tokio::spawn(files::follow(folder, told)), tokio::spawn(node_addresses::follow(known))];

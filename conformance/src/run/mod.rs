@@ -22,6 +22,7 @@ mod summary;
 use std::path::{Path, PathBuf};
 
 use ::agent::backend::Backend;
+use backend_ipvs::kernel::Ipvs;
 
 use crate::scenario::{ParseError, files};
 
@@ -29,7 +30,7 @@ pub use failure::Failure;
 pub use patience::PATIENCE;
 pub use play::{Counts, play};
 pub use stage::{plan, pod_addresses};
-pub use subject::{Gap, Open, Opening, Subject};
+pub use subject::{BACKEND, Gap, Open, Opening, Subject, under_test};
 pub use summary::{Outcome, Summary, Verdict, judge};
 
 /// The folder of the suite's own scenarios.
@@ -41,9 +42,11 @@ pub fn scenarios() -> PathBuf {
 pub fn lacking(backend: Backend) -> Option<String> {
     match backend {
         Backend::Nftables => None,
-        // Made by ip_vs, as a module or built in, for each network namespace (`ip_vs_control_net_init`).
-        Backend::Ipvs if Path::new("/proc/net/ip_vs").exists() => None,
-        Backend::Ipvs => Some("the kernel has no IPVS, or its module ip_vs is not loaded".to_owned()),
+        Backend::Ipvs => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let open = async { Ipvs::open().await.err().map(|error| error.to_string()) };
+            runtime.map_or_else(|error| Some(error.to_string()), |runtime| runtime.block_on(open))
+        }
     }
 }
 

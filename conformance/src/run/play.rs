@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use ::agent::config::IpvsConfig;
 use agent::world::{Held, World};
 use serde_saphyr::Spanned;
 
@@ -242,7 +243,7 @@ impl<'a> Play<'a> {
     fn remove_all(&mut self) -> Result<(), String> {
         let open = self.subject.open.clone();
         self.agent.executor().run(async move {
-            let mut dataplane = open().await?;
+            let mut dataplane = open(IpvsConfig::default()).await?;
             dataplane.remove_all().await.map_err(|error| error.to_string())
         })
     }

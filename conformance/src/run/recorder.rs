@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use ::agent::config::IpvsConfig;
 use async_trait::async_trait;
 use backend_api::{Dataplane, FrontendKey, Observed, Report, Scope, ServiceName, ServiceState, SyncError};
 use tokio::sync::watch;
@@ -41,11 +42,15 @@ pub(super) struct Recorder {
     progress: watch::Sender<Progress>,
 }
 
-struct Reopen(Open);
+struct Reopen(Open, IpvsConfig);
 
 impl Recorder {
-    pub(super) fn new(inner: Box<dyn Dataplane>, open: Open, progress: watch::Sender<Progress>) -> Self {
-        Self { inner, open: Reopen(open), progress }
+    pub(super) fn new(
+        inner: Box<dyn Dataplane>,
+        (open, flags): (Open, IpvsConfig),
+        progress: watch::Sender<Progress>,
+    ) -> Self {
+        Self { inner, open: Reopen(open, flags), progress }
     }
 
     async fn check(&mut self, desired: &ServiceState, report: &Report) -> Vec<String> {
@@ -53,7 +58,7 @@ impl Recorder {
             report.failed.iter().map(|failure| format!("{}: {}", failure.service, failure.reason)).collect();
         let again = self.inner.sync(desired, Scope::All).await;
         faults.extend(fault("the same state a second time", again));
-        let adopted = match (self.open.0)().await {
+        let adopted = match (self.open.0)(self.open.1).await {
             Ok(mut other) => fault("a new process", other.sync(desired, Scope::All).await),
             Err(error) => Some(format!("a new process: {error}")),
         };

@@ -6,13 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use agent::backend::Backend;
+use agent::config::IpvsConfig;
 use backend_api::Dataplane;
+use clap::ValueEnum;
 
 /// A dataplane being opened, in the network namespace of the threads that poll it.
 pub type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Dataplane>, String>> + Send>>;
 
-/// Opens a new instance, as a new process would: nothing may be remembered from an earlier one but in the kernel.
-pub type Open = Arc<dyn Fn() -> Opening + Send + Sync>;
+/// Opens a new instance, as a new process with these flags would: nothing may be remembered from an earlier one but in the
+/// kernel.
+pub type Open = Arc<dyn Fn(IpvsConfig) -> Opening + Send + Sync>;
 
 /// A backend under test.
 #[derive(Clone)]
@@ -35,11 +38,24 @@ pub struct Gap {
     pub reason: String,
 }
 
+/// The variable that names the backend for tests that are not scenarios; nftables without it. The virtual machine sets it.
+pub const BACKEND: &str = "SWITCHYARD_BACKEND";
+
+/// Whom tests that are not scenarios are for.
+///
+/// # Panics
+/// If a backend is named that there is none of.
+pub fn under_test() -> Backend {
+    let named = std::env::var(BACKEND).unwrap_or_else(|_| Backend::Nftables.name().to_owned());
+    Backend::from_str(&named, false).unwrap_or_else(|error| panic!("{BACKEND}={named}: {error}"))
+}
+
 impl Subject {
     /// One of the agent's own backends, without gaps.
     pub fn of(backend: Backend) -> Self {
-        let open =
-            move || -> Opening { Box::pin(async move { backend.open().await.map_err(|error| error.to_string()) }) };
+        let open = move |flags: IpvsConfig| -> Opening {
+            Box::pin(async move { backend.open_with(&flags).await.map_err(|error| error.to_string()) })
+        };
         Self { name: backend.name().to_owned(), open: Arc::new(open), gaps: Vec::new() }
     }
 

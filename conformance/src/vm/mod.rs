@@ -21,7 +21,7 @@ mod machine;
 mod modules;
 mod order;
 mod packages;
-pub mod programs;
+mod programs;
 mod stream;
 
 pub use error::VmError;
@@ -30,4 +30,5 @@ pub use init::{become_init, is_init};
 pub use kernel::Kernel;
 pub use machine::Machine;
 pub use order::{Order, Outcome, Terminal};
+pub use programs::Programs;
 pub use stream::Limits;

@@ -12,7 +12,9 @@ use super::VmError;
 struct Message {
     reason: String,
     executable: Option<PathBuf>,
-    profile: Option<Profile>,
+    manifest_path: PathBuf,
+    profile: Profile,
+    target: Target,
 }
 
 #[derive(Deserialize)]
@@ -20,54 +22,92 @@ struct Profile {
     test: bool,
 }
 
-/// Builds the tests of these packages and returns their programs.
-///
-/// # Errors
-///
-/// [`VmError::Unavailable`] where cargo could not build them; cargo has said why.
-pub fn tests(packages: &[String]) -> Result<Vec<PathBuf>, VmError> {
-    let packages = packages.iter().flat_map(|package| ["-p", package]);
-    build(&["test", "--no-run"].into_iter().chain(packages).collect::<Vec<_>>(), test_program)
+#[derive(Deserialize)]
+struct Target {
+    name: String,
 }
 
-/// Builds the suite and returns its program.
-///
-/// # Errors
-///
-/// [`VmError::Unavailable`] where cargo could not build it; cargo has said why.
-pub fn suite() -> Result<PathBuf, VmError> {
-    let programs = build(&["build", "-p", "conformance", "--bin", "suite"], program)?;
-    Ok(programs.into_iter().next().expect("one was asked for, and there is at least one"))
+/// Programs of the workspace, built.
+#[derive(Debug)]
+pub struct Programs(Vec<Program>);
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Program {
+    /// The folder of its package, which has the package's name.
+    package: String,
+    name: String,
+    is_test: bool,
+    file: PathBuf,
 }
 
-fn build(arguments: &[&str], wanted: fn(&str) -> Option<PathBuf>) -> Result<Vec<PathBuf>, VmError> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let what = format!("cargo {}", arguments.join(" "));
-    let mut command = Command::new(cargo);
-    command.args(arguments).args(["--quiet", "--message-format", "json-render-diagnostics"]);
-    let built = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(VmError::io(&what))?;
-    if !built.status.success() {
-        return Err(VmError::unavailable(what, built.status.to_string()));
+impl Programs {
+    /// Builds every program and test of the workspace. Of one package alone the features would be others, and all that it
+    /// depends on would be built again.
+    ///
+    /// # Errors
+    ///
+    /// [`VmError::Unavailable`] where cargo could not build them; cargo has said why.
+    pub fn build() -> Result<Self, VmError> {
+        const WORDS: [&str; 6] =
+            ["test", "--workspace", "--no-run", "--quiet", "--message-format", "json-render-diagnostics"];
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let what = format!("cargo {}", WORDS.join(" "));
+        let mut command = Command::new(cargo);
+        command.args(WORDS).stdin(Stdio::null()).stderr(Stdio::inherit());
+        let built = command.output().map_err(VmError::io(&what))?;
+        if !built.status.success() {
+            return Err(VmError::unavailable(what, built.status.to_string()));
+        }
+        let mut programs: Vec<_> = String::from_utf8_lossy(&built.stdout).lines().filter_map(program).collect();
+        // Cargo names them as their builds end.
+        programs.sort();
+        Ok(Self(programs))
     }
-    let mut programs: Vec<PathBuf> = String::from_utf8_lossy(&built.stdout).lines().filter_map(wanted).collect();
-    // Cargo names them as their builds end.
-    programs.sort();
-    if programs.is_empty() {
-        return Err(VmError::unavailable(what, "no programs"));
+
+    /// The test programs of a package.
+    ///
+    /// # Errors
+    ///
+    /// There are none.
+    pub fn tests(&self, package: &str) -> Result<Vec<PathBuf>, VmError> {
+        self.found(&format!("tests of {package}"), |program| program.is_test && program.package == package)
     }
-    Ok(programs)
+
+    /// One test program of this crate.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that name.
+    pub fn test(&self, name: &str) -> Result<PathBuf, VmError> {
+        let mut found =
+            self.found(&format!("test {name}"), |it| it.is_test && it.package == "conformance" && it.name == name)?;
+        Ok(found.remove(0))
+    }
+
+    /// The program of this name that is no test.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that name.
+    pub fn binary(&self, name: &str) -> Result<PathBuf, VmError> {
+        Ok(self.found(&format!("program {name}"), |program| !program.is_test && program.name == name)?.remove(0))
+    }
+
+    fn found(&self, what: &str, wanted: impl Fn(&Program) -> bool) -> Result<Vec<PathBuf>, VmError> {
+        let found: Vec<_> = self.0.iter().filter(|it| wanted(it)).map(|program| program.file.clone()).collect();
+        if found.is_empty() { Err(VmError::unavailable(what, "not in this workspace")) } else { Ok(found) }
+    }
 }
 
-fn test_program(line: &str) -> Option<PathBuf> {
-    artifact(line).filter(|message| message.profile.as_ref().is_some_and(|profile| profile.test))?.executable
-}
-
-fn program(line: &str) -> Option<PathBuf> {
-    artifact(line)?.executable
-}
-
-fn artifact(line: &str) -> Option<Message> {
-    serde_json::from_str(line).ok().filter(|message: &Message| message.reason == "compiler-artifact")
+fn program(line: &str) -> Option<Program> {
+    let message: Message = serde_json::from_str(line).ok()?;
+    let folder = message.manifest_path.parent()?.file_name()?;
+    Some(Program {
+        package: folder.to_string_lossy().into_owned(),
+        name: message.target.name,
+        is_test: message.profile.test,
+        file: message.executable.filter(|_| message.reason == "compiler-artifact")?,
+    })
 }
 
 #[cfg(test)]
@@ -75,13 +115,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_test_programs_are_taken() {
+    fn programs_are_told_from_all_else_that_cargo_says() {
         let line = |reason: &str, test: bool, executable: &str| {
-            format!(r#"{{"reason":"{reason}","profile":{{"test":{test}}},"executable":{executable},"fresh":true}}"#)
+            format!(
+                r#"{{"reason":"{reason}","manifest_path":"/w/conformance/Cargo.toml","target":{{"name":"suite"}},
+                "profile":{{"test":{test}}},"executable":{executable},"fresh":true}}"#
+            )
         };
-        assert_eq!(test_program(&line("compiler-artifact", true, r#""/t/scenarios""#)), Some("/t/scenarios".into()));
-        assert_eq!(test_program(&line("compiler-artifact", false, r#""/t/vm""#)), None);
-        assert_eq!(test_program(&line("compiler-artifact", true, "null")), None);
-        assert_eq!(test_program(r#"{"reason":"build-finished","success":true}"#), None);
+        let artifact =
+            |is_test| Program { package: "conformance".into(), name: "suite".into(), is_test, file: "/t/suite".into() };
+        assert_eq!(program(&line("compiler-artifact", true, r#""/t/suite""#)), Some(artifact(true)));
+        assert_eq!(program(&line("compiler-artifact", false, r#""/t/suite""#)), Some(artifact(false)));
+        assert_eq!(program(&line("compiler-artifact", true, "null")), None);
+        assert_eq!(program(r#"{"reason":"build-finished","success":true}"#), None);
     }
 }

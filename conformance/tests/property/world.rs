@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use agent::backend::Backend;
 use agent::world::{Dial, Executor, Listen, Outcome, World, sink};
 use backend_api::oracle::{Arrival, Judgement, Packet, Payload, SeenSource, Verdict, judge};
 use backend_api::{Dataplane, Protocol, Scope, Service, ServiceName, ServiceState};
+use conformance::under_test;
 
 use crate::arbitrary::{Attempt, Case, Client, Dialled, PORTS};
 
@@ -199,7 +199,7 @@ impl Laboratory {
 }
 
 async fn open() -> Box<dyn Dataplane> {
-    Backend::Nftables.open().await.expect("the backend")
+    under_test().open().await.expect("the backend")
 }
 
 /// Makes `state` hold these services; returns whom that touched.

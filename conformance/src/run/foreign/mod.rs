@@ -1,0 +1,116 @@
+//! What is somebody else's in the node: it must be the same before and after a scenario, and nothing else be left.
+//!
+//! ```text
+//! plant: a table of nftables, IP rules and routes, virtual servers of IPVS ──► Snapshot ─┐
+//! the scenario; remove_all ─────────────────────────────────────────────────► Snapshot ─┴─► equal
+//! ```
+//!
+//! Everything is compared whatever the backend: one that programs nftables alone has no business in IPVS either. Where the
+//! kernel has no IPVS, nothing of it is planted or read.
+
+mod routing;
+mod servers;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use agent::world::Namespace;
+
+use super::listing::{nft, ruleset};
+
+/// A foreign table with what ours is made of: chains at our priorities, a map, a set.
+const TABLE: &str = "table inet foreign {
+    map ports { type inet_service : ipv4_addr; elements = { 7777 : 192.0.2.7 }; }
+    set names { type ipv4_addr; elements = { 192.0.2.8 }; }
+    chain prerouting { type nat hook prerouting priority dstnat; ip daddr @names counter accept; }
+    chain forward { type filter hook forward priority filter; policy accept; }
+}
+";
+
+/// Kernel settings of a network namespace that a backend may change while it runs, besides all of IPVS.
+const SETTINGS: [&str; 3] = ["ipv4/ip_forward", "ipv4/conf/all/arp_ignore", "ipv4/conf/all/arp_announce"];
+
+/// Where IPVS keeps its own.
+const IPVS_SETTINGS: &str = "/proc/sys/net/ipv4/vs";
+
+/// What stood in the namespace before the agent came.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    before: Snapshot,
+}
+
+/// Everything in a namespace that a backend may touch, as text for whoever reads a difference.
+#[derive(Debug, PartialEq, Eq)]
+struct Snapshot {
+    ruleset: String,
+    /// What is said of each object: rules, routes, virtual servers, settings.
+    others: BTreeMap<String, String>,
+}
+
+impl Foreign {
+    /// Makes what is somebody else's.
+    pub(super) fn plant(namespace: &Namespace) -> Result<Self, String> {
+        // Not skipped: a check that is left out in silence looks like one that passed.
+        nft(namespace, &["-f", "-"], TABLE)
+            .ok_or("nft: not installed, others' rules cannot be watched without it")??;
+        inside(namespace, async {
+            routing::plant().await?;
+            servers::plant().await
+        })?;
+        Ok(Self { before: Snapshot::take(namespace)? })
+    }
+
+    /// What is another than before.
+    pub(super) fn difference(&self, namespace: &Namespace) -> Option<String> {
+        match Snapshot::take(namespace) {
+            Ok(after) if after == self.before => None,
+            Ok(after) => Some(self.before.difference(&after)),
+            Err(error) => Some(error),
+        }
+    }
+}
+
+impl Snapshot {
+    fn take(namespace: &Namespace) -> Result<Self, String> {
+        let mut others = inside(namespace, async {
+            let mut all = routing::list().await?;
+            all.extend(servers::list().await?);
+            Ok(all)
+        })?;
+        others.extend(namespace.run(settings)?);
+        Ok(Self { ruleset: ruleset(namespace)?, others })
+    }
+
+    fn difference(&self, after: &Self) -> String {
+        let mut text = String::new();
+        if self.ruleset != after.ruleset {
+            text += &format!("before:\n{}\nafter:\n{}\n", self.ruleset, after.ruleset);
+        }
+        for (object, value) in self.others.iter().filter(|(object, value)| after.others.get(*object) != Some(value)) {
+            let now = after.others.get(object).map_or("gone", String::as_str);
+            text += &format!("{object}: before: {value}; after: {now}\n");
+        }
+        for (object, value) in after.others.iter().filter(|(object, _)| !self.others.contains_key(*object)) {
+            text += &format!("{object}: was not there before: {value}\n");
+        }
+        text
+    }
+}
+
+fn settings() -> Result<BTreeMap<String, String>, String> {
+    let mut files: Vec<_> = SETTINGS.iter().map(|name| format!("/proc/sys/net/{name}").into()).collect();
+    files.extend(fs::read_dir(IPVS_SETTINGS).into_iter().flatten().flatten().map(|entry| entry.path()));
+    let read = |file: std::path::PathBuf| match fs::read_to_string(&file) {
+        Ok(value) => Ok((format!("setting {}", file.display()), value.trim().to_owned())),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// Runs `work` in the namespace.
+fn inside<T: Send>(namespace: &Namespace, work: impl Future<Output = Result<T, String>> + Send) -> Result<T, String> {
+    namespace.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| error.to_string())?.block_on(work)
+    })
+}
