@@ -249,7 +249,7 @@ fn the_example_cluster(backend: Backend) {
     let checked = log.lines().find(|line| line.contains("every service was checked")).unwrap();
     assert!(checked.contains(" writes=0 "), "{checked}");
 
-    let status = cluster.output(&["status", "--backend", backend.name()]);
+    let status = cluster.output(&["status"]);
     let table = String::from_utf8(status.stdout).unwrap();
     assert!(table.lines().any(|line| line.starts_with(CLUSTER_IP) && line.ends_with("10.244.2.2:80")), "{table}");
     let json = cluster.output(&["status", "--backend", backend.name(), "--output", "json"]);

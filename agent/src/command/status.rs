@@ -14,9 +14,9 @@ use crate::backend::{Backend, OpenError};
 /// Flags of `switchyard status`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct StatusFlags {
-    /// Which backend's rules to show
-    #[arg(long, alias = "proxy-mode", value_name = "NAME", default_value = "nftables", ignore_case = true)]
-    backend: Backend,
+    /// Which backend's rules to show, if not those of whichever has some
+    #[arg(long, alias = "proxy-mode", value_name = "NAME", ignore_case = true)]
+    backend: Option<Backend>,
 
     /// How to print it
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
@@ -68,17 +68,37 @@ struct Endpoint {
 }
 
 pub(super) async fn status(flags: StatusFlags) -> Result<(), CommandError> {
-    let refused = |source| OpenError::Refused { backend: flags.backend.name(), source };
-    let observed = flags.backend.open().await?.observe().await.map_err(refused)?;
-    let rows = rows(&observed);
+    let backends = flags.backend.map_or_else(Backend::compiled, |backend| vec![backend]);
+    let rows = rows(&observe(&backends).await?);
     match flags.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&rows).expect("rows are plain data")),
         Output::Table if rows.is_empty() => {
-            println!("No frontends are programmed by the {} backend.", flags.backend.name())
+            let names: Vec<_> = backends.into_iter().map(Backend::name).collect();
+            println!("No frontends are programmed by {}.", names.join(" or "))
         }
         Output::Table => print!("{}", table(&rows)),
     }
     Ok(())
+}
+
+/// What the first of these backends has that has something.
+async fn observe(backends: &[Backend]) -> Result<Observed, OpenError> {
+    let mut nothing = Vec::new();
+    for backend in backends {
+        match look(*backend).await {
+            Ok(observed) if !observed.frontends.is_empty() => return Ok(observed),
+            Err(error) if !error.is_unsupported() => return Err(error),
+            other => nothing.push(other),
+        }
+    }
+    // A backend that cannot run here is an error only if none can.
+    let can = nothing.iter().position(Result::is_ok).unwrap_or(0);
+    nothing.into_iter().nth(can).unwrap_or_else(|| Ok(Observed::default()))
+}
+
+async fn look(backend: Backend) -> Result<Observed, OpenError> {
+    let refused = |source| OpenError::Refused { backend: backend.name(), source };
+    backend.open().await?.observe().await.map_err(refused)
 }
 
 fn rows(observed: &Observed) -> Vec<Row> {
