@@ -6,16 +6,38 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// The variable that declares the factor; 1 without it. The virtual machine sets it.
 pub const PATIENCE: &str = "SWITCHYARD_PATIENCE";
+
+/// Seconds; no scenario waits longer for a client to be forgotten.
+const LONGEST_AWAITED: u64 = 5;
 
 /// How long to wait on this machine for what takes `duration` at most on a machine of its own.
 ///
 /// # Panics
 /// If the declared factor is not a whole number above 0: a typing error must not make silence shorter.
 pub(super) fn patient(duration: Duration) -> Duration {
+    duration * declared()
+}
+
+/// Stretches a Service's affinity timeout by the same factor, so that clients that come and pause, which do so more slowly
+/// too, meet what they would elsewhere. Only where a scenario can wait for its end.
+///
+/// # Panics
+/// As [`patient`] does.
+pub(super) fn stretch_affinity(object: &mut Value) {
+    if let Some(timeout) = object.pointer_mut("/spec/sessionAffinityConfig/clientIP/timeoutSeconds")
+        && let Some(seconds) = timeout.as_u64().filter(|seconds| *seconds <= LONGEST_AWAITED)
+    {
+        *timeout = (seconds * u64::from(declared())).into();
+    }
+}
+
+fn declared() -> u32 {
     static FACTOR: OnceLock<u32> = OnceLock::new();
-    duration * *FACTOR.get_or_init(|| factor(std::env::var(PATIENCE).ok().as_deref()))
+    *FACTOR.get_or_init(|| factor(std::env::var(PATIENCE).ok().as_deref()))
 }
 
 fn factor(declared: Option<&str>) -> u32 {

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::foreign::Foreign;
 use super::judge::{Met, describe, judge};
 use super::listing::ruleset;
+use super::patience::{patient, stretch_affinity};
 use super::probes::{Dialling, control, dial_all, open, place};
 use super::stage::{node_object, plan, pod_addresses};
 use super::subject::Subject;
@@ -184,7 +185,14 @@ impl<'a> Play<'a> {
     }
 
     fn apply(&mut self, objects: &[serde_json::Value]) -> Result<(), String> {
-        objects.iter().try_for_each(|object| self.cluster.apply(object)).map_err(|error| error.to_string())
+        let stretched = objects.iter().cloned().map(|mut object| {
+            stretch_affinity(&mut object);
+            object
+        });
+        stretched
+            .map(|object| self.cluster.apply(&object))
+            .collect::<Result<(), _>>()
+            .map_err(|error| error.to_string())
     }
 
     fn set_endpoints(&mut self, services: &BTreeMap<String, Members>) -> Result<(), String> {
@@ -302,7 +310,7 @@ impl<'a> Play<'a> {
     fn forgotten(&mut self, forgotten: &Forgotten) -> Result<(), String> {
         let Forgotten { from, to, endpoint, pause_milliseconds } = forgotten;
         let former = self.remembered.get(endpoint).ok_or_else(|| format!("{endpoint}: remembered by nobody"))?.clone();
-        let dialling = Dialling::times(to, 1).pausing(Duration::from_millis(*pause_milliseconds));
+        let dialling = Dialling::times(to, 1).pausing(patient(Duration::from_millis(*pause_milliseconds)));
         self.counts.probes += 1;
         for _ in 0..FORGETTING {
             let met = self.dial(from, &dialling)?;

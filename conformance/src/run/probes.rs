@@ -49,7 +49,7 @@ impl Dialling {
         });
         let least = 3 * u32::try_from(names.len()).unwrap_or(u32::MAX);
         let enough = (probe.times.is_none() && probe.expect.is_none()).then_some((names, least));
-        let pause = probe.pause_milliseconds.map(Duration::from_millis);
+        let pause = probe.pause_milliseconds.map(|pause| patient(Duration::from_millis(pause)));
         Self { dial: dial.from(from).within(patience), times, pause, enough }
     }
 

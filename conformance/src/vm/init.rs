@@ -16,6 +16,10 @@ use nix::unistd::{Pid, chdir, chroot};
 use super::order::{ORDER_FILE, OUTCOME_PORT, OUTPUT_PORT, SHARED_ROOT};
 use super::{Order, Outcome, Terminal, initramfs};
 
+/// Every sync asks for flows, and every answer walks the table of all network namespaces: by default 65,536 buckets, for a
+/// few hundred flows.
+const CONNTRACK_BUCKETS: (&str, &str) = ("/sys/module/nf_conntrack/parameters/hashsize", "2048");
+
 /// Whether this process is a machine's first.
 pub fn is_init() -> bool {
     std::process::id() == 1
@@ -37,6 +41,7 @@ fn prepare() -> Result<Order, String> {
     mount_new("sysfs", "/sys")?;
     mount_new("devtmpfs", "/dev")?;
     load_modules()?;
+    fs::write(CONNTRACK_BUCKETS.0, CONNTRACK_BUCKETS.1).map_err(saying(CONNTRACK_BUCKETS.0))?;
     let order = fs::read(ORDER_FILE).map_err(saying(ORDER_FILE))?;
     let order: Order = serde_json::from_slice(&order).map_err(|error| format!("{ORDER_FILE}: {error}"))?;
     enter_host_tree()?;
