@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! source/ ──► resolve/ ──► reconcile/ ──► backend/ (Dataplane::sync) ──► kernel
-//! files        pure         one loop       nftables, …
+//! files        pure         one loop       nftables, IPVS
 //!              ▲
 //! node_addresses/ (rtnetlink), config/ (flags)
 //! ```

@@ -77,7 +77,7 @@ pub(super) struct IpvsFlags {
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     ipvs_udp_timeout: KernelTimeout,
 
-    /// How long TCP connections to an endpoint that is gone may go on. 0 cuts them at once
+    /// How long TCP connections to an endpoint that is gone may go on. 0 cuts them within seconds
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     ipvs_drain_timeout: DrainTimeout,
 
