@@ -13,6 +13,7 @@ mod servers;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::OnceLock;
 
 use agent::world::Namespace;
 
@@ -57,7 +58,10 @@ impl Foreign {
             routing::plant().await?;
             servers::plant().await
         })?;
-        Ok(Self { before: Snapshot::take(namespace)? })
+        // The table that was just made, alone in a fresh world: every world's is listed alike.
+        static RULESET: OnceLock<Result<String, String>> = OnceLock::new();
+        let ruleset = RULESET.get_or_init(|| ruleset(namespace)).clone()?;
+        Ok(Self { before: Snapshot { ruleset, others: others(namespace)? } })
     }
 
     /// What is another than before.
@@ -72,13 +76,7 @@ impl Foreign {
 
 impl Snapshot {
     fn take(namespace: &Namespace) -> Result<Self, String> {
-        let mut others = inside(namespace, async {
-            let mut all = routing::list().await?;
-            all.extend(servers::list().await?);
-            Ok(all)
-        })?;
-        others.extend(namespace.run(settings)?);
-        Ok(Self { ruleset: ruleset(namespace)?, others })
+        Ok(Self { ruleset: ruleset(namespace)?, others: others(namespace)? })
     }
 
     fn difference(&self, after: &Self) -> String {
@@ -97,6 +95,16 @@ impl Snapshot {
     }
 }
 
+fn others(namespace: &Namespace) -> Result<BTreeMap<String, String>, String> {
+    let mut others = inside(namespace, async {
+        let mut all = routing::list().await?;
+        all.extend(servers::list().await?);
+        Ok(all)
+    })?;
+    others.extend(namespace.run(settings)?);
+    Ok(others)
+}
+
 fn settings() -> Result<BTreeMap<String, String>, String> {
     let mut files: Vec<_> = SETTINGS.iter().map(|name| format!("/proc/sys/net/{name}").into()).collect();
     files.extend(fs::read_dir(IPVS_SETTINGS).into_iter().flatten().flatten().map(|entry| entry.path()));
@@ -113,4 +121,36 @@ fn inside<T: Send>(namespace: &Namespace, work: impl Future<Output = Result<T, S
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(work)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use agent::world::World;
+
+    use super::*;
+    use crate::plan;
+
+    fn snapshot(others: &[(&str, &str)]) -> Snapshot {
+        let others = others.iter().map(|(object, value)| ((*object).to_owned(), (*value).to_owned())).collect();
+        Snapshot { ruleset: "table inet foreign".into(), others }
+    }
+
+    #[test]
+    fn what_went_what_changed_and_what_was_left_is_named() {
+        let before = snapshot(&[("rule 7000", "there"), ("setting a", "0"), ("setting b", "1")]);
+        let after = snapshot(&[("rule 100", "there"), ("setting a", "1"), ("setting b", "1")]);
+        let told = "rule 7000: before: there; after: gone\nsetting a: before: 0; after: 1\nrule 100: was not there before: there\n";
+        assert_eq!(before.difference(&after), told);
+    }
+
+    #[test]
+    fn a_rule_that_is_left_behind_is_noticed() {
+        let world = World::build(&plan()).unwrap();
+        let namespace = &world.node().namespace;
+        let foreign = Foreign::plant(namespace).unwrap();
+        assert_eq!(foreign.difference(namespace), None);
+        inside(namespace, routing::leave_a_rule()).unwrap();
+        let told = foreign.difference(namespace).expect("a rule more than before");
+        assert!(told.contains("was not there before") && told.contains("Priority(101)"), "{told}");
+    }
 }

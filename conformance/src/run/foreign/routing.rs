@@ -73,3 +73,10 @@ fn open() -> Result<Handle, String> {
     tokio::spawn(connection);
     Ok(handle)
 }
+
+/// What a backend that forgets itself would leave.
+#[cfg(test)]
+pub(super) async fn leave_a_rule() -> Result<(), String> {
+    let rule = open()?.rule().add().v4().fw_mark(0x5300_0000).table_id(21337).priority(101);
+    rule.action(RuleAction::ToTable).execute().await.map_err(|error| error.to_string())
+}
