@@ -94,6 +94,7 @@ fn order(flags: &Flags) -> Result<Order, VmError> {
         }
     };
     let mut order = Order::new(commands, Terminal::Stream);
+    order.titled = order.commands.len() > 1;
     order.environment.insert(BACKEND.to_owned(), flags.backend.name().to_owned());
     order.environment.entry(PATIENCE.to_owned()).or_insert_with(|| EMULATED.to_owned());
     Ok(order)

@@ -185,14 +185,12 @@ impl<'a> Play<'a> {
     }
 
     fn apply(&mut self, objects: &[serde_json::Value]) -> Result<(), String> {
-        let stretched = objects.iter().cloned().map(|mut object| {
+        for object in objects {
+            let mut object = object.clone();
             stretch_affinity(&mut object);
-            object
-        });
-        stretched
-            .map(|object| self.cluster.apply(&object))
-            .collect::<Result<(), _>>()
-            .map_err(|error| error.to_string())
+            self.cluster.apply(&object).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     fn set_endpoints(&mut self, services: &BTreeMap<String, Members>) -> Result<(), String> {

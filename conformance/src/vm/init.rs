@@ -121,14 +121,34 @@ fn obey(order: &Order) -> Result<u8, String> {
         Terminal::Stream => port(OUTPUT_PORT)?,
         Terminal::Interactive => open(Path::new("/dev/hvc0"))?,
     };
-    let mut first_failure = 0;
+    let mut say = terminal.try_clone().map_err(saying("terminal"))?;
+    let mut failures = Vec::new();
     for words in &order.commands {
+        if order.titled {
+            writeln!(say, "\n== {}", title(words)).map_err(saying("terminal"))?;
+        }
         let status = run(words, order, &terminal)?;
-        if first_failure == 0 {
-            first_failure = status;
+        if status != 0 {
+            failures.push((title(words), status));
         }
     }
-    Ok(first_failure)
+    if order.titled {
+        for (title, status) in &failures {
+            writeln!(say, "== failed: {title}, exit status {status}").map_err(saying("terminal"))?;
+        }
+    }
+    Ok(failures.first().map_or(0, |(_, status)| *status))
+}
+
+/// A program's name, without the number that cargo gives a test program.
+fn title(words: &[String]) -> String {
+    let name = words.first().map(Path::new).and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    match name.rsplit_once('-') {
+        Some((name, number)) if number.len() == 16 && number.chars().all(|digit| digit.is_ascii_hexdigit()) => {
+            name.to_owned()
+        }
+        _ => name.into_owned(),
+    }
 }
 
 fn run(words: &[String], order: &Order, terminal: &File) -> Result<u8, String> {

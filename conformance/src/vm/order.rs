@@ -27,6 +27,8 @@ pub struct Order {
     pub directory: PathBuf,
     /// Where they read from and write to.
     pub terminal: Terminal,
+    /// Whether each command's output begins with its name, and the last words are who failed.
+    pub titled: bool,
     /// Files that are opened again and again: copied into the machine's memory once, for each opening of a file of this
     /// machine's takes a dozen messages.
     pub resident: Vec<PathBuf>,
@@ -55,7 +57,7 @@ impl Order {
     pub fn new(commands: Vec<Vec<String>>, terminal: Terminal) -> Self {
         let environment = std::env::vars().filter(|(name, _)| is_passed(name)).collect();
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { commands, environment, directory, terminal, resident: initramfs::resident() }
+        Self { commands, environment, directory, terminal, titled: false, resident: initramfs::resident() }
     }
 }
 
