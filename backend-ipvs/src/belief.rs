@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use backend_api::{EndpointAddress, Family, Service, ServiceName, ServicePort};
+use backend_api::{EndpointAddress, Family, FrontendKey, Service, ServiceName, ServicePort};
 
 use crate::diff::Change;
 use crate::kernel::{RealServer, VirtualKey};
 use crate::marks::ours;
-use crate::render::{PortId, Role, Server, render};
+use crate::render::{Role, Server, render};
 use crate::schedulers::Schedulers;
 use backend_nft::marking::{Mark, Marks, Target};
 
@@ -77,9 +77,8 @@ impl Belief {
 }
 
 impl Marks for Belief {
-    fn mark(&self, service: &ServiceName, port: &ServicePort, target: Target) -> Option<Mark> {
-        let role = Role { port: PortId::of(port), target };
-        self.services.get(service)?.marks.get(&role).copied()
+    fn mark(&self, service: &ServiceName, port: &ServicePort, frontend: FrontendKey, target: Target) -> Option<Mark> {
+        self.services.get(service)?.marks.get(&Role::of(port, frontend, target)).copied()
     }
 
     fn unfit(&self, service: &ServiceName) -> Option<String> {

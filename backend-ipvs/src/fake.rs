@@ -224,7 +224,7 @@ impl FakeTables {
         marks: &dyn Marks,
         into: &mut Vec<Marked>,
     ) {
-        let mark = |target| marks.mark(&service.name, port, target).expect("whoever is fit has a mark");
+        let mark = |target| marks.mark(&service.name, port, frontend.key, target).expect("whoever is fit has a mark");
         let live: Vec<_> = port.pool(pool).map(|endpoint| (endpoint.address, u32::from(endpoint.weight))).collect();
         let frontend = frontend.key;
         match port.affinity {

@@ -4,7 +4,9 @@
 //! with what the tables tell. Numbers of one process that are taken are passed over, for both families at once:
 //! a mark alone says which virtual server is meant.
 
-use backend_api::{Family, Pool, Protocol, ServiceName};
+use std::net::IpAddr;
+
+use backend_api::{EndpointAddress, Family, FrontendKey, Pool, Protocol, ServiceName};
 
 use crate::kernel::VirtualKey;
 use crate::render::Role;
@@ -78,19 +80,27 @@ fn hash(service: &ServiceName, role: &Role) -> u64 {
     let texts = [&*service.namespace, &*service.name, &*role.port.name];
     let texts = texts.iter().flat_map(|text| text.bytes().chain([0]));
     let numbers = [role.port.protocol.number(), role.port.family.bits()];
-    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let identity = texts.chain(numbers).fold(0xcbf2_9ce4_8422_2325, hash);
-    match role.target {
-        Target::Pool(Pool::Cluster) => [0].into_iter().fold(identity, hash),
-        Target::Pool(Pool::Local) => [1].into_iter().fold(identity, hash),
-        Target::Endpoint(endpoint) => {
-            let port = endpoint.port.to_be_bytes();
-            match endpoint.ip {
-                std::net::IpAddr::V4(ip) => ip.octets().into_iter().chain(port).fold(identity, hash),
-                std::net::IpAddr::V6(ip) => ip.octets().into_iter().chain(port).fold(identity, hash),
-            }
-        }
-    }
+    let target = match role.target {
+        Target::Pool(Pool::Cluster) => vec![0],
+        Target::Pool(Pool::Local) => vec![1],
+        Target::Endpoint(EndpointAddress { ip, port }) => address(ip, port),
+    };
+    let frontend = match role.frontend {
+        None => vec![],
+        Some(FrontendKey::Address { address: ip, port, .. }) => address(ip, port),
+        Some(FrontendKey::NodePort { port, .. }) => port.to_be_bytes().to_vec(),
+    };
+    let bytes = texts.chain(numbers).chain(target).chain(frontend);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn address(ip: IpAddr, port: u16) -> Vec<u8> {
+    let mut bytes = match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    bytes.extend(port.to_be_bytes());
+    bytes
 }
 
 /// Spreads neighbours: the finalizer of SplitMix64.
@@ -104,13 +114,14 @@ fn mix(number: u64) -> u64 {
 mod tests {
     use std::collections::HashSet;
 
-    use backend_api::EndpointAddress;
+    use backend_api::ServicePort;
 
     use super::*;
-    use crate::render::PortId;
 
     fn role(protocol: Protocol, target: Target) -> Role {
-        Role { port: PortId { name: "web".into(), family: Family::V4, protocol }, target }
+        let frontend = FrontendKey::address([10, 96, 0, 1].into(), protocol, 80);
+        let port = ServicePort { name: "web".into(), ..ServicePort::new(Family::V4, protocol) };
+        Role::of(&port, frontend, target)
     }
 
     fn name(number: u32) -> ServiceName {
@@ -125,7 +136,7 @@ mod tests {
         let first = |target, protocol| marks(&name(1), &role(protocol, target)).next().unwrap().to_string();
         let endpoint = Target::Endpoint(EndpointAddress::new([10, 244, 0, 1].into(), 80));
         let found = [first(CLUSTER, Protocol::Tcp), first(CLUSTER, Protocol::Udp), first(endpoint, Protocol::Tcp)];
-        assert_eq!(found, ["0x535711e4", "0x53b2097d", "0x536b1dd9"]);
+        assert_eq!(found, ["0x535711e4", "0x53a714ca", "0x536b1dd9"]);
     }
 
     #[test]

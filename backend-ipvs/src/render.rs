@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use backend_api::{
-    Affinity, Answer, Endpoint, EndpointAddress, Family, Frontend, Pool, PortName, Protocol, Route, Scheduler, Service,
-    ServicePort,
+    Affinity, Answer, Endpoint, EndpointAddress, Family, Frontend, FrontendKey, Pool, PortName, Protocol, Route,
+    Scheduler, Service, ServicePort,
 };
 
 use crate::kernel::{Flags, Forwarding, RealServer, Thresholds, VirtualKey, VirtualServer};
@@ -27,6 +27,9 @@ pub(crate) struct PortId {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Role {
     pub(crate) port: PortId,
+    /// Whom it answers, if not every frontend of the port: flows of UDP and SCTP end with their frontend, and all that
+    /// IPVS can end is a virtual server.
+    pub(crate) frontend: Option<FrontendKey>,
     pub(crate) target: Target,
 }
 
@@ -56,8 +59,18 @@ pub(crate) fn render(service: &Service, schedulers: &Schedulers) -> Vec<Wanted> 
 }
 
 fn render_port(port: &ServicePort, scheduler: Scheduler) -> Vec<Wanted> {
-    let pools: Vec<Pool> = [Pool::Cluster, Pool::Local].into_iter().filter(|pool| balances_over(port, *pool)).collect();
-    let wanted = |target, weights| Wanted { role: Role { port: PortId::of(port), target }, scheduler, weights };
+    if shares(port.protocol) {
+        return render_for(port, &port.frontends, scheduler);
+    }
+    port.frontends.chunks(1).flat_map(|frontend| render_for(port, frontend, scheduler)).collect()
+}
+
+/// The virtual servers that these frontends share.
+fn render_for(port: &ServicePort, frontends: &[Frontend], scheduler: Scheduler) -> Vec<Wanted> {
+    let Some(Frontend { key: frontend, .. }) = frontends.first() else { return Vec::new() };
+    let both = [Pool::Cluster, Pool::Local].into_iter();
+    let pools: Vec<Pool> = both.filter(|pool| frontends.iter().any(|one| balances_over(one, *pool))).collect();
+    let wanted = |target, weights| Wanted { role: Role::of(port, *frontend, target), scheduler, weights };
     match port.affinity {
         Affinity::None => {
             let pools = pools.into_iter().map(|pool| wanted(Target::Pool(pool), weights(port, pool)));
@@ -87,12 +100,20 @@ fn weights(port: &ServicePort, pool: Pool) -> BTreeMap<EndpointAddress, u32> {
     port.endpoints.iter().filter_map(|endpoint| Some((endpoint.address, weight(endpoint)?))).collect()
 }
 
-fn balances_over(port: &ServicePort, pool: Pool) -> bool {
+fn balances_over(frontend: &Frontend, pool: Pool) -> bool {
     let wanted = Answer::Balance(pool);
-    port.frontends.iter().any(|Frontend { route, .. }| match *route {
+    match frontend.route {
         Route::Everyone(answer) => answer == wanted,
         Route::Split { inside, outside } => inside == wanted || outside == wanted,
-    })
+    }
+}
+
+/// Whether all frontends of a port have one virtual server: connections outlive the frontend.
+fn shares(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Tcp => true,
+        Protocol::Udp | Protocol::Sctp => false,
+    }
 }
 
 impl PortId {
@@ -103,6 +124,12 @@ impl PortId {
 }
 
 impl Role {
+    /// Of what answers this frontend for `target`.
+    pub(crate) fn of(port: &ServicePort, frontend: FrontendKey, target: Target) -> Self {
+        let frontend = (!shares(port.protocol)).then_some(frontend);
+        Self { port: PortId::of(port), frontend, target }
+    }
+
     /// What names the virtual server of this mark.
     pub(crate) fn key(&self, mark: Mark) -> VirtualKey {
         VirtualKey::Mark { family: self.port.family, mark: mark.0 }

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use backend_api::{
-    Family, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily, Pool, Protocol, ServiceName, ServicePort,
-    ServiceState,
+    Family, FrontendKey, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily, Pool, Protocol, ServiceName,
+    ServicePort, ServiceState,
 };
 
 use crate::content::layout;
@@ -29,7 +29,7 @@ mod sample;
 struct Readable;
 
 impl Marks for Readable {
-    fn mark(&self, service: &ServiceName, port: &ServicePort, target: Target) -> Option<Mark> {
+    fn mark(&self, service: &ServiceName, port: &ServicePort, _: FrontendKey, target: Target) -> Option<Mark> {
         let number = match target {
             Target::Endpoint(endpoint) => match endpoint.ip {
                 IpAddr::V4(v4) => 0x100 | u32::from(v4.octets()[3]),

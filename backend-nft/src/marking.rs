@@ -34,8 +34,9 @@ pub enum Target {
 
 /// Which virtual server answers. Asked while a sync is planned; the answers must not change during one.
 pub trait Marks: Debug + Sync {
-    /// The mark of what answers for `target` of `port`; none if nothing does, for services that [`Marks::unfit`] names.
-    fn mark(&self, service: &ServiceName, port: &ServicePort, target: Target) -> Option<Mark>;
+    /// The mark of what answers `frontend` of `port` for `target`; none if nothing does, for services that [`Marks::unfit`]
+    /// names.
+    fn mark(&self, service: &ServiceName, port: &ServicePort, frontend: FrontendKey, target: Target) -> Option<Mark>;
 
     /// Why a service is to be left out.
     fn unfit(&self, service: &ServiceName) -> Option<String>;

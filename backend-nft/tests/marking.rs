@@ -20,9 +20,10 @@ struct Servers {
 }
 
 impl Marks for Servers {
-    fn mark(&self, service: &ServiceName, port: &ServicePort, target: Target) -> Option<Mark> {
+    fn mark(&self, service: &ServiceName, port: &ServicePort, frontend: FrontendKey, target: Target) -> Option<Mark> {
         let mut hasher = DefaultHasher::new();
         (service, &port.name, port.family, port.protocol, target).hash(&mut hasher);
+        (port.protocol != Protocol::Tcp).then_some(frontend).hash(&mut hasher);
         let mark = Mark(Mark::PREFIX | (hasher.finish() as u32 & 0x7f_ffff) | 1);
         let answering = match target {
             Target::Pool(pool) => port.pool(pool).map(|one| (one.address, one.weight.into())).collect(),
@@ -93,7 +94,8 @@ fn a_new_process_reads_the_marks() {
                 Some(pool) => vec![Target::Pool(pool)],
                 None => port.endpoints.iter().map(|endpoint| Target::Endpoint(endpoint.address)).collect(),
             };
-            let marks: Vec<_> = targets.into_iter().map(|target| servers.mark(&service.name, port, target)).collect();
+            let mark = |target| servers.mark(&service.name, port, marked.frontend, target);
+            let marks: Vec<_> = targets.into_iter().map(mark).collect();
             assert!(marks.contains(&Some(marked.mark)), "{marked:?}");
         }
     });

@@ -9,7 +9,7 @@ use super::{Found, Plan, Terms, unfit};
 use crate::belief::{Assigned, Programmed};
 use crate::diff::diff;
 use crate::kernel::VirtualKey;
-use crate::marks::{choose, cuts, recall};
+use crate::marks::{choose, recall};
 use crate::render::{Role, Wanted, render};
 use backend_nft::marking::{Mark, Marked, Target};
 
@@ -18,8 +18,6 @@ use backend_nft::marking::{Mark, Marked, Target};
 pub(crate) struct Recalled {
     /// Which marks a frontend leads to.
     by_frontend: HashMap<FrontendKey, BTreeSet<(Option<Pool>, Mark)>>,
-    /// The same by mark.
-    by_mark: HashMap<Mark, BTreeSet<FrontendKey>>,
 }
 
 impl Recalled {
@@ -28,7 +26,6 @@ impl Recalled {
         let mut recalled = Self::default();
         for Marked { frontend, pool, mark } in tables {
             recalled.by_frontend.entry(frontend).or_default().insert((pool, mark));
-            recalled.by_mark.entry(mark).or_default().insert(frontend);
         }
         recalled
     }
@@ -90,14 +87,12 @@ fn marks<'a>(
         services.push((service, wanted, marks));
     }
     for (service, wanted, marks) in &mut services {
-        for port in &service.ports {
-            for Wanted { role, .. } in wanted.iter().filter(|wanted| is_of(&wanted.role, port)) {
-                if !marks.contains_key(role) {
-                    let is_taken = |mark| plan.belief.taken.contains_key(&mark) || is_spent(mark, port, recalled);
-                    let mark = choose(&service.name, role, is_taken, |key| found.contains_key(&key));
-                    plan.belief.taken.insert(mark, role.port.family);
-                    marks.insert(role.clone(), mark);
-                }
+        for Wanted { role, .. } in wanted.iter() {
+            if !marks.contains_key(role) {
+                let is_taken = |mark| plan.belief.taken.contains_key(&mark);
+                let mark = choose(&service.name, role, is_taken, |key| found.contains_key(&key));
+                plan.belief.taken.insert(mark, role.port.family);
+                marks.insert(role.clone(), mark);
             }
         }
     }
@@ -106,13 +101,6 @@ fn marks<'a>(
 
 fn is_of(role: &Role, port: &ServicePort) -> bool {
     (&role.port.name, role.port.family, role.port.protocol) == (&port.name, port.family, port.protocol)
-}
-
-/// Whether a frontend leads to `mark` that is not this port's, or not any more: its connections must be cut, so the mark
-/// is no good for the port.
-fn is_spent(mark: Mark, port: &ServicePort, recalled: &Recalled) -> bool {
-    let is_its = |key: &FrontendKey| port.frontends.iter().any(|frontend| frontend.key == *key);
-    cuts(mark) && recalled.by_mark.get(&mark).is_some_and(|frontends| !frontends.iter().all(is_its))
 }
 
 /// What is known of a port's marks.
@@ -125,10 +113,9 @@ struct Remembered<'a> {
 impl Remembered<'_> {
     /// Whether `mark` was this virtual server's, and may go on being it.
     fn knows(&self, role: &Role, mark: Mark) -> bool {
-        if is_spent(mark, self.port, self.recalled) {
-            return false;
-        }
-        self.port.frontends.iter().any(|frontend| self.hints(role, frontend.key, mark))
+        let of_role = |frontend: &FrontendKey| role.frontend.is_none_or(|own| own == *frontend);
+        let mut frontends = self.port.frontends.iter().map(|frontend| frontend.key).filter(of_role);
+        frontends.any(|frontend| self.hints(role, frontend, mark))
     }
 
     fn hints(&self, role: &Role, frontend: FrontendKey, mark: Mark) -> bool {

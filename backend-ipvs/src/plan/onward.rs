@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use backend_api::{FrontendKey, Scope, Service, ServiceName, ServiceState};
+use backend_api::{Scope, ServiceName, ServiceState};
 
 use super::{Plan, Terms, changed_names, unfit};
 use crate::belief::{Assigned, Belief, Programmed};
 use crate::diff::diff;
 use crate::kernel::VirtualKey;
-use crate::marks::{choose, cuts};
-use crate::render::{PortId, Role, Server, Wanted, render};
+use crate::marks::choose;
+use crate::render::{Role, Server, Wanted, render};
 use backend_nft::marking::Mark;
 
 impl Plan {
@@ -59,7 +59,7 @@ impl Onward<'_> {
         for (key, server) in &mut there {
             server.reals.extend(self.plan.belief.draining_of(*key));
         }
-        let marks = self.marks(name, before.as_ref(), service, &wanted);
+        let marks = self.marks(name, before.as_ref(), &wanted);
         let wanted: BTreeMap<VirtualKey, Server> = wanted
             .iter()
             .map(|wanted| {
@@ -89,23 +89,10 @@ impl Onward<'_> {
         }
     }
 
-    /// The marks of the service's next form: who had one keeps it, unless its connections must be cut.
-    fn marks(
-        &mut self,
-        name: &ServiceName,
-        before: Option<&Programmed>,
-        service: Option<&Arc<Service>>,
-        wanted: &[Wanted],
-    ) -> Assigned {
+    /// The marks of the service's next form: who had one keeps it.
+    fn marks(&mut self, name: &ServiceName, before: Option<&Programmed>, wanted: &[Wanted]) -> Assigned {
         let had = before.map(|before| &before.marks);
-        let lost = match (before, service) {
-            (Some(before), Some(service)) => ports_that_lost(&before.service, service),
-            _ => BTreeSet::new(),
-        };
-        let kept = |role: &Role| {
-            let mark = *had?.get(role)?;
-            (!(cuts(mark) && lost.contains(&role.port))).then_some(mark)
-        };
+        let kept = |role: &Role| had?.get(role).copied();
         let mut marks: Assigned =
             wanted.iter().filter_map(|wanted| Some((wanted.role.clone(), kept(&wanted.role)?))).collect();
         for (role, mark) in had.into_iter().flatten() {
@@ -125,15 +112,4 @@ impl Onward<'_> {
         }
         marks
     }
-}
-
-/// Ports that live on without a frontend that they had.
-fn ports_that_lost(before: &Service, after: &Service) -> BTreeSet<PortId> {
-    let frontends = |service: &Service| -> BTreeMap<PortId, BTreeSet<FrontendKey>> {
-        let keys = |port: &backend_api::ServicePort| port.frontends.iter().map(|frontend| frontend.key).collect();
-        service.ports.iter().map(|port| (PortId::of(port), keys(port))).collect()
-    };
-    let after = frontends(after);
-    let lost = |(port, had): (PortId, BTreeSet<FrontendKey>)| (!had.is_subset(after.get(&port)?)).then_some(port);
-    frontends(before).into_iter().filter_map(lost).collect()
 }

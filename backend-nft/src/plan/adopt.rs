@@ -170,10 +170,15 @@ struct Answering(HashMap<Mark, EndpointAddress>);
 
 impl Answering {
     fn new(service: &ServiceName, port: &ServicePort, marks: Option<&dyn Marks>) -> Self {
-        let sticky = marks.filter(|_| port.affinity != Affinity::None);
-        let of = |marks: &dyn Marks, endpoint| Some((marks.mark(service, port, Target::Endpoint(endpoint))?, endpoint));
-        let addresses = || port.endpoints.iter().map(|endpoint| endpoint.address);
-        Self(sticky.map(|marks| addresses().filter_map(|endpoint| of(marks, endpoint)).collect()).unwrap_or_default())
+        let mut answering = HashMap::new();
+        if let Some(marks) = marks.filter(|_| port.affinity != Affinity::None) {
+            for frontend in &port.frontends {
+                let addresses = port.endpoints.iter().map(|endpoint| endpoint.address);
+                let mark = |endpoint| marks.mark(service, port, frontend.key, Target::Endpoint(endpoint));
+                answering.extend(addresses.filter_map(|endpoint| Some((mark(endpoint)?, endpoint))));
+            }
+        }
+        Self(answering)
     }
 
     fn endpoint(&self, value: Value) -> Option<EndpointAddress> {

@@ -19,9 +19,12 @@ use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Mark, Policy, Rewrite,
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Assignment {
     slots: Vec<(usize, Pool, Slots)>,
-    /// Who answers, port by port, in tables that mark; none in tables that translate.
-    marks: Option<Box<[(usize, Target, Mark)]>>,
+    /// Who answers, port by port, in order, in tables that mark; none in tables that translate.
+    marks: Option<Box<[Answering]>>,
 }
+
+/// The index of a port, one of its frontends, and which virtual server answers it.
+type Answering = (usize, FrontendKey, Target, Mark);
 
 impl Assignment {
     /// The slots of `service`, with as few changes as possible from `before`, which answers what the slots of a port and
@@ -50,12 +53,14 @@ impl Assignment {
         past.map_or_else(|| assign(None, &service.ports[index], pool), |(.., slots)| slots.clone())
     }
 
-    /// Who answers for `target` of the port at `index`.
-    fn answer(&self, index: usize, target: Target) -> Option<Value> {
+    /// Who answers a frontend of the port at `index` for `target`.
+    fn answer(&self, index: usize, frontend: FrontendKey, target: Target) -> Option<Value> {
         match (&self.marks, target) {
             (Some(marks), _) => {
-                let (.., mark) = marks.iter().find(|(of, other, _)| (*of, *other) == (index, target))?;
-                Some(Value::Mark(*mark))
+                let wanted = (index, frontend, target);
+                let at =
+                    marks.binary_search_by(|(index, frontend, target, _)| (*index, *frontend, *target).cmp(&wanted));
+                Some(Value::Mark(marks[at.ok()?].3))
             }
             (None, Target::Endpoint(endpoint)) => Some(Value::Endpoint(endpoint)),
             (None, Target::Pool(_)) => None,
@@ -73,35 +78,40 @@ impl Assignment {
 }
 
 /// The marks of everybody who answers for a service.
-fn marked(service: &Service, marks: &dyn Marks) -> Box<[(usize, Target, Mark)]> {
+fn marked(service: &Service, marks: &dyn Marks) -> Box<[Answering]> {
     let mut all = Vec::new();
     for (index, port) in service.ports.iter().enumerate() {
-        let targets: BTreeSet<Target> = match port.affinity {
-            Affinity::None => pools(port).into_iter().map(Target::Pool).collect(),
-            Affinity::ClientIp { .. } => {
-                let endpoints = pools(port).into_iter().flat_map(|pool| port.pool(pool));
-                endpoints.map(|endpoint| Target::Endpoint(endpoint.address)).collect()
-            }
-        };
-        let mark = |target| Some((index, target, marks.mark(&service.name, port, target)?));
-        all.extend(targets.into_iter().filter_map(mark));
+        for Frontend { key, route, .. } in &port.frontends {
+            let targets: BTreeSet<Target> = match port.affinity {
+                Affinity::None => balanced(*route).map(Target::Pool).collect(),
+                Affinity::ClientIp { .. } => {
+                    let endpoints = balanced(*route).flat_map(|pool| port.pool(pool));
+                    endpoints.map(|endpoint| Target::Endpoint(endpoint.address)).collect()
+                }
+            };
+            let mark = |target| Some((index, *key, target, marks.mark(&service.name, port, *key, target)?));
+            all.extend(targets.into_iter().filter_map(mark));
+        }
     }
+    all.sort_unstable();
     all.into()
 }
 
 /// The pools that a port's frontends balance over.
 fn pools(port: &ServicePort) -> BTreeSet<Pool> {
-    let answers = port.frontends.iter().flat_map(|frontend| match frontend.route {
+    port.frontends.iter().flat_map(|frontend| balanced(frontend.route)).collect()
+}
+
+/// The pools that somebody meets.
+fn balanced(route: Route) -> impl Iterator<Item = Pool> {
+    let answers = match route {
         Route::Everyone(answer) => [Some(answer), None],
         Route::Split { inside, outside } => [Some(inside), Some(outside)],
-    });
-    answers
-        .flatten()
-        .filter_map(|answer| match answer {
-            Answer::Balance(pool) => Some(pool),
-            Answer::Reject | Answer::Drop => None,
-        })
-        .collect()
+    };
+    answers.into_iter().flatten().filter_map(|answer| match answer {
+        Answer::Balance(pool) => Some(pool),
+        Answer::Reject | Answer::Drop => None,
+    })
 }
 
 /// Why a service cannot be programmed by us, whatever the kernel says.
@@ -238,7 +248,7 @@ impl Context<'_> {
                     None => &endpoints.iter().copied().map(Target::Endpoint).collect::<Vec<_>>(),
                 };
                 for (slot, target) in (first_slot(pool)..).zip(everybody) {
-                    if let Some(value) = self.slots.answer(self.index, *target) {
+                    if let Some(value) = self.slots.answer(self.index, frontend, *target) {
                         put(Element::maps(family, SetName::Endpoints(by), Key::Slot(frontend, slot), value));
                     }
                 }
@@ -253,7 +263,7 @@ impl Context<'_> {
                 }
                 for (slot, endpoint) in (first..).zip(&sticky.endpoints) {
                     let Some(endpoint) = endpoint else { continue };
-                    if let Some(value) = self.slots.answer(self.index, Target::Endpoint(*endpoint)) {
+                    if let Some(value) = self.slots.answer(self.index, frontend, Target::Endpoint(*endpoint)) {
                         let key = Key::Remembered(frontend, slot);
                         put(Element::maps(family, SetName::StickyEndpoints(by), key, value));
                     }
