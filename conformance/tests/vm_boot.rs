@@ -3,10 +3,10 @@
 //! Skipped, with the reason printed, where the machine cannot be had (no root, not Debian or Ubuntu, no archive within
 //! reach), unless `SWITCHYARD_REQUIRE_VM` is set, as the test command does.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-use conformance::vm::{Image, Kernel, Limits, Machine, Order, Terminal, VmError};
+use conformance::vm::{Image, Init, Kernel, Limits, Machine, Order, Terminal, VmError};
 
 /// For a machine that shares its two cores with others.
 const PATIENT: Duration = Duration::from_secs(240);
@@ -67,7 +67,7 @@ fn boot(kernel: Kernel, limits: Limits, order: &Order) -> Option<(Result<u8, VmE
         Err(error) => panic!("{error}"),
     };
     let mut output = Vec::new();
-    let init = PathBuf::from(env!("CARGO_BIN_EXE_vm"));
+    let init = Init::read(Path::new(env!("CARGO_BIN_EXE_vm"))).unwrap();
     let result = Machine::new(image, init, limits).run(order, &mut output);
     Some((result, String::from_utf8_lossy(&output).into_owned()))
 }

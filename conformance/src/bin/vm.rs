@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent::backend::Backend;
 use clap::Parser;
-use conformance::vm::{Image, Kernel, Limits, Machine, Order, Programs, Terminal, VmError, become_init, is_init};
+use conformance::vm::{Image, Init, Kernel, Limits, Machine, Order, Programs, Terminal, VmError, become_init, is_init};
 use conformance::{BACKEND, PATIENCE};
 
 /// Boots a stock Debian kernel in an emulated machine and runs the conformance suite in it.
@@ -68,9 +68,11 @@ fn run(flags: &Flags) -> Result<u8, VmError> {
     if flags.prepare {
         return Ok(0);
     }
-    let order = order(flags)?;
-    let init =
+    let program =
         std::env::current_exe().map_err(|source| VmError::Io { what: "this program's path".to_owned(), source })?;
+    // Before the order, which builds what it names: this program too, if its source has changed.
+    let init = Init::read(&program)?;
+    let order = order(flags)?;
     let limits =
         Limits { boot: BOOT, silence: Duration::from_secs(flags.silence), total: Duration::from_secs(flags.deadline) };
     Machine::new(image, init, limits).run(&order, &mut stdout())

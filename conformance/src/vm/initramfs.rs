@@ -11,14 +11,34 @@ use super::{Order, VmError, packages};
 /// Where the modules lie, named `000-first`, `001-second`, … in load order.
 pub(super) const MODULES: &str = "/modules";
 
+/// A machine's first process: a program that calls [`super::become_init`], and its libraries. Their content, since a build
+/// may replace the program before the machine starts.
+#[derive(Clone, Debug)]
+pub struct Init {
+    program: Vec<u8>,
+    libraries: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Init {
+    /// What lies in `program` now.
+    ///
+    /// # Errors
+    ///
+    /// The program or one of its libraries cannot be read.
+    pub fn read(program: &Path) -> Result<Self, VmError> {
+        let libraries = libraries(program)?.into_iter().map(|library| read(&library).map(|content| (library, content)));
+        Ok(Self { program: read(program)?, libraries: libraries.collect::<Result<_, _>>()? })
+    }
+}
+
 /// Packs everything that the machine needs before it can see this machine's files.
-pub(super) fn pack(init: &Path, modules: &[Module], order: &Order) -> Result<Vec<u8>, VmError> {
+pub(super) fn pack(init: &Init, modules: &[Module], order: &Order) -> Result<Vec<u8>, VmError> {
     let mut archive = Archive::default();
     // Without a console the kernel starts init with no standard streams at all.
     archive.device(Path::new("/dev/console"), (5, 1));
-    archive.file(Path::new("/init"), &read(init)?);
-    for library in libraries(init)? {
-        archive.file(&library, &read(&library)?);
+    archive.file(Path::new("/init"), &init.program);
+    for (library, content) in &init.libraries {
+        archive.file(library, content);
     }
     for (index, (name, content)) in modules.iter().enumerate() {
         archive.file(&Path::new(MODULES).join(format!("{index:03}-{name}")), content);

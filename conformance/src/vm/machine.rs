@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::order::{OUTCOME_PORT, OUTPUT_PORT, SHARED_ROOT};
 use super::stream::{self, End};
-use super::{Image, Limits, Order, Outcome, Terminal, VmError, initramfs, packages};
+use super::{Image, Init, Limits, Order, Outcome, Terminal, VmError, initramfs, packages};
 
 /// All that QEMU emulates, but for what costs more than it brings: a fifth level of page tables (one more step in each walk),
 /// string instructions as the way to copy and clear (emulated byte by byte), and `stac`/`clac` around each access
@@ -28,13 +28,13 @@ const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 mitigations=off in
 #[derive(Clone, Debug)]
 pub struct Machine {
     image: Image,
-    init: PathBuf,
+    init: Init,
     limits: Limits,
 }
 
 impl Machine {
-    /// A machine of this image whose first process is `init`: a program that calls [`super::become_init`].
-    pub fn new(image: Image, init: PathBuf, limits: Limits) -> Self {
+    /// A machine of this image whose first process is `init`.
+    pub fn new(image: Image, init: Init, limits: Limits) -> Self {
         Self { image, init, limits }
     }
 

@@ -27,6 +27,7 @@ mod stream;
 pub use error::VmError;
 pub use image::Image;
 pub use init::{become_init, is_init};
+pub use initramfs::Init;
 pub use kernel::Kernel;
 pub use machine::Machine;
 pub use order::{Order, Outcome, Terminal};
