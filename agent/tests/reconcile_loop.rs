@@ -82,14 +82,14 @@ impl Running {
         };
         let permits = Arc::new(Semaphore::new(permits));
         let (begin, begun) = watch::channel(Vec::new());
-        let mut dataplane = Gated { fake: fake.clone(), permits: permits.clone(), begun: begin };
+        let dataplane = Gated { fake: fake.clone(), permits: permits.clone(), begun: begin };
         let (source, objects) = channel();
         let (addresses, found) = watch::channel(None);
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = tokio::spawn(async move {
-            let inputs = Inputs { objects, addresses: found };
+            let inputs = Inputs::new(objects, found);
             let stop = async { drop(stopped.await) };
-            run(&mut dataplane, Desired::new(settings), inputs, stop).await
+            run(Box::new(dataplane), Desired::new(settings), inputs, &mut (), stop).await
         });
         Self { fake, permits, begun, source, addresses, stop: Some(stop), ended }
     }

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // A scenario mostly waits, for links, packets and silence: two a processor keep it busy.
     arguments.test_threads.get_or_insert_with(|| 2 * std::thread::available_parallelism().map_or(1, usize::from));
-    match trials() {
+    match trials(&arguments) {
         Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
         Err(error) => {
             eprintln!("{error}");
@@ -20,7 +20,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn trials() -> Result<Vec<Trial>, ParseError> {
+fn trials(arguments: &Arguments) -> Result<Vec<Trial>, ParseError> {
+    // One process for each scenario, as cargo-nextest has it, need not read all the others' files.
+    let asked = |name: &str| !arguments.exact || arguments.filter.as_deref() == Some(name);
+
     let files = files(&scenarios())?;
     let mut trials = Vec::new();
     for backend in Backend::compiled() {
@@ -31,7 +34,7 @@ fn trials() -> Result<Vec<Trial>, ParseError> {
                 backend.name()
             );
         }
-        for file in &files {
+        for file in files.iter().filter(|file| asked(&name(backend, file))) {
             let ignored = lacking.is_some() || file.not_for(backend.name())?.is_some();
             trials.push(trial(backend, file.clone()).with_ignored_flag(ignored));
         }
@@ -40,12 +43,15 @@ fn trials() -> Result<Vec<Trial>, ParseError> {
 }
 
 fn trial(backend: Backend, file: ScenarioFile) -> Trial {
-    let name = format!("{}::{}::{}", backend.name(), file.topic, file.claim);
-    Trial::test(name, move || {
+    Trial::test(name(backend, &file), move || {
         let scenario = file.load().map_err(|error| error.to_string())?;
         match judge(&Subject::of(backend), &scenario).outcome {
             Outcome::Passed | Outcome::Gap(_) | Outcome::NotMeant(_) => Ok(()),
             Outcome::Failed(reason) => Err(Failed::from(reason)),
         }
     })
+}
+
+fn name(backend: Backend, file: &ScenarioFile) -> String {
+    format!("{}::{}::{}", backend.name(), file.topic, file.claim)
 }

@@ -14,7 +14,7 @@ use crate::source::{channel, files};
 /// Forwards service traffic until SIGTERM or SIGINT; then the rules stay in place.
 pub(super) async fn run(config: Config) -> Result<(), CommandError> {
     let stop = stop_signal().map_err(CommandError::Signals)?;
-    let mut dataplane = config.backend.open_with(&config.ipvs).await?;
+    let dataplane = config.backend.open_with(&config.ipvs).await?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         backend = dataplane.name(),
@@ -30,9 +30,10 @@ pub(super) async fn run(config: Config) -> Result<(), CommandError> {
     let settings = Settings::from(&config);
     match config.source {
         SourceConfig::Folder(folder) => tokio::spawn(files::follow(folder, told)),
+        SourceConfig::Kubernetes(_) => unreachable!("no flag says so"),
     };
     tokio::spawn(node_addresses::follow(found));
-    reconcile::run(&mut *dataplane, Desired::new(settings), Inputs { objects, addresses }, stop).await?;
+    reconcile::run(dataplane, Desired::new(settings), Inputs::new(objects, addresses), &mut (), stop).await?;
     info!("stopped; the rules stay in place, `switchyard cleanup` removes them");
     Ok(())
 }

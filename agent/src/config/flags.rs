@@ -6,7 +6,8 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use super::ipvs::IpvsFlags;
 use super::{
-    ClusterCidrs, Config, InterfaceName, LocalDetector, NameError, NodeName, NodePortSelection, SourceConfig, Verbosity,
+    ClusterCidrs, Config, HostConfig, InterfaceName, KubeProxyRules, LocalDetector, NameError, NodeName,
+    NodePortSelection, ServersConfig, SourceConfig, Verbosity,
 };
 use crate::backend::Backend;
 
@@ -98,6 +99,9 @@ impl RunFlags {
             node_ports: self.nodeport_addresses,
             masquerade_all: self.masquerade_all,
             source: SourceConfig::Folder(self.source),
+            servers: ServersConfig::default(),
+            host: HostConfig::default(),
+            kube_proxy: KubeProxyRules::default(),
         })
     }
 

@@ -9,20 +9,26 @@
 
 mod duration;
 mod flags;
+mod host;
 mod ipvs;
+mod kubernetes;
 mod local_traffic;
 mod names;
 mod node_ports;
+mod servers;
 mod verbosity;
 
 use std::fmt;
 use std::path::PathBuf;
 
 pub use flags::{LogFlags, RunFlags};
+pub use host::{ConntrackConfig, HostConfig};
 pub use ipvs::{IpvsConfig, IpvsTimeouts};
+pub use kubernetes::KubernetesConfig;
 pub use local_traffic::{ClusterCidrs, LocalDetector};
 pub use names::{InterfaceName, NameError, NodeName};
 pub use node_ports::{NodePortSelection, SelectionError};
+pub use servers::{ByService, ServersConfig, Unbound};
 pub use verbosity::Verbosity;
 
 use crate::backend::Backend;
@@ -44,6 +50,22 @@ pub struct Config {
     pub masquerade_all: bool,
     /// Where objects come from.
     pub source: SourceConfig,
+    /// Health and metrics.
+    pub servers: ServersConfig,
+    /// What is set on the node at start.
+    pub host: HostConfig,
+    /// What happens to the rules of a kube-proxy that ran here before.
+    pub kube_proxy: KubeProxyRules,
+}
+
+/// What happens to the rules that kube-proxy has left in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KubeProxyRules {
+    /// They are removed once ours are programmed.
+    #[default]
+    Removed,
+    /// They stay.
+    Left,
 }
 
 /// Where Services and their endpoints come from.
@@ -51,12 +73,15 @@ pub struct Config {
 pub enum SourceConfig {
     /// YAML and JSON files in a folder, which is watched.
     Folder(PathBuf),
+    /// The Kubernetes API.
+    Kubernetes(KubernetesConfig),
 }
 
 impl fmt::Display for SourceConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(folder) => write!(f, "folder {}", folder.display()),
+            Self::Kubernetes(kubernetes) => kubernetes.fmt(f),
         }
     }
 }

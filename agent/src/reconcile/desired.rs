@@ -7,6 +7,7 @@ use backend_api::ServiceState;
 use tracing::{debug, trace, warn};
 
 use super::pending::Pending;
+use super::witness::{News, Witness};
 use crate::config::LocalDetector;
 use crate::resolve::{Applied, Resolver, Settings};
 use crate::source::Event;
@@ -92,10 +93,18 @@ impl Desired {
         self.heard.news = true;
     }
 
+    /// Takes what the operator decides now.
+    pub(super) fn hear_settings(&mut self, settings: Settings) {
+        self.without_node = without_node(&settings);
+        self.resolver.set_settings(settings);
+        self.heard.news = true;
+    }
+
     /// Brings the state up to date, and returns what that changed in it.
-    pub(super) fn resolve(&mut self) -> Pending {
+    pub(super) fn resolve(&mut self, witness: &mut dyn Witness) -> Pending {
         self.heard.news = false;
         let changes = self.resolver.resolve();
+        witness.hear(&News::Resolved(&changes));
         for warning in &changes.warnings {
             warn!("{warning}");
         }

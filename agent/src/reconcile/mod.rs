@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! source ──► Desired (objects → ServiceState) ──► Pending ──► Dataplane::sync ──► ok: nothing is pending
-//! node addresses ──┘                                 ▲                       └──► error: wait, everything is pending
-//! drift ─────────────────────────────────────────────┘
+//! node addresses ──┤                                 ▲                       └──► error: wait, everything is pending
+//! settings ────────┘     drift, another dataplane ───┘
 //! ```
 //!
 //! Everything that happens only adds to `Pending`; one place takes from it. While a sync runs, changes gather in the
@@ -18,6 +18,7 @@ mod failed;
 mod once;
 mod pending;
 mod said;
+mod witness;
 
 use std::future::Future;
 use std::time::Duration;
@@ -28,12 +29,14 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 pub use desired::Desired;
+pub use witness::{News, Witness};
 
 use self::backoff::Backoff;
 use self::failed::Failed;
 use self::pending::Pending;
 use self::said::Said;
 use crate::node_addresses::Addresses;
+use crate::resolve::Settings;
 use crate::source::Event;
 
 /// How often in a row somebody else may interfere before we wait.
@@ -50,6 +53,17 @@ pub struct Inputs {
     pub objects: mpsc::Receiver<Vec<Event>>,
     /// The node's own addresses.
     pub addresses: watch::Receiver<Addresses>,
+    /// What the operator decides, if that may change.
+    pub settings: Option<watch::Receiver<Settings>>,
+    /// Dataplanes to go on with, each in place of the one before, if that may change. It has been opened, and has not synced.
+    pub successors: Option<mpsc::Receiver<Box<dyn Dataplane>>>,
+}
+
+impl Inputs {
+    /// Objects and addresses; everything else stays as it is.
+    pub fn new(objects: mpsc::Receiver<Vec<Event>>, addresses: watch::Receiver<Addresses>) -> Self {
+        Self { objects, addresses, settings: None, successors: None }
+    }
 }
 
 /// Why the loop ended without being told to.
@@ -69,17 +83,18 @@ pub enum ReconcileError {
 }
 
 /// Keeps the kernel equal to `desired` and what `inputs` change in it, until `stop`. A sync that runs then is finished;
-/// what is in the kernel stays there.
+/// what is in the kernel stays there. `witness` is told of everything.
 ///
 /// # Errors
 /// Where trying again cannot help. Every other failure is logged and tried again.
 pub async fn run(
-    dataplane: &mut dyn Dataplane,
+    mut dataplane: Box<dyn Dataplane>,
     desired: Desired,
     mut inputs: Inputs,
+    witness: &mut dyn Witness,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ReconcileError> {
-    let mut reconciler = Reconciler::new(desired);
+    let mut reconciler = Reconciler::new(desired, witness);
     tokio::pin!(stop);
     reconciler.take_all(&mut inputs);
     loop {
@@ -90,16 +105,42 @@ pub async fn run(
             () = until(ready) => {
                 reconciler.take_all(&mut inputs);
                 reconciler.resolve();
-                reconciler.sync(dataplane).await?;
+                reconciler.sync(&mut *dataplane).await?;
             }
             events = inputs.objects.recv() => reconciler.take(events.ok_or(ReconcileError::InputEnded("source"))?),
             changed = inputs.addresses.changed() => {
                 changed.map_err(|_| ReconcileError::InputEnded("node addresses"))?;
                 reconciler.take_addresses(&mut inputs);
             }
+            settings = changed(&mut inputs.settings) => reconciler.take_settings(settings),
+            successor = next(&mut inputs.successors) => {
+                // The one before is closed: it may own what its successor writes. What it programmed stays.
+                dataplane = successor;
+                reconciler.succeeded(dataplane.name());
+            }
             () = dataplane.drifted() => reconciler.drifted(),
         }
     }
+}
+
+/// The value after its next change; pends for ever where there is none.
+async fn changed<T: Clone>(values: &mut Option<watch::Receiver<T>>) -> T {
+    if let Some(values) = values
+        && values.changed().await.is_ok()
+    {
+        return values.borrow_and_update().clone();
+    }
+    std::future::pending().await
+}
+
+/// The next value; pends for ever where there is none.
+async fn next<T>(values: &mut Option<mpsc::Receiver<T>>) -> T {
+    if let Some(values) = values
+        && let Some(value) = values.recv().await
+    {
+        return value;
+    }
+    std::future::pending().await
 }
 
 async fn until(instant: Option<Instant>) {
@@ -109,7 +150,8 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
-struct Reconciler {
+struct Reconciler<'a> {
+    witness: &'a mut dyn Witness,
     desired: Desired,
     pending: Pending,
     next: Next,
@@ -130,9 +172,10 @@ enum Next {
     NotBeforeUnlessChanged(Instant),
 }
 
-impl Reconciler {
-    fn new(desired: Desired) -> Self {
+impl<'a> Reconciler<'a> {
+    fn new(desired: Desired, witness: &'a mut dyn Witness) -> Self {
         Self {
+            witness,
             desired,
             pending: Pending::All,
             next: Next::Now,
@@ -173,6 +216,7 @@ impl Reconciler {
     }
 
     fn take(&mut self, events: Vec<Event>) {
+        self.witness.hear(&News::Told(&events));
         self.desired.hear(events);
         self.heard();
     }
@@ -185,6 +229,21 @@ impl Reconciler {
         }
     }
 
+    fn take_settings(&mut self, settings: Settings) {
+        self.desired.hear_settings(settings);
+        self.heard();
+    }
+
+    /// Another dataplane, which knows nothing yet.
+    fn succeeded(&mut self, dataplane: &'static str) {
+        info!(backend = dataplane, "another backend takes over");
+        self.witness.hear(&News::Succeeded { dataplane });
+        self.pending = Pending::All;
+        self.next = Next::Now;
+        self.backoff.reset();
+        self.races = 0;
+    }
+
     fn heard(&mut self) {
         if let Next::NotBeforeUnlessChanged(_) = self.next {
             self.next = Next::Now;
@@ -193,10 +252,10 @@ impl Reconciler {
 
     fn resolve(&mut self) {
         if self.desired.has_news() {
-            self.pending.add(self.desired.resolve());
+            self.pending.add(self.desired.resolve(self.witness));
         }
         self.said.missing(self.desired.missing());
-        self.said.conflicts(self.desired.state());
+        self.said.conflicts(self.desired.state(), self.witness);
         if self.failed.retry().is_some_and(|retry| retry <= Instant::now()) {
             self.pending = Pending::All;
         }
@@ -206,6 +265,7 @@ impl Reconciler {
     fn drifted(&mut self) {
         let now = Instant::now();
         if self.pending != Pending::All {
+            self.witness.hear(&News::Drifted);
             warn!("rules were changed by another program, checking all of them");
             self.pending = Pending::All;
         }
@@ -222,13 +282,21 @@ impl Reconciler {
         }
         // Until the sync has succeeded everything is pending: after an error its scope has to be that anyway.
         let pending = std::mem::replace(&mut self.pending, Pending::All);
+        self.witness.hear(&News::Syncing);
         let started = Instant::now();
-        match dataplane.sync(self.desired.state(), pending.scope()).await {
+        let outcome = dataplane.sync(self.desired.state(), pending.scope()).await;
+        let took = started.elapsed();
+        match outcome {
             Ok(report) => {
-                self.synced(pending, report, started.elapsed());
+                let (state, scope) = (self.desired.state(), pending.scope());
+                self.witness.hear(&News::Synced { state, scope, report: &report, took });
+                self.synced(pending, report, took);
                 Ok(())
             }
-            Err(error) => self.not_synced(dataplane.name(), error),
+            Err(error) => {
+                self.witness.hear(&News::NotSynced { error: &error, took });
+                self.not_synced(dataplane.name(), error)
+            }
         }
     }
 
@@ -249,7 +317,7 @@ impl Reconciler {
             }
         }
         self.failed.update(&pending, failed, Instant::now());
-        self.said.failures(self.failed.reasons());
+        self.said.failures(self.failed.reasons(), self.witness);
         self.pending = Pending::nothing();
         self.next = Next::Now;
         self.backoff.reset();

@@ -6,6 +6,7 @@ use backend_api::{Conflict, ServiceName, ServiceState};
 use tracing::warn;
 
 use super::once::Once;
+use super::witness::{News, Witness};
 
 /// Everything that was logged and still holds.
 #[derive(Debug, Default)]
@@ -24,16 +25,19 @@ impl Said {
     }
 
     /// Logs which services newly go without a frontend.
-    pub(super) fn conflicts(&mut self, state: &ServiceState) {
-        for Conflict { frontend, owner, loser } in self.conflicts.news(state.conflicts().collect()) {
+    pub(super) fn conflicts(&mut self, state: &ServiceState, witness: &mut dyn Witness) {
+        for conflict in self.conflicts.news(state.conflicts().collect()) {
+            witness.hear(&News::Conflict(&conflict));
+            let Conflict { frontend, owner, loser } = conflict;
             warn!(%frontend, %owner, %loser, "two services claim one frontend, the older one has it");
         }
     }
 
     /// Logs which services failed anew, or for another reason.
-    pub(super) fn failures(&mut self, failed: &BTreeMap<ServiceName, String>) {
+    pub(super) fn failures(&mut self, failed: &BTreeMap<ServiceName, String>, witness: &mut dyn Witness) {
         let failed = failed.iter().map(|(service, reason)| (service.clone(), reason.clone())).collect();
         for (service, reason) in self.failures.news(failed) {
+            witness.hear(&News::Failed { service: &service, reason: &reason });
             warn!(%service, reason, "service cannot be programmed, trying again; all others are");
         }
     }

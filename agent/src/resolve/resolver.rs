@@ -20,8 +20,8 @@ use crate::objects::{EndpointSlice, Endpoints, Kind, Node, Object, ObjectKey, Se
 #[derive(Clone, Debug)]
 pub struct Resolver {
     settings: Settings,
-    /// This node's own object.
-    node: Option<Arc<Node>>,
+    /// All that are known; one of them is this node's own.
+    nodes: BTreeMap<Arc<str>, Arc<Node>>,
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     addresses: BTreeSet<IpAddr>,
     services: BTreeMap<ServiceName, Known>,
@@ -71,7 +71,7 @@ impl Resolver {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            node: None,
+            nodes: BTreeMap::new(),
             service_cidrs: BTreeMap::new(),
             addresses: BTreeSet::new(),
             services: BTreeMap::new(),
@@ -93,10 +93,10 @@ impl Resolver {
                 self.change(&name_of(&endpoints.key()), |known| replace(&mut known.endpoints, endpoints));
             }
             Object::EndpointSlice(slice) => self.upsert_slice(slice),
-            Object::Node(node) if *node.metadata.name == *self.settings.node_name.as_str() => {
-                self.node_is_dirty |= replace(&mut self.node, node);
+            Object::Node(node) => {
+                let before = self.nodes.insert(node.metadata.name.clone(), node.clone());
+                self.node_is_dirty |= self.is_this_node(&node.metadata.name) && before.as_ref() != Some(node);
             }
-            Object::Node(_) => {}
             Object::ServiceCidr(cidr) => {
                 let before = self.service_cidrs.insert(cidr.metadata.name.clone(), cidr.clone());
                 self.node_is_dirty |= before.as_ref() != Some(cidr);
@@ -111,8 +111,8 @@ impl Resolver {
             Kind::EndpointSlice => self.remove_slice(&(key.namespace.clone(), key.name.clone())),
             Kind::Endpoints => self.change(&name_of(key), |known| known.endpoints.take().is_some()),
             Kind::Node => {
-                let removed = self.node.take_if(|node| node.metadata.name == key.name).is_some();
-                self.node_is_dirty |= removed;
+                let removed = self.nodes.remove(&key.name).is_some();
+                self.node_is_dirty |= removed && self.is_this_node(&key.name);
             }
             Kind::ServiceCidr => self.node_is_dirty |= self.service_cidrs.remove(&key.name).is_some(),
         }
@@ -124,9 +124,19 @@ impl Resolver {
         self.addresses = addresses;
     }
 
+    /// Replaces what the operator decided.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.node_is_dirty |= self.settings != settings;
+        self.settings = settings;
+    }
+
     /// This node's Node object, if it is known.
     pub fn node(&self) -> Option<&Node> {
-        self.node.as_deref()
+        self.nodes.get(self.settings.node_name.as_str()).map(|node| &**node)
+    }
+
+    fn is_this_node(&self, name: &str) -> bool {
+        name == self.settings.node_name.as_str()
     }
 
     /// Everything that is wrong with the objects as last resolved, in order of services.
@@ -163,7 +173,7 @@ impl Resolver {
             Some(facts) if !self.node_is_dirty => facts,
             before => {
                 let cidrs = self.service_cidrs.values().map(|cidr| &**cidr);
-                let resolved = resolve_node(&self.settings, self.node.as_deref(), cidrs, &self.addresses);
+                let resolved = resolve_node(&self.settings, self.node(), cidrs, &self.addresses);
                 changes.node = Some(resolved.network);
                 changes.warnings.extend(new_ones(&resolved.warnings, &self.node_warnings));
                 self.node_warnings = resolved.warnings;

@@ -114,7 +114,7 @@ impl<'a> NodeAgent<'a> {
         let open = self.subject.open.clone();
         let folder = self.folder.path.clone();
         let task = self.executor.handle().spawn(async move {
-            let mut dataplane = Recorder::new(open(flags).await?, (open, flags), recorded);
+            let dataplane = Recorder::new(open(flags).await?, (open, flags), recorded);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
             let following = [tokio::spawn(files::follow(folder, told)), tokio::spawn(node_addresses::follow(known))];
@@ -122,8 +122,8 @@ impl<'a> NodeAgent<'a> {
             let until = async {
                 let _ = stopped.await;
             };
-            let inputs = Inputs { objects, addresses };
-            let outcome = reconcile::run(&mut dataplane, desired, inputs, until).await;
+            let inputs = Inputs::new(objects, addresses);
+            let outcome = reconcile::run(Box::new(dataplane), desired, inputs, &mut (), until).await;
             following.iter().for_each(JoinHandle::abort);
             outcome.map_err(|error| error.to_string())
         });
