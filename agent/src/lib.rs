@@ -15,6 +15,7 @@ pub mod command;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod host;
 pub mod node_addresses;
 pub mod objects;
 pub mod reconcile;

@@ -177,6 +177,11 @@ impl Batch {
         &self.table
     }
 
+    /// What is pushed from now on is about the tables of this name. For what is many tables' and must happen at once.
+    pub fn turn_to(&mut self, table: &str) {
+        table.clone_into(&mut self.table);
+    }
+
     fn message(&mut self, operation: u32, kind: u16, flags: u16, family: Family, body: impl FnOnce(&mut Batch)) {
         let start = self.begin(kind, flags, family);
         self.mark(start, operation);

@@ -26,7 +26,7 @@ pub(super) fn read_value(container: Attrs<'_>) -> Option<&[u8]> {
 }
 
 /// Reads a verdict from its container.
-pub(super) fn read_verdict(container: Attrs<'_>) -> Option<Verdict<&str>> {
+pub(crate) fn read_verdict(container: Attrs<'_>) -> Option<Verdict<&str>> {
     let verdict = container.find(NFTA_DATA_VERDICT)?.nested();
     let chain = || verdict.find(NFTA_VERDICT_CHAIN)?.str();
     match verdict.find(NFTA_VERDICT_CODE)?.be32()? {

@@ -1,0 +1,147 @@
+//! What a node needs once, whatever its services: room in connection tracking, and not to be killed first.
+//!
+//! ```text
+//! HostConfig ─► wanted (pure) ─► Setting… ─► write ─► Unset…: why not, said once each
+//!                  ▲ present, cores                    nothing here is fatal
+//! ```
+//!
+//! Kept apart from the dataplanes: these settings are the node's, outlive us, and nothing that we program needs them. So no
+//! original is remembered, and what the configuration says no more stays as it is.
+//!
+//! Connection tracking's timeouts belong to the network namespace of the calling thread; its size to the machine, and only the
+//! machine's own namespace may set it.
+
+mod files;
+mod wanted;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use tracing::{info, warn};
+
+pub use wanted::{Knob, Present, Setting, wanted};
+
+use self::files::Files;
+use crate::config::HostConfig;
+
+/// Sets what the configuration says, as often as it changes.
+#[derive(Debug, Default)]
+pub struct Host {
+    files: Files,
+    said: BTreeSet<Unset>,
+}
+
+/// A setting that could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unset {
+    /// What and how.
+    pub setting: Setting,
+    /// What it is instead, if that can be read.
+    pub present: Option<i64>,
+    /// The kernel's reason.
+    pub reason: String,
+}
+
+impl Host {
+    /// Sets what is not yet as `config` says, and returns what could not be set. Logs both, a failure only the first
+    /// time.
+    pub fn prepare(&mut self, config: &HostConfig) -> Vec<Unset> {
+        let present = self.files.present(config);
+        let mut all = Vec::new();
+        for setting in wanted(config, self.files.cores(), &present) {
+            let before = present.get(&setting.knob).copied();
+            match self.files.write(setting) {
+                Ok(()) => info!(setting = %setting, ?before, "set on this node"),
+                Err(error) => all.push(Unset { setting, present: before, reason: error.to_string() }),
+            }
+        }
+        for unset in &all {
+            if self.said.insert(unset.clone()) {
+                warn!("{unset}");
+            }
+        }
+        all
+    }
+}
+
+/// `net.netfilter.nf_conntrack_max: cannot be set to 131072, is 65536: Read-only file system`
+impl fmt::Display for Unset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Setting { knob, value } = self.setting;
+        write!(f, "{knob}: cannot be set to {value}")?;
+        match self.present {
+            Some(present) => write!(f, ", is {present}: {}", self.reason),
+            None => write!(f, ": {}", self.reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A node's files, with these values.
+    fn node(values: &[(Knob, &str)]) -> (TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, value) in values.iter().map(|(knob, value)| (knob.path(), value)) {
+            put(root.path(), path, value);
+        }
+        put(root.path(), "sys/devices/system/cpu/online", "0-3,5\n");
+        let host = Host { files: Files::below(root.path()), said: BTreeSet::new() };
+        (root, host)
+    }
+
+    fn put(root: &Path, path: &str, value: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, value).unwrap();
+    }
+
+    fn read(root: &TempDir, knob: Knob) -> String {
+        fs::read_to_string(root.path().join(knob.path())).unwrap()
+    }
+
+    const NODE: [(Knob, &str); 5] = [
+        (Knob::ConntrackMax, "65536\n"),
+        (Knob::ConntrackBuckets, "16384\n"),
+        (Knob::TcpEstablished, "432000\n"),
+        (Knob::TcpCloseWait, "60\n"),
+        (Knob::OomScoreAdj, "0\n"),
+    ];
+
+    #[test]
+    fn the_defaults_are_written_and_then_nothing_is_left_to_write() {
+        let (root, mut host) = node(&NODE);
+        assert_eq!(host.prepare(&HostConfig::default()), []);
+        for (knob, value) in [
+            (Knob::ConntrackMax, "163840"), // five processors
+            (Knob::ConntrackBuckets, "40960"),
+            (Knob::TcpEstablished, "86400"),
+            (Knob::TcpCloseWait, "3600"),
+            (Knob::OomScoreAdj, "-999"),
+        ] {
+            assert_eq!(read(&root, knob), value, "{knob}");
+        }
+        let present = host.files.present(&HostConfig::default());
+        assert_eq!(wanted(&HostConfig::default(), host.files.cores(), &present), []);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_and_said_once_and_the_rest_is_set() {
+        let (root, mut host) = node(&NODE[3..]);
+        let missing = host.prepare(&HostConfig::default());
+        let knobs: Vec<_> = missing.iter().map(|unset| unset.setting.knob).collect();
+        assert_eq!(knobs, [Knob::ConntrackMax, Knob::TcpEstablished]);
+        assert!(
+            missing[0].to_string().starts_with("net.netfilter.nf_conntrack_max: cannot be set to 163840: No such file")
+        );
+        assert_eq!((read(&root, Knob::TcpCloseWait), host.said.len()), ("3600".to_owned(), 2));
+        assert_eq!(host.prepare(&HostConfig::default()), missing);
+        assert_eq!(host.said.len(), 2);
+    }
+}
