@@ -7,12 +7,12 @@ use std::time::Duration;
 use agent::config::{ClusterCidrs, LocalDetector};
 use agent::node_addresses::Addresses;
 use agent::objects::{Item, read};
-use agent::reconcile::{Desired, Inputs, ReconcileError, run};
+use agent::reconcile::{Desired, Inputs, News, ReconcileError, Witness, run};
 use agent::resolve::Settings;
 use agent::source::{Event, Sender, channel};
 use async_trait::async_trait;
-use backend_api::{Dataplane, Fake, Observed, Report, Scope, ServiceName, ServiceState, SyncError};
-use tokio::sync::{Semaphore, oneshot, watch};
+use backend_api::{Dataplane, Fake, LocalTraffic, Observed, Report, Scope, ServiceName, ServiceState, SyncError};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -60,8 +60,42 @@ struct Running {
     begun: watch::Receiver<Vec<String>>,
     source: Sender,
     addresses: watch::Sender<Addresses>,
+    settings: watch::Sender<Settings>,
+    successors: mpsc::Sender<Box<dyn Dataplane>>,
+    heard: watch::Receiver<Vec<String>>,
     stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<Result<(), ReconcileError>>,
+}
+
+/// Writes down what the loop tells, in words.
+struct Notes(watch::Sender<Vec<String>>);
+
+impl Witness for Notes {
+    fn hear(&mut self, news: &News<'_>) {
+        let word = match news {
+            News::Told(events) => format!("told {}", events.len()),
+            News::Resolved(changes) => format!("resolved {}", changes.services.len()),
+            News::Conflict(conflict) => format!("conflict {}", conflict.loser),
+            News::Syncing => "syncing".to_owned(),
+            News::Synced { state, report, .. } => {
+                format!("synced {} of {}", report.writes, state.services().len())
+            }
+            News::NotSynced { error, .. } => format!("not synced: {error}"),
+            News::Failed { service, reason } => format!("failed {service}: {reason}"),
+            News::Drifted => "drifted".to_owned(),
+            News::Succeeded { dataplane } => format!("succeeded by {dataplane}"),
+        };
+        self.0.send_modify(|notes| notes.push(word));
+    }
+}
+
+fn settings(cluster_cidrs: ClusterCidrs) -> Settings {
+    Settings {
+        node_name: "node2".parse().unwrap(),
+        local_traffic: LocalDetector::ClusterCidrs(cluster_cidrs),
+        node_ports: "all".parse().unwrap(),
+        masquerade_all: false,
+    }
 }
 
 /// Many more than any test needs.
@@ -74,24 +108,23 @@ impl Running {
     }
 
     fn over(fake: Fake, permits: usize) -> Self {
-        let settings = Settings {
-            node_name: "node2".parse().unwrap(),
-            local_traffic: LocalDetector::ClusterCidrs(ClusterCidrs::default()),
-            node_ports: "all".parse().unwrap(),
-            masquerade_all: false,
-        };
+        let settings = settings(ClusterCidrs::default());
         let permits = Arc::new(Semaphore::new(permits));
         let (begin, begun) = watch::channel(Vec::new());
         let dataplane = Gated { fake: fake.clone(), permits: permits.clone(), begun: begin };
         let (source, objects) = channel();
         let (addresses, found) = watch::channel(None);
         let (stop, stopped) = oneshot::channel::<()>();
+        let (decided, decisions) = watch::channel(settings.clone());
+        let (successors, next) = mpsc::channel(1);
+        let (hear, heard) = watch::channel(Vec::new());
         let ended = tokio::spawn(async move {
-            let inputs = Inputs::new(objects, found);
+            let changing = Inputs::new(objects, found);
+            let inputs = Inputs { settings: Some(decisions), successors: Some(next), ..changing };
             let stop = async { drop(stopped.await) };
-            run(Box::new(dataplane), Desired::new(settings), inputs, &mut (), stop).await
+            run(Box::new(dataplane), Desired::new(settings), inputs, &mut Notes(hear), stop).await
         });
-        Self { fake, permits, begun, source, addresses, stop: Some(stop), ended }
+        Self { fake, permits, begun, source, addresses, settings: decided, successors, heard, stop: Some(stop), ended }
     }
 
     /// A loop that has programmed `web`, `dns` and nothing else.
@@ -343,4 +376,50 @@ async fn a_source_that_ends_is_an_error() {
     drop(running.source);
     let error = running.ended.await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "source: ended unexpectedly");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_programs_everything_at_once_and_goes_on() {
+    let running = Running::settled().await;
+    let successor = Fake::default();
+    running.successors.send(Box::new(successor.clone())).await.unwrap();
+    running.until("the successor has programmed all", |_| names(&successor) == ["dns", "web"]).await;
+    running.tell(vec![service("api", 3)]).await;
+    running.until("it goes on", |_| names(&successor) == ["api", "dns", "web"]).await;
+    assert_eq!(names(&running.fake), ["dns", "web"], "what the one before programmed is left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_that_fails_is_tried_again() {
+    let running = Running::settled().await;
+    let successor = Fake::default();
+    successor.fail_once(transient());
+    running.successors.send(Box::new(successor.clone())).await.unwrap();
+    running.until("the successor has programmed all", |_| names(&successor) == ["dns", "web"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_operator_decides_anew_is_programmed_at_once() {
+    let running = Running::settled().await;
+    running.settings.send_replace(settings("10.244.0.0/16".parse().unwrap()));
+    let pods = LocalTraffic::Source("10.244.0.0/16".parse().unwrap());
+    running.until("pods are told apart", |fake| fake.node().local_traffic.v4 == pods).await;
+    assert_eq!(running.quiet().await, ["all", "all"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn witnesses_hear_what_happens_in_its_order() {
+    let mut running = Running::settled().await;
+    let heard = |running: &mut Running| running.heard.borrow_and_update().clone();
+    let begin = heard(&mut running).len();
+    running.fake.refuse(ServiceName::new("default", "api"), "element is odd");
+    running.tell(vec![service("api", 3)]).await;
+    running.begun(2).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let expected =
+        ["told 1", "resolved 1", "syncing", "synced 0 of 3", "failed default/api: element is odd"].map(str::to_owned);
+    assert_eq!(heard(&mut running)[begin..], expected);
+    running.fake.flush();
+    running.until("everything is back", |fake| names(fake) == ["dns", "web"]).await;
+    assert_eq!(heard(&mut running)[begin + expected.len()..][..2], ["drifted", "syncing"]);
 }
