@@ -16,6 +16,7 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod host;
+pub mod localhost;
 pub mod node_addresses;
 pub mod objects;
 pub mod reconcile;

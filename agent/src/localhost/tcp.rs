@@ -1,0 +1,107 @@
+//! TCP: accepts on a node port, dials an endpoint, and relays until both sides have ended.
+//!
+//! **Invariant:** a connection does not depend on its listener: it outlives the endpoint's place in the service, and
+//! the service (`tests/localhost: held_connections_go_on_when_their_endpoint_leaves`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend_api::EndpointAddress;
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::{Answerer, NodePort, Shared};
+
+/// How long nothing is accepted after the kernel could not: it is short of descriptors or memory.
+const RESPITE: Duration = Duration::from_millis(100);
+
+/// Accepts until dropped.
+pub(super) async fn serve(
+    port: NodePort,
+    listener: TcpListener,
+    answerer: watch::Receiver<Answerer>,
+    shared: Arc<Shared>,
+) {
+    let counts = shared.counts.clone();
+    let _counted = counts.listener(port.family);
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => admit(port, client, &answerer.borrow(), &shared),
+            // accept(2): the connection's own errors are passed on, and concern it alone.
+            Err(error) if !is_shortage(&error) => debug!(%port, %error, "connection ended before it was accepted"),
+            Err(error) => {
+                debug!(%port, %error, "connection could not be accepted, trying again");
+                sleep(RESPITE).await;
+            }
+        }
+    }
+}
+
+/// Starts to forward a connection, or resets it.
+fn admit(port: NodePort, client: TcpStream, answerer: &Answerer, shared: &Arc<Shared>) {
+    let Ok(permit) = shared.connections.clone().try_acquire_owned() else {
+        shared.rejected(port);
+        reset(&client);
+        return;
+    };
+    let (endpoint, shared) = (shared.choose(answerer), shared.clone());
+    tokio::spawn(async move {
+        let _permit = permit;
+        forward(port, client, endpoint, &shared).await;
+    });
+}
+
+async fn forward(port: NodePort, mut client: TcpStream, endpoint: EndpointAddress, shared: &Shared) {
+    let mut server = match dial(endpoint, shared.limits.connect).await {
+        Ok(server) => server,
+        Err(error) => {
+            debug!(%port, %endpoint, %error, "endpoint does not take connections");
+            shared.rejected(port);
+            reset(&client);
+            return;
+        }
+    };
+    let _counted = shared.counts.connection();
+    let attended = attend(&client).and_then(|()| attend(&server));
+    let outcome = match attended {
+        Ok(()) => copy_bidirectional(&mut client, &mut server).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = outcome {
+        debug!(%port, %endpoint, %error, "connection ended by a reset");
+        reset(&client);
+        reset(&server);
+    }
+}
+
+async fn dial(endpoint: EndpointAddress, within: Duration) -> io::Result<TcpStream> {
+    timeout(within, TcpStream::connect((endpoint.ip, endpoint.port))).await?
+}
+
+/// Adds no delay to small writes, and notices a peer that is gone: what the two ends ask of each other by keepalives is
+/// answered by us, so we have to ask too.
+fn attend(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &60)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &15)?;
+    Ok(setsockopt(stream, sockopt::TcpKeepCount, &8)?)
+}
+
+/// Makes the end of `stream` a RST.
+fn reset(stream: &TcpStream) {
+    // A stream that refuses is closed by a FIN, and has nobody to tell.
+    let _ = stream.set_zero_linger();
+}
+
+/// Whether the next accept would fail the same way.
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::errno::Errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    let shortage = [EMFILE, ENFILE, ENOBUFS, ENOMEM];
+    error.raw_os_error().is_some_and(|code| shortage.iter().any(|errno| *errno as i32 == code))
+}

@@ -1,0 +1,214 @@
+//! UDP: a socket towards an endpoint for each client of a node port, until nothing comes any more.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use backend_api::{EndpointAddress, Family};
+use tokio::net::UdpSocket;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::debug;
+
+use super::task::Task;
+use super::{Answerer, NodePort, Shared};
+
+/// The largest payload of a datagram, and then some.
+const DATAGRAM: usize = 65_536;
+/// Datagrams that are taken in one turn, before anything else is looked at.
+const TURN: usize = 64;
+/// How long nothing is received after the kernel could not.
+const RESPITE: Duration = Duration::from_millis(100);
+
+/// The flows of one node port.
+#[derive(Debug)]
+struct Flows {
+    port: NodePort,
+    socket: Arc<UdpSocket>,
+    answerer: watch::Receiver<Answerer>,
+    shared: Arc<Shared>,
+    by_client: HashMap<SocketAddr, Flow>,
+    /// When flows are next looked through for those that are idle.
+    sweep: Option<Instant>,
+}
+
+/// What one client sends to one endpoint and back.
+#[derive(Debug)]
+struct Flow {
+    socket: Arc<UdpSocket>,
+    endpoint: EndpointAddress,
+    sent: Instant,
+    /// Whether the client has gone on after an answer.
+    stream: bool,
+    answers: Arc<Answers>,
+    _replies: Task,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What the task that returns answers tells.
+#[derive(Debug)]
+struct Answers {
+    since: Instant,
+    /// Milliseconds from `since` to the last answer, plus 1; 0 before the first.
+    last: AtomicU64,
+    /// The endpoint refuses.
+    refused: AtomicBool,
+}
+
+/// Forwards until dropped, with every flow.
+pub(super) async fn serve(port: NodePort, socket: UdpSocket, answerer: watch::Receiver<Answerer>, shared: Arc<Shared>) {
+    let counts = shared.counts.clone();
+    let _counted = counts.listener(port.family);
+    let mut flows = Flows { port, socket: Arc::new(socket), answerer, shared, by_client: HashMap::new(), sweep: None };
+    loop {
+        let socket = flows.socket.clone();
+        let sweep = flows.sweep;
+        tokio::select! {
+            ready = socket.readable() => {
+                if let Err(error) = flows.receive(ready).await {
+                    debug!(%port, %error, "datagrams could not be received, trying again");
+                    sleep(RESPITE).await;
+                }
+            }
+            changed = flows.answerer.changed() => match changed {
+                Ok(()) => flows.follow(),
+                Err(_) => return, // the door is closed
+            },
+            () = due(sweep) => flows.forget_idle(Instant::now()),
+        }
+    }
+}
+
+impl Flows {
+    /// Takes the datagrams that have come.
+    async fn receive(&mut self, ready: io::Result<()>) -> io::Result<()> {
+        ready?;
+        let mut datagram = Vec::with_capacity(DATAGRAM);
+        for _ in 0..TURN {
+            datagram.clear();
+            match self.socket.try_recv_buf_from(&mut datagram) {
+                Ok((_, client)) => self.pass_on(client, &datagram).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a client's datagram to its endpoint. As on any way through a network, it may be lost.
+    async fn pass_on(&mut self, client: SocketAddr, datagram: &[u8]) {
+        let known = self.by_client.get(&client).is_some_and(|flow| !flow.answers.refused.load(Relaxed));
+        if !known {
+            // Before a place is asked for: the one that this client had may be the last.
+            self.by_client.remove(&client);
+            let Some(flow) = self.open(client).await else { return self.shared.rejected(self.port) };
+            self.by_client.insert(client, flow);
+        }
+        let flow = self.by_client.get_mut(&client).expect("known, or inserted just now");
+        flow.stream |= flow.answers.at().is_some();
+        flow.sent = Instant::now();
+        if let Err(error) = flow.socket.try_send(datagram) {
+            debug!(port = %self.port, endpoint = %flow.endpoint, %error, "datagram was lost");
+        }
+    }
+
+    async fn open(&mut self, client: SocketAddr) -> Option<Flow> {
+        let permit = self.shared.flows.clone().try_acquire_owned().ok()?;
+        let endpoint = self.shared.choose(&self.answerer.borrow());
+        let socket = match towards(endpoint).await {
+            Ok(socket) => Arc::new(socket),
+            Err(error) => {
+                debug!(port = %self.port, %endpoint, %error, "endpoint cannot be sent to");
+                return None;
+            }
+        };
+        let now = Instant::now();
+        let answers = Arc::new(Answers { since: now, last: AtomicU64::new(0), refused: AtomicBool::new(false) });
+        let replies = reply(self.socket.clone(), client, socket.clone(), answers.clone(), self.shared.clone());
+        self.sweep.get_or_insert(now + self.shared.limits.flow_idle);
+        let replies = Task::start(replies);
+        Some(Flow { socket, endpoint, sent: now, stream: false, answers, _replies: replies, _permit: permit })
+    }
+
+    /// Ends the flows whose endpoint is not there any more: their clients are answered by another one.
+    fn follow(&mut self) {
+        let answerer = self.answerer.borrow_and_update();
+        self.by_client.retain(|_, flow| answerer.keeps(flow.endpoint));
+    }
+
+    fn forget_idle(&mut self, now: Instant) {
+        let limits = self.shared.limits;
+        self.by_client.retain(|_, flow| now < flow.expires(limits.flow_idle, limits.stream_idle));
+        let first = self.by_client.values().map(|flow| flow.expires(limits.flow_idle, limits.stream_idle)).min();
+        // Not one by one: flows that began together end together.
+        self.sweep = first.map(|first| first.max(now + limits.flow_idle / 8));
+    }
+}
+
+impl Flow {
+    fn expires(&self, idle: Duration, stream_idle: Duration) -> Instant {
+        let last = self.answers.at().map_or(self.sent, |answered| answered.max(self.sent));
+        last + if self.stream { stream_idle } else { idle }
+    }
+}
+
+impl Answers {
+    fn at(&self) -> Option<Instant> {
+        let last = self.last.load(Relaxed).checked_sub(1)?;
+        Some(self.since + Duration::from_millis(last))
+    }
+
+    fn one_more(&self) {
+        let milliseconds = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.last.store(milliseconds + 1, Relaxed);
+    }
+}
+
+/// Returns to the client what the endpoint answers, until the endpoint refuses.
+async fn reply(
+    node_port: Arc<UdpSocket>,
+    client: SocketAddr,
+    endpoint: Arc<UdpSocket>,
+    answers: Arc<Answers>,
+    shared: Arc<Shared>,
+) {
+    let _counted = shared.counts.flow();
+    loop {
+        if endpoint.readable().await.is_err() {
+            break;
+        }
+        let mut datagram = Vec::with_capacity(DATAGRAM);
+        match endpoint.try_recv_buf(&mut datagram) {
+            Ok(_) => {
+                answers.one_more();
+                // Lost, as on any way through a network.
+                let _ = node_port.send_to(&datagram, client).await;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+    }
+    answers.refused.store(true, Relaxed);
+}
+
+/// A socket that talks to `endpoint` alone, from the address that the kernel routes by.
+async fn towards(endpoint: EndpointAddress) -> io::Result<UdpSocket> {
+    let any: IpAddr = match Family::of(endpoint.ip) {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect((endpoint.ip, endpoint.port)).await?;
+    Ok(socket)
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
