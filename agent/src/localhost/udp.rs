@@ -203,6 +203,8 @@ async fn towards(endpoint: EndpointAddress) -> io::Result<UdpSocket> {
     };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect((endpoint.ip, endpoint.port)).await?;
+    // It is at once, but the runtime does not know before it has asked, and would not try.
+    socket.writable().await?;
     Ok(socket)
 }
 
