@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backend_api::{Dataplane, Observed, Report, Scheduler, Scope, ServiceState, SyncError};
 use backend_nft::Others;
+use backend_nft::leaving::LeavingTables;
 use backend_nft::marking::{Mark, Marked, MarkingTables, Marks, Synced};
 
 use crate::errors::from_open;
@@ -49,6 +50,8 @@ impl Default for Options {
 pub struct IpvsDataplane {
     programmer: Programmer<Ipvs>,
     tables: MarkingTables,
+    /// What we left when another backend took over; of no use once ours are back.
+    left: LeavingTables,
     host: Host,
     /// Whether the node is as IPVS needs it, as far as we know.
     established: bool,
@@ -67,7 +70,8 @@ impl IpvsDataplane {
         let programmer = Programmer::new(ipvs, scheduler, drain).await?;
         let host = Host::open(HostOptions { strict_arp, timeouts }).await?;
         let tables = MarkingTables::open(backend_nft::Options { others }).await?;
-        Ok(Self { programmer, tables, host, established: false, rounds: Rounds::begin() })
+        let left = LeavingTables::open(backend_nft::Options { others })?;
+        Ok(Self { programmer, tables, left, host, established: false, rounds: Rounds::begin() })
     }
 }
 
@@ -80,11 +84,16 @@ impl Dataplane for IpvsDataplane {
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
         let mut established = 0;
         // Sysctls tell nobody that they were changed.
-        if !self.established || matches!(scope, Scope::All) {
+        let all = !self.established || matches!(scope, Scope::All);
+        if all {
             established = self.host.establish().await?;
             self.established = true;
         }
         let Outcome { mut report, synced } = self.programmer.sync(&mut self.tables, desired, scope).await?;
+        if all {
+            // Behind the sync: until then nobody else delivers established packets.
+            established += self.left.remove().await?;
+        }
         report.writes += established;
         for synced in &synced {
             report.flows_deleted += self.tables.delete_stale_flows(synced, desired).await;
@@ -101,6 +110,7 @@ impl Dataplane for IpvsDataplane {
         self.established = false;
         // Tables first: while they are there they lead to virtual servers.
         self.tables.remove_all().await?;
+        self.left.remove().await?;
         self.programmer.remove_all().await?;
         self.host.restore().await
     }

@@ -18,6 +18,7 @@ mod fake;
 #[doc(hidden)] // for the tests, and no promise: types of the netlink libraries show through
 pub mod host;
 pub mod kernel;
+mod leaving;
 mod marks;
 mod plan;
 mod port;
@@ -28,3 +29,4 @@ mod schedulers;
 
 pub use dataplane::{IpvsDataplane, Options};
 pub use host::Timeouts;
+pub use leaving::Leaving;

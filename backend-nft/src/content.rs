@@ -15,6 +15,9 @@ const LAYOUT: &str = "1";
 /// What tables that mark say besides: they are made anew when another backend takes over.
 const FOR_IPVS: &str = " for ipvs";
 
+/// What tables say besides that hold what a backend which is gone has left.
+const LEAVING: &str = " leaving";
+
 /// What every table of ours says of itself; then comes the layout.
 const SIGNATURE: &str = "switchyard layout ";
 
@@ -50,8 +53,17 @@ pub(crate) enum Whose {
 
 /// Whose `table` is: it says so itself, in the comment that we put there.
 pub(crate) fn whose(table: &Table, delivery: Delivery) -> Whose {
+    whose_of(table, &layout(delivery))
+}
+
+/// Whose a table is that holds what a backend has left.
+pub(crate) fn whose_leaving(table: &Table) -> Whose {
+    whose_of(table, &format!("{LAYOUT}{LEAVING}"))
+}
+
+fn whose_of(table: &Table, layout: &str) -> Whose {
     match comment(&table.userdata).and_then(|comment| comment.strip_prefix(SIGNATURE)) {
-        Some(said) if said == layout(delivery) => Whose::Ours,
+        Some(said) if said == layout => Whose::Ours,
         Some(_) => Whose::OursOfOld,
         None => Whose::Strange,
     }
@@ -67,14 +79,28 @@ pub(crate) fn layout(delivery: Delivery) -> String {
 
 /// The user data of our tables.
 pub(crate) fn signature(delivery: Delivery) -> Vec<u8> {
+    saying(&layout(delivery))
+}
+
+/// The user data of tables that hold what a backend has left.
+pub(crate) fn leaving_signature() -> Vec<u8> {
+    saying(&format!("{LAYOUT}{LEAVING}"))
+}
+
+fn saying(layout: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    crate::kernel::udata::put_str(&mut bytes, TABLE_COMMENT, &format!("{SIGNATURE}{}", layout(delivery)));
+    crate::kernel::udata::put_str(&mut bytes, TABLE_COMMENT, &format!("{SIGNATURE}{layout}"));
     bytes
 }
 
 /// How errors name a table.
 pub(crate) fn table_text(family: Family) -> String {
-    format!("table {} {TABLE}", crate::ruleset::rule::keyword(family))
+    table_text_of(family, TABLE)
+}
+
+/// How errors name a table of another name.
+pub(crate) fn table_text_of(family: Family, name: &str) -> String {
+    format!("table {} {name}", crate::ruleset::rule::keyword(family))
 }
 
 /// The comment in a table's user data.

@@ -26,6 +26,8 @@ mod golden;
 #[doc(hidden)] // shared with the IPVS backend, and no promise: types of the netlink libraries show through
 pub mod kernel;
 #[doc(hidden)] // for the IPVS backend
+pub mod leaving;
+#[doc(hidden)] // for the IPVS backend
 pub mod marking;
 mod observe;
 mod plan;

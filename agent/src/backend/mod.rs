@@ -2,6 +2,9 @@
 //!
 //! The only place that names them: a new backend is a cargo feature, a variant and an arm here.
 
+#[cfg(all(feature = "nftables", feature = "ipvs"))]
+mod succession;
+
 use backend_api::{Dataplane, SyncError};
 use clap::ValueEnum;
 
@@ -76,22 +79,25 @@ impl Backend {
     /// Where this build does not have it, or the kernel refuses.
     pub async fn open_with(self, ipvs: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
         match self {
-            Self::Nftables => open_nftables().await,
+            Self::Nftables => open_nftables(ipvs).await,
             Self::Ipvs => open_ipvs(ipvs).await,
         }
     }
 }
 
 #[cfg(feature = "nftables")]
-async fn open_nftables() -> Result<Box<dyn Dataplane>, OpenError> {
+async fn open_nftables(_before: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
     match backend_nft::NftDataplane::open(backend_nft::Options::default()).await {
+        #[cfg(feature = "ipvs")]
+        Ok(dataplane) => Ok(Box::new(succession::Succession::new(dataplane, ipvs_options(_before)))),
+        #[cfg(not(feature = "ipvs"))]
         Ok(dataplane) => Ok(Box::new(dataplane)),
         Err(source) => Err(OpenError::Refused { backend: Backend::Nftables.name(), source }),
     }
 }
 
 #[cfg(not(feature = "nftables"))]
-async fn open_nftables() -> Result<Box<dyn Dataplane>, OpenError> {
+async fn open_nftables(_before: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
     Err(OpenError::NotCompiled(Backend::Nftables.name()))
 }
 

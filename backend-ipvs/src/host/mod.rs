@@ -60,10 +60,26 @@ impl Host {
         // IPVS first: its sysctls are there only once its module is.
         let ipvs = Ipvs::open().await.map_err(crate::errors::from_open)?;
         let routing = Routing::open().map_err(from_open)?;
+        let mut host = Self { options, ..Self::left(routing, ipvs)? };
+        host.sysctls.current(options.strict_arp)?;
+        Ok(host)
+    }
+
+    /// What another left behind: to be looked after, and restored.
+    ///
+    /// # Errors
+    /// The sockets'.
+    pub(crate) fn left(routing: Routing, ipvs: Ipvs) -> Result<Self, SyncError> {
         let originals = OriginalsTable::open().map_err(from_open)?;
-        let mut sysctls = Sysctls::open();
-        sysctls.current(options.strict_arp)?;
-        Ok(Self { options, routing, sysctls, ipvs, originals })
+        Ok(Self { options: HostOptions::default(), routing, sysctls: Sysctls::open(), ipvs, originals })
+    }
+
+    /// Makes rules and routes be there, and nothing else; how many writes that took.
+    ///
+    /// # Errors
+    /// The kernel's; what was written before stays.
+    pub(crate) async fn route(&mut self) -> Result<usize, SyncError> {
+        self.routing.establish().await
     }
 
     /// Makes the node as IPVS needs it; how many writes that took.
@@ -96,14 +112,27 @@ impl Host {
     /// The first; what could be done besides is done. Originals are remembered until all are back.
     pub async fn restore(&mut self) -> Result<(), SyncError> {
         let unrouted = self.routing.remove().await.map(drop);
-        unrouted.and(self.unset().await)
+        unrouted.and(self.unset(&[]).await)
     }
 
-    async fn unset(&mut self) -> Result<(), SyncError> {
+    /// As [`Host::restore`], for a node that forwards services in another way from now on: it needs forwarding as much, so
+    /// that stays on, and how it was before stays remembered.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn hand_over(&mut self) -> Result<(), SyncError> {
+        self.unset(&[sysctls::FORWARDING]).await?;
+        // Last: what is there tells who comes next that something is left.
+        self.routing.remove().await.map(drop)
+    }
+
+    /// Gives settings their first values back, but for those `kept`.
+    async fn unset(&mut self, kept: &[&str]) -> Result<(), SyncError> {
         let originals = self.originals.read().await?;
         let mut now = self.sysctls.all();
         now.extend(timeouts::values(timeouts::read(&mut self.ipvs).await?));
-        let Plan { writes, originals } = plan(&now, &Values::new(), &originals);
+        let kept = now.iter().filter(|(name, _)| kept.contains(name)).map(|(name, value)| (*name, *value)).collect();
+        let Plan { writes, originals } = plan(&now, &kept, &originals);
         self.write(&writes).await?;
         self.originals.write(&originals).await.map(drop)
     }

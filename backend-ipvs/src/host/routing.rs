@@ -137,6 +137,19 @@ impl Routing {
         Err(SyncError::Raced { object: "rules and routes".to_owned() })
     }
 
+    /// Whether anything of ours is there, in whatever form. A kernel without rules has none of ours.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn is_there(&self) -> Result<bool, SyncError> {
+        let in_kernel = |family: &Family| *family == Family::V4 || self.ipv6_disabled.is_some();
+        match self.look_at(Family::ALL.into_iter().filter(in_kernel)).await {
+            Ok(found) => Ok(!leftover(&found).is_empty()),
+            Err(SyncError::Unsupported { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Resolves when something of ours is not as it should be any more. Cancel-safe.
     ///
     /// # Errors

@@ -36,6 +36,9 @@ pub enum Need {
     StrictArp,
 }
 
+/// What every backend needs.
+pub const FORWARDING: &str = "ip_forward";
+
 /// All that we set.
 pub const ALL: [Sysctl; 5] = [
     // Without it IPVS takes its packets away from conntrack, and masquerading, the hairpin and every rule on `ct original`
@@ -45,7 +48,7 @@ pub const ALL: [Sysctl; 5] = [
     // hole for as long as the client keeps sending.
     Sysctl { name: "vs/expire_nodest_conn", value: 1, need: Need::Always },
     // Requests arrive on one interface and leave on another. kube-proxy sets it in this mode, so a node may rely on it.
-    Sysctl { name: "ip_forward", value: 1, need: Need::Helpful },
+    Sysctl { name: FORWARDING, value: 1, need: Need::Helpful },
     // An address is answered for only on the interface that has it, as load balancers that announce addresses by ARP
     // (MetalLB) ask for.
     Sysctl { name: "conf/all/arp_ignore", value: 1, need: Need::StrictArp },
