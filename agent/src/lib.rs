@@ -17,6 +17,7 @@ pub mod config;
 pub mod demo;
 pub mod host;
 pub mod localhost;
+pub mod migration;
 pub mod node_addresses;
 pub mod objects;
 pub mod reconcile;

@@ -1,9 +1,35 @@
-//! `switchyard cleanup`: removes everything that is ours, and says so.
+//! `switchyard cleanup`: removes everything that is ours, or everything that kube-proxy left, and says so.
 
 use backend_api::{Dataplane, SyncError};
+use clap::Args;
 
 use super::CommandError;
 use crate::backend::{Backend, OpenError};
+use crate::migration::{self, Report};
+
+/// Flags of `switchyard cleanup`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct CleanupFlags {
+    /// Remove what kube-proxy left, and nothing of Switchyard's: its nftables tables, its chains of iptables (nf_tables), its
+    /// virtual servers, their device and IP sets. Connections through its IPVS mode are cut
+    #[arg(long)]
+    kube_proxy: bool,
+}
+
+/// Removes what `flags` say.
+pub(super) async fn cleanup(flags: CleanupFlags) -> Result<(), CommandError> {
+    if flags.kube_proxy { remove_kube_proxys().await } else { remove_ours().await }
+}
+
+async fn remove_kube_proxys() -> Result<(), CommandError> {
+    let Report { removed, left, failed } = migration::remove_all().await;
+    if removed.is_empty() && failed.is_empty() {
+        println!("kube-proxy: clean; nothing was there to be removed");
+    }
+    removed.iter().for_each(|removed| println!("{removed}"));
+    left.iter().for_each(|left| eprintln!("{left}"));
+    failed.into_iter().next().map_or(Ok(()), |failed| Err(CommandError::KubeProxy(failed)))
+}
 
 /// A backend, and how many frontends it had.
 struct Found {
@@ -13,7 +39,7 @@ struct Found {
 
 /// Removes what every backend of this build has in the kernel, one after the other; an error of one does not
 /// keep the others.
-pub(super) async fn cleanup() -> Result<(), CommandError> {
+async fn remove_ours() -> Result<(), CommandError> {
     // All are looked at before one removes: backends share tables, and each removes the other's.
     let mut found = Vec::new();
     for backend in Backend::compiled() {

@@ -19,6 +19,7 @@ use tracing::error;
 
 use crate::backend::OpenError;
 use crate::config::{LogFlags, NameError, RunFlags, Verbosity};
+use crate::migration::Failed;
 use crate::reconcile::ReconcileError;
 
 /// Forwards the traffic of Kubernetes Services on this node.
@@ -57,8 +58,8 @@ enum Command {
     /// Remove everything from the kernel that is Switchyard's
     ///
     /// Does so for every backend of this build, and touches nothing else. Stop `switchyard run` first. Doing it twice does no
-    /// harm.
-    Cleanup,
+    /// harm. With --kube-proxy, removes what kube-proxy left instead; `switchyard run` may run then, and should.
+    Cleanup(cleanup::CleanupFlags),
 }
 
 /// Why a command failed.
@@ -70,6 +71,8 @@ pub(crate) enum CommandError {
     Backend(#[from] OpenError),
     #[error("{0}; if `switchyard run` is running, stop it first")]
     Cleanup(OpenError),
+    #[error(transparent)]
+    KubeProxy(#[from] Failed),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
     #[error("signals: {0}")]
@@ -90,7 +93,7 @@ impl CommandLine {
             #[cfg(feature = "demo")]
             Command::Demo(args) => crate::demo::run(&args),
             Command::Status(flags) => block_on(status::status(flags)),
-            Command::Cleanup => block_on(cleanup::cleanup()),
+            Command::Cleanup(flags) => block_on(cleanup::cleanup(flags)),
         }
     }
 }
@@ -114,7 +117,7 @@ impl Command {
             Self::Run(_) => Verbosity::AGENT,
             #[cfg(feature = "demo")]
             Self::Demo(_) => Verbosity::QUIET,
-            Self::Status(_) | Self::Cleanup => Verbosity::QUIET,
+            Self::Status(_) | Self::Cleanup(_) => Verbosity::QUIET,
         }
     }
 }

@@ -1,0 +1,202 @@
+//! Which virtual servers are kube-proxy's, and when each can go without cutting a connection.
+//!
+//! Kept apart from netlink, because here is every judgement. Virtual servers by mark are never looked at: ours are, and
+//! kube-proxy makes none.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use backend_ipvs::kernel::{Operation, RealServer, RealServerEntry, VirtualKey};
+
+/// A virtual server and who answers for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Server {
+    /// Its key.
+    pub(super) key: VirtualKey,
+    /// Its real servers.
+    pub(super) reals: Vec<RealServerEntry>,
+}
+
+/// What there is of IPVS mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Addresses on its device.
+    pub(super) bound: BTreeSet<IpAddr>,
+    /// All virtual servers of the network namespace.
+    pub(super) servers: Vec<Server>,
+    /// Source addresses of connections that this node itself has opened, or others: as conntrack has them.
+    pub(super) sources: BTreeSet<IpAddr>,
+}
+
+/// Whether connections are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// They are.
+    Connections,
+    /// Not any more, or not at all.
+    Nobody,
+}
+
+/// One step towards nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Step {
+    /// What IPVS is told, in order.
+    pub(super) operations: Vec<Operation>,
+    /// Addresses to take from the device.
+    pub(super) release: Vec<IpAddr>,
+    /// How many virtual servers go.
+    pub(super) gone: usize,
+    /// How many virtual servers have connections still.
+    pub(super) draining: usize,
+    /// Real servers that get new connections.
+    pub(super) open: usize,
+    /// Addresses that stay.
+    pub(super) stay: Vec<IpAddr>,
+    /// How many virtual servers by address are somebody else's, as far as can be told.
+    pub(super) others: usize,
+}
+
+/// Decides what is done now.
+///
+/// A virtual server without connections goes. One with some gets no new ones (weight 0), and goes when they have ended. An
+/// address goes when no virtual server has it and no connection starts from it: whoever dials a service on this node has the
+/// service's own address, where that is the node's, for its source.
+pub(super) fn step(found: &Found, patience: Patience) -> Step {
+    let (theirs, others): (Vec<&Server>, Vec<&Server>) = found
+        .servers
+        .iter()
+        .filter(|server| address(server.key).is_some())
+        .partition(|server| is_theirs(found, server));
+    let mut step = Step { others: others.len(), ..Step::default() };
+    let mut busy = found.sources.clone();
+    for server in theirs {
+        if patience == Patience::Nobody || !server.reals.iter().any(has_connections) {
+            step.operations.push(Operation::RemoveVirtual(server.key));
+            step.gone += 1;
+            continue;
+        }
+        step.draining += 1;
+        busy.extend(address(server.key));
+        for real in server.reals.iter().map(|real| real.server).filter(|real| real.weight > 0) {
+            step.operations.push(Operation::EditReal(server.key, RealServer { weight: 0, ..real }));
+            step.open += 1;
+        }
+    }
+    let (stay, release) =
+        found.bound.iter().partition(|address| patience != Patience::Nobody && busy.contains(*address));
+    Step { stay, release, ..step }
+}
+
+/// At an address on kube-proxy's device, or for a node port: at another address, with none but real servers of a virtual server
+/// of the same protocol at an address on the device.
+fn is_theirs(found: &Found, server: &Server) -> bool {
+    let Some(at) = address(server.key) else { return false };
+    let twin = |other: &Server| {
+        address(other.key).is_some_and(|at| found.bound.contains(&at))
+            && protocol(other.key) == protocol(server.key)
+            && endpoints(server).is_subset(&endpoints(other))
+    };
+    found.bound.contains(&at) || !server.reals.is_empty() && found.servers.iter().any(twin)
+}
+
+fn endpoints(server: &Server) -> BTreeSet<backend_api::EndpointAddress> {
+    server.reals.iter().map(|real| real.server.address).collect()
+}
+
+fn has_connections(real: &RealServerEntry) -> bool {
+    real.connections.active + real.connections.inactive > 0
+}
+
+fn address(key: VirtualKey) -> Option<IpAddr> {
+    match key {
+        VirtualKey::Address { address, .. } => Some(address),
+        VirtualKey::Mark { .. } => None,
+    }
+}
+
+fn protocol(key: VirtualKey) -> Option<u16> {
+    match key {
+        VirtualKey::Address { protocol, .. } => Some(protocol),
+        VirtualKey::Mark { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backend_api::{EndpointAddress, Family};
+    use backend_ipvs::kernel::{Connections, Forwarding, Statistics, Thresholds};
+
+    use super::*;
+
+    fn at(address: &str, port: u16) -> VirtualKey {
+        VirtualKey::Address { protocol: 6, address: address.parse().unwrap(), port }
+    }
+
+    /// `10.244.0.4 w1 c0`: at port 80, with a weight and connections.
+    fn server(key: VirtualKey, reals: &[(&str, u32, u32)]) -> Server {
+        let real = |&(ip, weight, active): &(&str, u32, u32)| RealServerEntry {
+            server: RealServer {
+                address: EndpointAddress::new(ip.parse().unwrap(), 80),
+                forwarding: Forwarding::Masquerade,
+                weight,
+                thresholds: Thresholds::default(),
+            },
+            connections: Connections { active, inactive: 0, persistent: 5 },
+            statistics: Statistics::default(),
+        };
+        Server { key, reals: reals.iter().map(real).collect() }
+    }
+
+    fn found(bound: &[&str], servers: Vec<Server>, sources: &[&str]) -> Found {
+        let addresses = |list: &[&str]| list.iter().map(|address| address.parse().unwrap()).collect();
+        Found { bound: addresses(bound), servers, sources: addresses(sources) }
+    }
+
+    fn check(found: &Found, patience: Patience, operations: &[&str], release: &[&str], stay: &[&str]) -> Step {
+        let step = step(found, patience);
+        let told: Vec<_> = step.operations.iter().map(ToString::to_string).collect();
+        assert_eq!(told, operations);
+        let texts = |list: &[IpAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!((texts(&step.release), texts(&step.stay)), (words(release), words(stay)));
+        step
+    }
+
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_has_no_connections_goes_and_the_rest_gets_no_new_ones() {
+        let servers = vec![
+            server(at("10.96.0.1", 443), &[("10.0.0.1", 1, 0)]),
+            server(at("10.96.0.80", 80), &[("10.244.0.4", 1, 3), ("10.244.0.5", 0, 0)]),
+        ];
+        let found = found(&["10.96.0.1", "10.96.0.80", "10.96.0.99"], servers, &["10.96.0.99"]);
+        let gone = "virtual server 10.96.0.1:443/TCP";
+        let told = [gone, "virtual server 10.96.0.80:80/TCP, real server 10.244.0.4:80"];
+        let step = check(&found, Patience::Connections, &told, &["10.96.0.1"], &["10.96.0.80", "10.96.0.99"]);
+        assert_eq!((step.gone, step.draining, step.open), (1, 1, 1));
+        assert!(matches!(step.operations[1], Operation::EditReal(_, RealServer { weight: 0, .. })));
+
+        let told = [gone, "virtual server 10.96.0.80:80/TCP"];
+        check(&found, Patience::Nobody, &told, &["10.96.0.1", "10.96.0.80", "10.96.0.99"], &[]);
+    }
+
+    #[test]
+    fn node_ports_are_known_by_their_real_servers_and_others_are_left() {
+        let mark = VirtualKey::Mark { family: Family::V4, mark: 0x5300_0001 };
+        let pods = [("10.244.0.4", 1, 0), ("10.244.0.5", 1, 0)];
+        let udp = VirtualKey::Address { protocol: 17, address: "192.168.0.1".parse().unwrap(), port: 30080 };
+        let servers = vec![
+            server(at("10.96.0.80", 80), &pods),
+            server(at("192.168.0.1", 30080), &pods[1..]),
+            server(at("192.168.0.1", 8080), &[("10.244.0.4", 1, 0), ("10.0.0.9", 1, 0)]),
+            server(at("192.168.0.1", 8081), &[]),
+            server(udp, &pods),
+            server(mark, &pods),
+        ];
+        let found = found(&["10.96.0.80"], servers, &[]);
+        let told = ["virtual server 10.96.0.80:80/TCP", "virtual server 192.168.0.1:30080/TCP"];
+        assert_eq!(check(&found, Patience::Connections, &told, &["10.96.0.80"], &[]).others, 3);
+    }
+}

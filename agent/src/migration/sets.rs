@@ -1,0 +1,102 @@
+//! The IP sets of kube-proxy's IPVS mode.
+
+use std::path::Path;
+use std::time::Duration;
+
+use backend_nft::kernel::{Destroyed, IpSets};
+
+use super::report::{Failed, Left, Removed, Report};
+
+/// Where the kernel shows that it has IP sets. Asked first, because to ask for sets would load them.
+const MODULE: &str = "/sys/module/ip_set";
+
+/// How long a rule that was removed may keep its set: the kernel lets go of it on another thread.
+const LETTING_GO: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Those of IPv4; the names of IPv6 begin with `KUBE-6-` and are cut at 31 bytes. kube-router has others that begin with
+/// `KUBE-`.
+const NAMES: [&str; 17] = [
+    "LOOP-BACK",
+    "CLUSTER-IP",
+    "EXTERNAL-IP",
+    "EXTERNAL-IP-LOCAL",
+    "LOAD-BALANCER",
+    "LOAD-BALANCER-LOCAL",
+    "LOAD-BALANCER-FW",
+    "LOAD-BALANCER-SOURCE-IP",
+    "LOAD-BALANCER-SOURCE-CIDR",
+    "NODE-PORT-TCP",
+    "NODE-PORT-LOCAL-TCP",
+    "NODE-PORT-UDP",
+    "NODE-PORT-LOCAL-UDP",
+    "NODE-PORT-SCTP-HASH",
+    "NODE-PORT-LOCAL-SCTP-HASH",
+    "HEALTH-CHECK-NODE-PORT",
+    "IPVS-IPS",
+];
+const NAME_LENGTH: usize = 31;
+
+/// Destroys them. The rules that refer to them must be gone.
+pub(super) async fn remove(report: &mut Report) {
+    if !Path::new(MODULE).exists() {
+        return;
+    }
+    if let Err(reason) = destroy_all(report).await {
+        report.failed.push(Failed { object: "IP sets".to_owned(), reason });
+    }
+}
+
+async fn destroy_all(report: &mut Report) -> Result<(), String> {
+    let mut sets = IpSets::open().map_err(|error| format!("netlink socket: {error}"))?;
+    let names = sets.names().await.map_err(|error| error.to_string())?;
+    let mut names: Vec<String> = names.into_iter().filter(|name| is_kube_proxys(name)).collect();
+    let all = names.len();
+    let deadline = tokio::time::Instant::now() + LETTING_GO;
+    loop {
+        let mut in_use = Vec::new();
+        for name in names {
+            match sets.destroy(&name).await.map_err(|error| error.to_string())? {
+                Destroyed::Gone => {}
+                Destroyed::InUse => in_use.push(name),
+            }
+        }
+        names = in_use;
+        if names.is_empty() || tokio::time::Instant::now() > deadline {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    if all > names.len() {
+        report.removed.push(Removed::IpSets(all - names.len()));
+    }
+    report.left.extend(names.into_iter().map(Left::IpSet));
+    Ok(())
+}
+
+fn is_kube_proxys(name: &str) -> bool {
+    let of = |prefix: &str, known: &str| {
+        let full = format!("{prefix}{known}");
+        full.get(..NAME_LENGTH).unwrap_or(&full) == name
+    };
+    NAMES.iter().any(|known| of("KUBE-", known) || of("KUBE-6-", known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_kube_proxys_own_sets_are_kube_proxys() {
+        for name in
+            ["KUBE-CLUSTER-IP", "KUBE-6-LOOP-BACK", "KUBE-LOAD-BALANCER-SOURCE-CIDR", "KUBE-6-LOAD-BALANCER-SOURCE-CID"]
+        {
+            assert!(is_kube_proxys(name), "{name}");
+        }
+        for name in
+            ["KUBE-SRC-ABCDEFGHIJ234567", "KUBE-6-LOAD-BALANCER-SOURCE-CIDR", "kube-router-svip", "KUBE-", "CLUSTER-IP"]
+        {
+            assert!(!is_kube_proxys(name), "{name}");
+        }
+    }
+}
