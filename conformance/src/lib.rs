@@ -9,6 +9,7 @@
 //!
 //! **Invariant:** scenarios assert packets alone, never chains, maps or servers.
 
+pub mod api;
 mod run;
 pub mod scenario;
 pub mod vm;

@@ -12,7 +12,7 @@
 //! **Invariants**, each a test of its name in `tests/reconcile_loop.rs`: nothing is written before the source has listed;
 //! a change during a sync is not lost; errors retry and keep changes; drift resyncs everything.
 
-mod backoff;
+pub(crate) mod backoff;
 mod desired;
 mod failed;
 mod once;

@@ -3,13 +3,15 @@
 //! ```text
 //! files/ (a watched folder) ──┐
 //!                             ├──► batches of Event ──► reconcile
-//! (the Kubernetes API)      ──┘
+//! kubernetes/ (its API)     ──┘
 //! ```
 //!
 //! A source is a task that sends batches of [`Event`] into a channel. What was seen together is one batch: whoever
 //! receives it takes it as one change. The channel is bounded, so a source waits while a slow sync runs.
 
 pub mod files;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 
 use tokio::sync::mpsc;
 
