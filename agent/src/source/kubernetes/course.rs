@@ -497,7 +497,8 @@ mod tests {
 
     #[test]
     fn a_stream_that_does_not_come_to_its_end_is_given_up() {
-        for stop in [|course: &mut Course| course.ended(), |course| drop(course.failed(&Failure::Silent))] {
+        for stop in [|course: &mut Course| course.ended(), |course: &mut Course| drop(course.failed(&Failure::Silent))]
+        {
             let mut course = course();
             told(&mut course, "a");
             stop(&mut course);
