@@ -15,6 +15,7 @@ pub mod command;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod events;
 pub mod host;
 pub mod localhost;
 pub mod migration;

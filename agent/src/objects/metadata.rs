@@ -7,10 +7,15 @@ use serde::{Deserialize, Deserializer};
 use super::text::shared;
 use super::{Kind, ObjectKey};
 
-/// An object's `metadata`; of its labels, those that `L` names, and of its annotations, those that `A` does.
+/// An object's `metadata`; of its labels, those that `L` names, of its annotations, those that `A` does, and its uid only
+/// where `U` is [`super::Uid`].
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Metadata<L: Default + for<'a> Deserialize<'a>, A: Default + for<'a> Deserialize<'a> = NoAnnotations> {
+pub struct Metadata<
+    L: Default + for<'a> Deserialize<'a>,
+    A: Default + for<'a> Deserialize<'a> = NoAnnotations,
+    U: Default + for<'a> Deserialize<'a> = NoUid,
+> {
     /// `name`.
     #[serde(deserialize_with = "shared")]
     pub name: Arc<str>,
@@ -26,17 +31,35 @@ pub struct Metadata<L: Default + for<'a> Deserialize<'a>, A: Default + for<'a> D
     /// `annotations`.
     #[serde(default, deserialize_with = "or_default", bound(deserialize = ""))]
     pub annotations: A,
+    /// `uid`.
+    #[serde(default, deserialize_with = "or_default", bound(deserialize = ""))]
+    pub uid: U,
 }
 
 /// Of an object whose annotations mean nothing to a proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct NoAnnotations {}
 
-impl<L: Default + for<'a> Deserialize<'a>, A: Default + for<'a> Deserialize<'a>> Metadata<L, A> {
+impl<L, A, U> Metadata<L, A, U>
+where
+    L: Default + for<'a> Deserialize<'a>,
+    A: Default + for<'a> Deserialize<'a>,
+    U: Default + for<'a> Deserialize<'a>,
+{
     /// The key of the object whose metadata this is.
     pub(super) fn key(&self, kind: Kind) -> ObjectKey {
         let namespace = if kind.is_namespaced() { self.namespace.clone() } else { Arc::default() };
         ObjectKey { kind, namespace, name: self.name.clone() }
+    }
+}
+
+/// Of an object whose uid nobody asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoUid;
+
+impl<'de> Deserialize<'de> for NoUid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
     }
 }
 

@@ -23,13 +23,14 @@ mod service;
 mod service_cidr;
 mod slice;
 mod text;
+mod uid;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use document::{Item, Refused, read};
 pub use endpoints::{Endpoints, EndpointsAddress, EndpointsSubset};
-pub use metadata::{Metadata, NoAnnotations};
+pub use metadata::{Metadata, NoAnnotations, NoUid};
 pub use node::{Node, NodeAddress, NodeLabels, NodeSpec, NodeStatus};
 pub use service::{
     AffinityKind, ClientIpConfig, IngressIp, IpMode, LoadBalancerStatus, Service, ServiceAnnotations, ServiceLabels,
@@ -38,6 +39,7 @@ pub use service::{
 pub use service_cidr::{ServiceCidr, ServiceCidrLabels, ServiceCidrSpec};
 pub use slice::{AddressType, Conditions, EndpointPort, EndpointSlice, Hints, SliceEndpoint, SliceLabels};
 pub use text::{Address, Keyword, Word};
+pub use uid::Uid;
 
 /// An object of one of the kinds that a proxy reads. Cheap to clone: whoever keeps it shares it.
 #[derive(Clone, Debug, PartialEq, Eq)]

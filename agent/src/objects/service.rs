@@ -4,14 +4,14 @@ use backend_api::{Protocol, Scheduler, ServiceName};
 use serde::Deserialize;
 
 use super::metadata::{or_default, present};
-use super::{Address, Keyword, Kind, Metadata, ObjectKey, Word};
+use super::{Address, Keyword, Kind, Metadata, ObjectKey, Uid, Word};
 
 /// v1 Service.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
     /// `metadata`.
-    pub metadata: Metadata<ServiceLabels, ServiceAnnotations>,
+    pub metadata: Metadata<ServiceLabels, ServiceAnnotations, Uid>,
     /// `spec`.
     #[serde(default, deserialize_with = "or_default")]
     pub spec: ServiceSpec,

@@ -1,0 +1,148 @@
+//! What is worth an Event, with the words that it is told in.
+//!
+//! Kept apart from posting: whoever notices something need not know of the API.
+
+use std::fmt;
+
+use backend_api::{Conflict, Family, ServiceName};
+
+use crate::host::Unset;
+
+/// Something an operator should find on an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The agent has begun to work.
+    Started,
+    /// The backend does not work on this node, or no longer.
+    BackendUnavailable {
+        /// Why.
+        reason: String,
+    },
+    /// Another backend has taken over.
+    BackendChanged {
+        /// Its name.
+        backend: &'static str,
+    },
+    /// A setting of the node could not be made.
+    SettingRefused(Unset),
+    /// A service's health check node port cannot be listened on.
+    HealthCheckNotStarted {
+        /// Whose.
+        service: ServiceName,
+        /// The port.
+        port: u16,
+        /// Why.
+        reason: String,
+    },
+    /// A service cannot be programmed; all others are.
+    ServiceRefused {
+        /// Which.
+        service: ServiceName,
+        /// Why.
+        reason: String,
+    },
+    /// A service goes without a frontend, which an older one has.
+    FrontendConflict(Conflict),
+    /// A service's source ranges are all of the other family: nobody may dial its load-balancer addresses of this one.
+    SourceRangesOfOtherFamily {
+        /// Which.
+        service: ServiceName,
+        /// The family that is closed.
+        family: Family,
+    },
+}
+
+/// The object that a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The node that the agent runs on.
+    ThisNode,
+    /// A service.
+    Service(ServiceName),
+}
+
+/// The type of an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Nothing to do.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+impl Notice {
+    /// What it is about.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Started | Self::BackendUnavailable { .. } | Self::BackendChanged { .. } | Self::SettingRefused(_) => {
+                Subject::ThisNode
+            }
+            Self::HealthCheckNotStarted { service, .. }
+            | Self::ServiceRefused { service, .. }
+            | Self::SourceRangesOfOtherFamily { service, .. } => Subject::Service(service.clone()),
+            Self::FrontendConflict(conflict) => Subject::Service(conflict.loser.clone()),
+        }
+    }
+
+    /// How grave it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Started | Self::BackendChanged { .. } => Severity::Normal,
+            Self::BackendUnavailable { .. }
+            | Self::SettingRefused(_)
+            | Self::HealthCheckNotStarted { .. }
+            | Self::ServiceRefused { .. }
+            | Self::FrontendConflict(_)
+            | Self::SourceRangesOfOtherFamily { .. } => Severity::Warning,
+        }
+    }
+
+    /// `reason` of the Event; kube-proxy's word where it has one.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Started => "Starting",
+            Self::BackendUnavailable { .. } => "BackendUnavailable",
+            Self::BackendChanged { .. } => "BackendChanged",
+            Self::SettingRefused(_) => "SettingRefused",
+            Self::HealthCheckNotStarted { .. } => "FailedToStartServiceHealthcheck",
+            Self::ServiceRefused { .. } => "ServiceRefused",
+            Self::FrontendConflict(_) => "FrontendConflict",
+            Self::SourceRangesOfOtherFamily { .. } => "SourceRangesOfOtherFamily",
+        }
+    }
+
+    /// `action` of the Event: what was being done.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Started | Self::SettingRefused(_) => "StartKubeProxy",
+            Self::HealthCheckNotStarted { .. } => "Listen",
+            Self::BackendUnavailable { .. }
+            | Self::BackendChanged { .. }
+            | Self::ServiceRefused { .. }
+            | Self::FrontendConflict(_)
+            | Self::SourceRangesOfOtherFamily { .. } => "Program",
+        }
+    }
+}
+
+/// `note` of the Event.
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => f.write_str("service traffic of this node is forwarded"),
+            Self::BackendUnavailable { reason } => f.write_str(reason),
+            Self::BackendChanged { backend } => write!(f, "services are programmed by {backend} from now on"),
+            Self::SettingRefused(unset) => unset.fmt(f),
+            Self::HealthCheckNotStarted { port, reason, .. } => {
+                write!(f, "health check node port {port}: cannot be listened on: {reason}")
+            }
+            Self::ServiceRefused { reason, .. } => write!(f, "service cannot be programmed, all others are: {reason}"),
+            Self::FrontendConflict(conflict) => conflict.fmt(f),
+            Self::SourceRangesOfOtherFamily { family, .. } => write!(
+                f,
+                "spec.loadBalancerSourceRanges: no range for {family}: nobody may dial the service's {family} \
+                 load-balancer addresses"
+            ),
+        }
+    }
+}

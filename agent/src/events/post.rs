@@ -1,0 +1,81 @@
+//! Posts notices as events.k8s.io/v1 Events.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+use super::{Gate, Notice, Rate, Severity, Subject, Uids};
+use crate::config::NodeName;
+
+/// How long the API may take for one event; meanwhile others wait, and are dropped where too many do.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The API's limit for `note`, in bytes (events.k8s.io/v1: 1 KiB).
+const NOTE: usize = 1024;
+
+/// Posts what is left in the outbox of `notices` as events of `node` and of services, until every outbox is gone.
+pub async fn post(mut notices: mpsc::Receiver<Notice>, client: Client, node: NodeName, uids: Uids) {
+    let reporter = Reporter { controller: "switchyard".to_owned(), instance: Some(node.as_str().to_owned()) };
+    let recorder = Recorder::new(client, reporter);
+    let mut gate = Gate::new(Rate::default(), Instant::now());
+    let mut failing = false;
+    while let Some(notice) = notices.recv().await {
+        if !gate.admits(&notice, Instant::now()) {
+            continue;
+        }
+        let regarding = reference(&notice.subject(), &node, &uids);
+        let outcome = match timeout(PATIENCE, recorder.publish(&event(&notice), &regarding)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+        };
+        match &outcome {
+            Ok(()) if failing => info!("events are posted again"),
+            Ok(()) => {}
+            Err(error) if failing => debug!(%notice, error, "event dropped"),
+            Err(error) => warn!(%notice, error, "event dropped: the API does not take it; others may follow"),
+        }
+        failing = outcome.is_err();
+    }
+}
+
+fn event(notice: &Notice) -> Event {
+    let mut note = notice.to_string();
+    let fits = note.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= NOTE).last();
+    note.truncate(fits.unwrap_or(0));
+    Event {
+        type_: match notice.severity() {
+            Severity::Normal => EventType::Normal,
+            Severity::Warning => EventType::Warning,
+        },
+        reason: notice.reason().to_owned(),
+        note: Some(note),
+        action: notice.action().to_owned(),
+        secondary: None,
+    }
+}
+
+fn reference(subject: &Subject, node: &NodeName, uids: &Uids) -> ObjectReference {
+    match subject {
+        Subject::ThisNode => ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(node.as_str().to_owned()),
+            // By custom of kubelet and kube-proxy; `kubectl describe node` asks for it.
+            uid: Some(node.as_str().to_owned()),
+            ..ObjectReference::default()
+        },
+        Subject::Service(service) => ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Service".to_owned()),
+            namespace: Some(service.namespace.to_string()),
+            name: Some(service.name.to_string()),
+            uid: uids.of(service).map(|uid| uid.to_string()),
+            ..ObjectReference::default()
+        },
+    }
+}
