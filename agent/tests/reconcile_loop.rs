@@ -76,6 +76,7 @@ impl Witness for Notes {
             News::Told(events) => format!("told {}", events.len()),
             News::Resolved(changes) => format!("resolved {}", changes.services.len()),
             News::Conflict(conflict) => format!("conflict {}", conflict.loser),
+            News::Unchanged => "unchanged".to_owned(),
             News::Syncing => "syncing".to_owned(),
             News::Synced { state, report, .. } => {
                 format!("synced {} of {}", report.writes, state.services().len())

@@ -63,6 +63,8 @@ pub struct Report {
     /// Changes that the kernel was told: elements, rules, chains, virtual and real servers. 0 means that nothing
     /// was sent.
     pub writes: usize,
+    /// Bytes that were sent to the kernel over netlink, questions included.
+    pub netlink_bytes: u64,
     /// Stale connection-tracking entries that were deleted.
     pub flows_deleted: usize,
     /// Services that could not be programmed, by themselves; everything else is. They are tried again at

@@ -75,6 +75,13 @@ impl IpvsDataplane {
     }
 }
 
+impl IpvsDataplane {
+    /// Bytes that were sent to the kernel for services since this was opened.
+    fn sent(&self) -> u64 {
+        self.programmer.port.sent() + self.tables.sent()
+    }
+}
+
 #[async_trait]
 impl Dataplane for IpvsDataplane {
     fn name(&self) -> &'static str {
@@ -82,6 +89,7 @@ impl Dataplane for IpvsDataplane {
     }
 
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
+        let sent = self.sent();
         let mut established = 0;
         // Sysctls tell nobody that they were changed.
         let all = !self.established || matches!(scope, Scope::All);
@@ -98,6 +106,7 @@ impl Dataplane for IpvsDataplane {
         for synced in &synced {
             report.flows_deleted += self.tables.delete_stale_flows(synced, desired).await;
         }
+        report.netlink_bytes = self.sent() - sent;
         Ok(report)
     }
 

@@ -100,6 +100,11 @@ impl MarkingTables {
         Ok(Synced { report: outcome.report, before: outcome.before })
     }
 
+    /// Bytes that were sent to the kernel since they were opened.
+    pub fn sent(&self) -> u64 {
+        self.tables.sent()
+    }
+
     /// Deletes the connection-tracking entries that became stale with a sync; returns how many.
     pub async fn delete_stale_flows(&mut self, synced: &Synced, desired: &ServiceState) -> usize {
         self.tables.delete_stale_flows(&synced.before, desired).await

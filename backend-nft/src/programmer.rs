@@ -159,7 +159,7 @@ impl<P: Port> Programmer<P> {
             }
         }
         self.belief = Some(belief);
-        Ok(Ok(Report { writes, flows_deleted: 0, failed }))
+        Ok(Ok(Report { writes, failed, ..Report::default() }))
     }
 
     /// Reads everything under our name.

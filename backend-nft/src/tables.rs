@@ -43,6 +43,11 @@ impl Tables {
         Ok(Self { programmer, watch, conntrack, owes_flows: false })
     }
 
+    /// Bytes that were sent to the kernel since they were opened, the watch excepted.
+    pub(crate) fn sent(&self) -> u64 {
+        self.programmer.port.nftables.sent() + self.conntrack.sent()
+    }
+
     /// Deletes the flows that a sync made stale; logs a failure and makes up for it next time. How many.
     pub(crate) async fn delete_stale_flows(&mut self, before: &Before, desired: &ServiceState) -> usize {
         let stale = self.stale(before, desired);

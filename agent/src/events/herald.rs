@@ -46,7 +46,7 @@ pub fn notices(news: &News<'_>) -> Vec<Notice> {
             SyncError::Raced { .. } | SyncError::Transient { .. } => Vec::new(),
         },
         News::Succeeded { dataplane } => vec![Notice::BackendChanged { backend: dataplane }],
-        News::Told(_) | News::Syncing | News::Synced { .. } | News::Drifted => Vec::new(),
+        News::Told(_) | News::Unchanged | News::Syncing | News::Synced { .. } | News::Drifted => Vec::new(),
     }
 }
 

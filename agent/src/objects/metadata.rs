@@ -25,6 +25,9 @@ pub struct Metadata<
     /// `creationTimestamp`, as written.
     #[serde(default)]
     pub creation_timestamp: Option<Box<str>>,
+    /// Whether `deletionTimestamp` is there: the object goes once its finalizers are done.
+    #[serde(rename = "deletionTimestamp", default, deserialize_with = "given")]
+    pub is_being_deleted: bool,
     /// `labels`.
     #[serde(default, deserialize_with = "or_default", bound(deserialize = ""))]
     pub labels: L,
@@ -76,6 +79,11 @@ where
 pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     serde::de::IgnoredAny::deserialize(deserializer)?;
     Ok(true)
+}
+
+/// Reads whether there is a value; null is none.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<serde::de::IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 
 fn default_namespace() -> Arc<str> {

@@ -31,13 +31,15 @@ use std::sync::Arc;
 pub use document::{Item, Refused, read};
 pub use endpoints::{Endpoints, EndpointsAddress, EndpointsSubset};
 pub use metadata::{Metadata, NoAnnotations, NoUid};
-pub use node::{Node, NodeAddress, NodeLabels, NodeSpec, NodeStatus};
+pub use node::{Node, NodeAddress, NodeLabels, NodeSpec, NodeStatus, Taint};
 pub use service::{
     AffinityKind, ClientIpConfig, IngressIp, IpMode, LoadBalancerStatus, Service, ServiceAnnotations, ServiceLabels,
     ServicePort, ServiceSpec, ServiceStatus, ServiceType, SessionAffinityConfig, TrafficPolicy,
 };
 pub use service_cidr::{ServiceCidr, ServiceCidrLabels, ServiceCidrSpec};
-pub use slice::{AddressType, Conditions, EndpointPort, EndpointSlice, Hints, SliceEndpoint, SliceLabels};
+pub use slice::{
+    AddressType, Conditions, EndpointPort, EndpointSlice, Hints, SliceAnnotations, SliceEndpoint, SliceLabels,
+};
 pub use text::{Address, Keyword, Word};
 pub use uid::Uid;
 
@@ -222,6 +224,37 @@ mod tests {
         assert!(slice.metadata.labels.headless);
         assert_eq!(only(yaml), only(json));
         assert_eq!(only(json), only(&list));
+    }
+
+    #[test]
+    fn what_health_depends_on_is_read() {
+        let Object::Service(service) = only(SERVICE) else { panic!("no service") };
+        assert_eq!(service.spec.health_check_node_port, 31000);
+        let node = |more: &str| match only(&format!("{{apiVersion: v1, kind: Node, metadata: {{name: n, {more}}}")) {
+            Object::Node(node) => (node.metadata.is_being_deleted, node.spec.taints.len()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(node("deletionTimestamp: null}, spec: {taints: null}"), (false, 0));
+        let tainted = "deletionTimestamp: \"2026-05-01T08:00:00Z\"}, spec: {taints: [{key: a, effect: NoSchedule}]}";
+        assert_eq!(node(tainted), (true, 1));
+    }
+
+    #[test]
+    fn the_time_of_a_slices_change_is_read_if_it_is_one() {
+        let trigger = |annotations: &str| {
+            let text = format!(
+                "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, \
+                 metadata: {{name: s, annotations: {annotations}}}}}"
+            );
+            let Object::EndpointSlice(slice) = only(&text) else { panic!("no slice") };
+            slice.metadata.annotations.last_change_trigger_time
+        };
+        let name = "endpoints.kubernetes.io/last-change-trigger-time";
+        let expected = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1500);
+        assert_eq!(trigger(&format!("{{{name}: \"1970-01-01T00:00:01.5Z\", other: x}}")), Some(expected));
+        for nothing in ["null".to_owned(), "{}".to_owned(), format!("{{{name}: banana}}")] {
+            assert_eq!(trigger(&nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -36,6 +36,16 @@ pub struct NodeSpec {
     /// `podCIDRs`, at most one of each family.
     #[serde(rename = "podCIDRs", deserialize_with = "or_default")]
     pub pod_cidrs: Box<[Box<str>]>,
+    /// `taints`.
+    #[serde(deserialize_with = "or_default")]
+    pub taints: Box<[Taint]>,
+}
+
+/// One of `spec.taints` of a Node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Taint {
+    /// `key`.
+    pub key: Box<str>,
 }
 
 /// `status` of a Node.

@@ -70,6 +70,9 @@ pub struct ServiceSpec {
     /// `loadBalancerSourceRanges`, as written.
     #[serde(default, deserialize_with = "or_default")]
     pub load_balancer_source_ranges: Box<[Box<str>]>,
+    /// `healthCheckNodePort`; missing and 0 mean none.
+    #[serde(default, deserialize_with = "or_default")]
+    pub health_check_node_port: i64,
 }
 
 /// `spec.type` of a Service.

@@ -1,8 +1,10 @@
 //! discovery.k8s.io/v1 EndpointSlice.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use backend_api::{Family, Protocol, ServiceName};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
@@ -14,7 +16,7 @@ use super::{Address, Keyword, Kind, Metadata, ObjectKey, Word};
 #[serde(rename_all = "camelCase")]
 pub struct EndpointSlice {
     /// `metadata`.
-    pub metadata: Metadata<SliceLabels>,
+    pub metadata: Metadata<SliceLabels, SliceAnnotations>,
     /// `addressType`.
     pub address_type: Word<AddressType>,
     /// `endpoints`.
@@ -34,6 +36,15 @@ pub struct SliceLabels {
     /// Whether `service.kubernetes.io/headless` is there, with any value: not for proxies.
     #[serde(rename = "service.kubernetes.io/headless", default, deserialize_with = "present")]
     pub headless: bool,
+}
+
+/// The annotations of an EndpointSlice that a proxy reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct SliceAnnotations {
+    /// `endpoints.kubernetes.io/last-change-trigger-time`: when that happened of which the slice tells. What is no time
+    /// is none: it is for statistics.
+    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time", default, deserialize_with = "time")]
+    pub last_change_trigger_time: Option<SystemTime>,
 }
 
 /// `addressType` of an EndpointSlice.
@@ -150,6 +161,12 @@ fn first_of_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ad
     }
 
     deserializer.deserialize_seq(First)
+}
+
+/// Reads an RFC 3339 time.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse::<Timestamp>().ok()).map(SystemTime::from))
 }
 
 /// Reads a list of `{name: …}`.

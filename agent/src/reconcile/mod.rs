@@ -278,7 +278,9 @@ impl<'a> Reconciler<'a> {
     /// One sync. Whatever happens on the way, what was pending is in the kernel or pending again.
     async fn sync(&mut self, dataplane: &mut dyn Dataplane) -> Result<(), ReconcileError> {
         if self.pending.is_empty() {
-            return Ok(()); // objects changed, and the state that they come to did not
+            // Objects changed, and the state that they come to did not.
+            self.witness.hear(&News::Unchanged);
+            return Ok(());
         }
         // Until the sync has succeeded everything is pending: after an error its scope has to be that anyway.
         let pending = std::mem::replace(&mut self.pending, Pending::All);
@@ -301,15 +303,16 @@ impl<'a> Reconciler<'a> {
     }
 
     fn synced(&mut self, pending: Pending, report: Report, took: Duration) {
-        let Report { writes, flows_deleted, failed } = report;
+        let Report { writes, netlink_bytes, flows_deleted, failed } = report;
         let services = self.desired.state().services().len();
         match &pending {
-            Pending::All => info!(services, writes, flows_deleted, ?took, "every service was checked"),
+            Pending::All => info!(services, writes, netlink_bytes, flows_deleted, ?took, "every service was checked"),
             Pending::Services(changed) => {
                 debug!(
                     changed = changed.len(),
                     services,
                     writes,
+                    netlink_bytes,
                     flows_deleted,
                     ?took,
                     "changed services were programmed"

@@ -25,6 +25,8 @@ pub enum News<'a> {
     Resolved(&'a Changes),
     /// Two services newly claim one frontend.
     Conflict(&'a Conflict),
+    /// What was resolved changes nothing in the state, and nothing else waits: the kernel is as it should be.
+    Unchanged,
     /// A sync begins, with everything that was told until now.
     Syncing,
     /// A sync succeeded: the kernel holds `state`, of which `scope` had changed, but for what `report` says.

@@ -20,6 +20,7 @@ mod endpoints;
 mod masquerade;
 mod node;
 mod notation;
+mod on_node;
 mod policies;
 mod resolver;
 mod scheduler;
@@ -30,6 +31,7 @@ mod topology;
 mod warning;
 
 pub use node::{NodeFacts, NodeResolution, resolve_node};
+pub use on_node::{HealthCheck, NoLocalEndpoints, OnNode};
 pub use resolver::{Applied, Changes, Resolver};
 pub use selection::Skip;
 pub use service::Resolution;

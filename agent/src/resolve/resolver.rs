@@ -7,14 +7,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use backend_api::{NodeNetwork, Scope, ServiceName, ServiceState};
+use backend_api::{NodeNetwork, PerFamily, Scope, ServiceName, ServiceState};
 
 use super::Settings;
 use super::node::{NodeFacts, resolve_node};
+use super::on_node::OnNode;
 use super::service::{self, Resolution};
 use super::warning::Warning;
-use crate::objects::{EndpointSlice, Endpoints, Kind, Node, Object, ObjectKey, Service, ServiceCidr};
+use crate::objects::{
+    AddressType, EndpointSlice, Endpoints, Kind, Node, Object, ObjectKey, Service, ServiceCidr, Word,
+};
 
 /// Every object that is known, and which services they leave unresolved.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct Resolver {
     /// As last resolved.
     facts: Option<NodeFacts>,
     node_warnings: Vec<Warning>,
+    /// Since the last time, of slices that changed.
+    triggers: PerFamily<Vec<SystemTime>>,
 }
 
 /// What is known of a service, which itself may not be known yet.
@@ -53,6 +59,10 @@ pub struct Changes {
     pub node: Option<NodeNetwork>,
     /// Every service of which an object has changed, or all; `None` for one that is not to be programmed (any more).
     pub services: BTreeMap<ServiceName, Option<backend_api::Service>>,
+    /// Of each of these services, what is on this node; nothing of one that is not to be programmed.
+    pub on_node: BTreeMap<ServiceName, OnNode>,
+    /// Of each EndpointSlice that changed, when that happened of which it tells, as far as it says so.
+    pub triggers: PerFamily<Vec<SystemTime>>,
     /// What is wrong and was not the last time, to be logged.
     pub warnings: Vec<Warning>,
 }
@@ -80,6 +90,7 @@ impl Resolver {
             node_is_dirty: true,
             facts: None,
             node_warnings: Vec::new(),
+            triggers: PerFamily::default(),
         }
     }
 
@@ -107,9 +118,13 @@ impl Resolver {
     /// Takes an object out; nothing happens if it is not known.
     pub fn remove(&mut self, key: &ObjectKey) {
         match key.kind {
-            Kind::Service => self.change(&name_of(key), |known| known.service.take().is_some()),
+            Kind::Service => {
+                self.change(&name_of(key), |known| known.service.take().is_some());
+            }
             Kind::EndpointSlice => self.remove_slice(&(key.namespace.clone(), key.name.clone())),
-            Kind::Endpoints => self.change(&name_of(key), |known| known.endpoints.take().is_some()),
+            Kind::Endpoints => {
+                self.change(&name_of(key), |known| known.endpoints.take().is_some());
+            }
             Kind::Node => {
                 let removed = self.nodes.remove(&key.name).is_some();
                 self.node_is_dirty |= removed && self.is_this_node(&key.name);
@@ -151,16 +166,18 @@ impl Resolver {
 
     /// Resolves what has changed since the last time.
     pub fn resolve(&mut self) -> Changes {
-        let mut changes = Changes::default();
+        let mut changes = Changes { triggers: mem::take(&mut self.triggers), ..Changes::default() };
         let facts = self.resolve_node(&mut changes);
         for name in mem::take(&mut self.dirty) {
             let Some(known) = self.services.get_mut(&name) else {
+                changes.on_node.insert(name.clone(), OnNode::default());
                 changes.services.insert(name, None);
                 continue;
             };
-            let Resolution { service, warnings, .. } = known.resolve(&facts);
+            let Resolution { service, on_node, warnings, skipped: _ } = known.resolve(&facts);
             changes.warnings.extend(new_ones(&warnings, &known.warnings));
             known.warnings = warnings;
+            changes.on_node.insert(name.clone(), on_node);
             changes.services.insert(name, service);
         }
         self.facts = Some(facts);
@@ -193,11 +210,16 @@ impl Resolver {
             self.remove_slice(&key);
         }
         let Some(owner) = owner else { return };
-        self.change(&owner, |known| {
+        let changed = self.change(&owner, |known| {
             let before = known.slices.insert(key.1.clone(), slice.clone());
             before.as_ref() != Some(slice)
         });
         self.owners.insert(key, owner);
+        if let (true, Word::Known(AddressType::Ip(family)), Some(trigger)) =
+            (changed, &slice.address_type, slice.metadata.annotations.last_change_trigger_time)
+        {
+            self.triggers.of_mut(*family).push(trigger);
+        }
     }
 
     fn remove_slice(&mut self, key: &(Arc<str>, Arc<str>)) {
@@ -206,8 +228,8 @@ impl Resolver {
         }
     }
 
-    /// Changes what is known of a service; `change` tells whether there is any difference.
-    fn change(&mut self, name: &ServiceName, change: impl FnOnce(&mut Known) -> bool) {
+    /// Changes what is known of a service; `change` tells whether there is any difference, and so does this.
+    fn change(&mut self, name: &ServiceName, change: impl FnOnce(&mut Known) -> bool) -> bool {
         let known = self.services.entry(name.clone()).or_default();
         let changed = change(known);
         if known.is_nothing() {
@@ -216,6 +238,7 @@ impl Resolver {
         if changed {
             self.dirty.insert(name.clone());
         }
+        changed
     }
 }
 

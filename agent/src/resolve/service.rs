@@ -12,11 +12,12 @@ use super::candidates::{self, Candidate, Group};
 use super::endpoints::{PortIdentity, offering};
 use super::node::NodeFacts;
 use super::notation::{port, word};
+use super::on_node::OnNode;
 use super::policies::{Policies, Usable, usable};
 use super::selection::Skip;
 use super::source_ranges::Ranges;
 use super::warning::{Log, Problem, Warning};
-use super::{affinity, age, masquerade, scheduler, selection};
+use super::{affinity, age, masquerade, on_node, scheduler, selection};
 use crate::objects::{self, EndpointSlice, Endpoints, TrafficPolicy, Word};
 
 /// What a service comes to on this node.
@@ -24,6 +25,8 @@ use crate::objects::{self, EndpointSlice, Endpoints, TrafficPolicy, Word};
 pub struct Resolution {
     /// What is to be programmed, if a proxy has anything to do.
     pub service: Option<Service>,
+    /// What of it is on this node, as far as it is programmed.
+    pub on_node: OnNode,
     /// Why a proxy has nothing to do with it.
     pub skipped: Option<Skip>,
     /// What is wrong with its objects.
@@ -53,9 +56,17 @@ pub fn resolve<'a>(
             Family::ALL.into_iter().filter_map(of_family)
         })
         .collect();
-    let service =
-        (!resolved.is_empty()).then(|| Service { name: service.service_name(), age: shared.age, ports: resolved });
-    Resolution { service, skipped: None, warnings }
+    if resolved.is_empty() {
+        return Resolution { warnings, ..Resolution::default() };
+    }
+    let families = Family::ALL.into_iter().filter(|family| shared.addresses.of(*family).is_some());
+    let mut log = Log::new(service.key(), &mut warnings);
+    let on_node = OnNode {
+        health_check: on_node::health_check(&service.spec, (shared.external, families), &groups, node, &mut log),
+        no_local_endpoints: on_node::no_local_endpoints(&resolved),
+    };
+    let service = Service { name: service.service_name(), age: shared.age, ports: resolved };
+    Resolution { service: Some(service), on_node, skipped: None, warnings }
 }
 
 /// What all ports of a service share.

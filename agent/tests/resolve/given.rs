@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use agent::objects::{Item, Object, read};
-use agent::resolve::{Changes, Resolver, Settings};
+use agent::resolve::{Changes, OnNode, Resolver, Settings};
 use backend_api::{
     Affinity, Answer, Endpoint, Frontend, FrontendKind, Masquerade, NodeNetwork, Pool, Route, Service, SourceRanges,
 };
@@ -21,6 +21,7 @@ pub(crate) struct Given {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) service: Option<Service>,
+    pub(crate) on_node: OnNode,
     pub(crate) network: NodeNetwork,
     pub(crate) warnings: Vec<String>,
 }
@@ -163,9 +164,10 @@ impl Given {
         for text in &self.texts {
             objects(text).iter().for_each(|object| resolver.upsert(object));
         }
-        let Changes { node, mut services, warnings } = resolver.resolve();
+        let Changes { node, mut services, mut on_node, triggers: _, warnings } = resolver.resolve();
         Outcome {
             service: services.remove(&backend_api::ServiceName::new("default", "web")).flatten(),
+            on_node: on_node.remove(&backend_api::ServiceName::new("default", "web")).unwrap_or_default(),
             network: node.expect("the first time resolves the node"),
             warnings: warnings.iter().map(ToString::to_string).collect(),
         }

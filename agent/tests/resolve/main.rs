@@ -11,6 +11,7 @@ mod masquerade;
 mod mistakes;
 mod node;
 mod node_ports;
+mod on_node;
 mod policies;
 mod ports;
 mod readiness;

@@ -53,6 +53,11 @@ impl Ipvs {
         }
     }
 
+    /// Bytes that were sent to the kernel since this was opened.
+    pub fn sent(&self) -> u64 {
+        self.socket.sent()
+    }
+
     /// Does all operations in order, each for itself. Which the kernel refused; all others are done.
     ///
     /// The kernel does its work on this thread, before the first suspension of each 256 operations: a future that

@@ -75,6 +75,11 @@ impl Conntrack {
         Ok(Conntrack { socket: Socket::open()?, filter: Filter::Kernel })
     }
 
+    /// Bytes that were sent to the kernel since this was opened.
+    pub fn sent(&self) -> u64 {
+        self.socket.sent()
+    }
+
     /// Shows every flow of a family and a protocol to `each`. One that comes or goes meanwhile may or may not be
     /// shown, and one may be shown twice.
     ///

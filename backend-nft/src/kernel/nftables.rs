@@ -45,6 +45,11 @@ impl Nftables {
         self.socket.port()
     }
 
+    /// Bytes that were sent to the kernel since this was opened.
+    pub fn sent(&self) -> u64 {
+        self.socket.sent()
+    }
+
     /// Begins to watch for changes of our tables by others, in the network namespace of this thread.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ pub struct Socket {
     port: u32,
     sequence: u32,
     send_buffer: usize,
+    sent: u64,
     datagram: Vec<u8>,
     /// A dump that was begun and not read to its end: the kernel refuses a second one until then.
     dumping: Option<u32>,
@@ -67,12 +68,17 @@ impl Socket {
         // Without it many refusals at once overrun the buffer, which is noticed.
         let _ = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
         let datagram = Vec::with_capacity(DATAGRAM);
-        Ok(Socket { inner, port, sequence: 1, send_buffer: 0, datagram, dumping: None })
+        Ok(Socket { inner, port, sequence: 1, send_buffer: 0, sent: 0, datagram, dumping: None })
     }
 
     /// The kernel's name for this socket.
     pub fn port(&self) -> u32 {
         self.port
+    }
+
+    /// Bytes that were handed to the kernel since the socket was opened.
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// What is not about asking: groups, filters.
@@ -100,6 +106,7 @@ impl Socket {
             self.send_buffer = size;
         }
         self.raw().send(bytes, 0)?;
+        self.sent += bytes.len() as u64;
         Ok(())
     }
 
