@@ -8,7 +8,7 @@ use backend_api::Family;
 
 use crate::content::{Content, signature};
 use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
-use crate::kernel::{Batch, CommitError, Counter, Nftables, Ownership, ReadError, Table};
+use crate::kernel::{Batch, CommitError, Counter, Nftables, Ownership, ReadError, Table, Watch};
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{Element, Key, SetName};
@@ -40,6 +40,8 @@ pub(crate) trait Port: Debug + Send {
 pub(crate) struct Kernel {
     /// The socket.
     pub(crate) nftables: Nftables,
+    /// For changes by others.
+    pub(crate) watch: Watch,
     /// `NFT_TABLE_F_*` of tables that we make.
     pub(crate) table_flags: u32,
 }
@@ -108,7 +110,7 @@ impl Port for Kernel {
 
     async fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
         let mut batch = self.batch(transaction);
-        self.nftables.commit(&mut batch).await
+        self.nftables.commit_aside(&mut batch, &mut self.watch).await
     }
 }
 

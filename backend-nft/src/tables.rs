@@ -5,7 +5,7 @@ use backend_api::{Observed, ServiceName, ServiceState, StaleFlows, SyncError};
 use crate::dataplane::{Options, Others};
 use crate::errors::{from_commit, from_open};
 use crate::flows::delete_stale;
-use crate::kernel::{Conntrack, Nftables, Ownership, Watch};
+use crate::kernel::{Conntrack, Nftables, Ownership};
 use crate::port::Kernel;
 use crate::probe::probe;
 use crate::programmer::{Before, Programmer};
@@ -15,7 +15,6 @@ use crate::ruleset::{Delivery, TABLE};
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) programmer: Programmer<Kernel>,
-    watch: Watch,
     conntrack: Conntrack,
     /// Stale flows could not be deleted last time: nobody knows which, so all are suspect.
     owes_flows: bool,
@@ -39,8 +38,8 @@ impl Tables {
             },
             Others::LetIn => 0,
         };
-        let programmer = Programmer::new(Kernel { nftables, table_flags }, delivery);
-        Ok(Self { programmer, watch, conntrack, owes_flows: false })
+        let programmer = Programmer::new(Kernel { nftables, watch, table_flags }, delivery);
+        Ok(Self { programmer, conntrack, owes_flows: false })
     }
 
     /// Bytes that were sent to the kernel since they were opened, the watch excepted.
@@ -87,7 +86,7 @@ impl Tables {
 
     /// Resolves when somebody else has changed them; the next sync looks. Cancel-safe.
     pub(crate) async fn drifted(&mut self) {
-        if let Err(error) = self.watch.changed().await {
+        if let Err(error) = self.programmer.port.watch.changed().await {
             tracing::warn!(%error, "changes by others are not noticed any more");
             return std::future::pending().await;
         }

@@ -391,3 +391,40 @@ fn only_changes_of_our_table_by_others_are_noticed() {
         assert!(silent(&mut watch).await);
     });
 }
+
+/// One element, by somebody else, on a thread of its own in this namespace.
+fn stranger_puts(number: u32) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut stranger = Nftables::open(NAME).unwrap();
+        let mut batch = Batch::new(NAME);
+        put(&mut batch, Family::Ipv6, [number]);
+        stranger.commit(&mut batch).await.unwrap();
+    });
+}
+
+#[test]
+fn a_change_by_others_beside_a_large_commit_is_noticed() {
+    in_netns(|| async {
+        const MANY: u32 = 1_000;
+        let mut nftables = tables(0).await;
+        let mut watch = nftables.watch().unwrap();
+        let mut batch = Batch::new(NAME);
+        put(&mut batch, Family::Ipv4, 0..MANY);
+        nftables.commit_aside(&mut batch, &mut watch).await.unwrap();
+        assert!(silent(&mut watch).await, "our own transaction");
+        for round in 1..=40 {
+            let mut batch = Batch::new(NAME);
+            put(&mut batch, Family::Ipv4, round * MANY..(round + 1) * MANY);
+            // Before, between and behind the steps of the commit, as it happens.
+            let stranger = std::thread::spawn(move || stranger_puts(round));
+            nftables.commit_aside(&mut batch, &mut watch).await.unwrap();
+            stranger.join().unwrap();
+            assert!(changed(&mut watch).await, "round {round}");
+            // An innocent change may be suspected besides, but no more often than once.
+            let _ = silent(&mut watch).await;
+            assert!(silent(&mut watch).await, "round {round}");
+        }
+        assert_eq!(count(&mut nftables, Family::Ipv4).await, 41 * MANY as usize);
+    });
+}

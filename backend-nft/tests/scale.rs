@@ -12,11 +12,12 @@ use netns::isolated;
 #[test]
 #[ignore = "measures; says nothing about right or wrong"]
 fn scale() {
-    for count in [100, 1000, 10_000, 50_000] {
+    for (count, width) in [(100, 3), (1000, 3), (10_000, 3), (50_000, 3), (44_125, 1), (5_006, 50)] {
         isolated(move || async move {
             let mut state = ServiceState::new(sample::node());
-            for service in sample::plain(count) {
-                state.upsert(service);
+            let endpoints: Vec<u8> = (1..=width).collect();
+            for n in 0..count {
+                state.upsert(sample::plain_service(n, &endpoints));
             }
             let before = resident();
             let mut dataplane = NftDataplane::open(Options::default()).await.unwrap();
@@ -27,9 +28,10 @@ fn scale() {
             dataplane.sync(&state, Scope::All).await.unwrap();
             let again = start.elapsed();
             let (mut changes, mut writes) = (Vec::new(), 0);
-            for n in 0..200 {
-                let change =
-                    state.upsert(sample::plain_service(count / 2, if n % 2 == 0 { &[1, 2, 4] } else { &[1, 2, 3] }));
+            for n in 0..200u8 {
+                let mut changed = endpoints.clone();
+                changed[0] += width * (1 - n % 2);
+                let change = state.upsert(sample::plain_service(count / 2, &changed));
                 let start = Instant::now();
                 writes = dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap().writes;
                 changes.push(start.elapsed());
@@ -42,7 +44,7 @@ fn scale() {
             let adopted = next.sync(&state, Scope::All).await.unwrap();
             let (adoption, adoption_cpu) = (start.elapsed(), on_cpu() - cpu);
             println!(
-                "{count} services: first {first:.3?} (cpu {first_cpu:.3?}, {} writes), same again {again:.3?}, one change median {:.3?} p99 {:.3?} ({writes} writes), adoption {adoption:.3?} (cpu {adoption_cpu:.3?}, {} writes), {resident} kB more",
+                "{count} services of {width}: first {first:.3?} (cpu {first_cpu:.3?}, {} writes), same again {again:.3?}, one change median {:.3?} p99 {:.3?} ({writes} writes), adoption {adoption:.3?} (cpu {adoption_cpu:.3?}, {} writes), {resident} kB more",
                 report.writes, changes[100], changes[197], adopted.writes
             );
         });

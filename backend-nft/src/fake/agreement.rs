@@ -109,7 +109,9 @@ fn outcome(result: Result<(), CommitError>) -> Result<(), BTreeSet<(Vec<u32>, i3
 }
 
 async fn compare() {
-    let mut kernel = Kernel { nftables: Nftables::open(TABLE).unwrap(), table_flags: 0 };
+    let nftables = Nftables::open(TABLE).unwrap();
+    let watch = nftables.watch().unwrap();
+    let mut kernel = Kernel { nftables, watch, table_flags: 0 };
     let mut fake = FakeKernel::default();
     let first = Transaction { add_tables: vec![Family::V4], ..Transaction::default() };
     kernel.commit(&first).await.unwrap();

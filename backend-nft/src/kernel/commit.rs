@@ -35,6 +35,15 @@ impl Nftables {
         if batch.is_empty() {
             return Ok(());
         }
+        match self.hand_over(batch)? {
+            Outcome::Done => Ok(()),
+            Outcome::Refused(refusals) => Err(CommitError::Refused(refusals)),
+            Outcome::Lost => self.resolve(batch).await,
+        }
+    }
+
+    /// Sends a batch, and reads what the kernel says to it.
+    pub(super) fn hand_over(&mut self, batch: &mut Batch) -> Result<Outcome, CommitError> {
         let first = self.socket.reserve(batch.messages() + 1);
         if let Err(error) = self.socket.send(batch.sealed(first)) {
             return Err(match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
@@ -44,11 +53,7 @@ impl Nftables {
                 _ => CommitError::Socket(error),
             });
         }
-        match self.outcome(batch, first)? {
-            Outcome::Done => Ok(()),
-            Outcome::Refused(refusals) => Err(CommitError::Refused(refusals)),
-            Outcome::Lost => self.resolve(batch).await,
-        }
+        self.outcome(batch, first)
     }
 
     /// Reads what the kernel said of a batch. Nothing to wait for: it answers while the batch is sent.
@@ -94,7 +99,7 @@ impl Nftables {
         };
         match batch.expected_generation() {
             0 => Err(CommitError::Unclear),
-            expected if now == expected.wrapping_add(1).max(1) => Ok(()),
+            expected if now == after(expected) => Ok(()),
             _ => Err(CommitError::Unclear),
         }
     }
@@ -123,10 +128,19 @@ impl Nftables {
 }
 
 /// What became of a batch.
-enum Outcome {
+pub(super) enum Outcome {
+    /// It was done.
     Done,
+    /// Nothing of it was.
     Refused(Vec<Refusal>),
+    /// The kernel said neither.
     Lost,
+}
+
+/// The generation after one commit.
+pub(super) fn after(generation: u32) -> u32 {
+    // 0 stands for any, and is passed over.
+    generation.wrapping_add(1).max(1)
 }
 
 fn whole(errno: Errno, text: String) -> CommitError {

@@ -11,6 +11,7 @@
 //! nf_tables.h and nfnetlink_conntrack.h. Encoding and decoding are pure and total.
 
 mod abi;
+mod aside;
 pub mod attr;
 mod batch;
 mod commit;

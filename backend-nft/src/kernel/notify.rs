@@ -1,7 +1,8 @@
 //! Tells when somebody else changed a table of ours.
 //!
 //! On a socket of its own: notifications come unasked, and would crowd out answers. A transaction of ours with
-//! 100,000 elements is 100,000 notifications, so the kernel itself is told to leave ours out, with a socket filter.
+//! 100,000 elements is 100,000 notifications, so the kernel itself is told to leave ours out, with a socket filter; and
+//! what it need not even build, [`super::aside`] spares it.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,6 +22,24 @@ pub struct Watch {
     socket: Socket,
     table: String,
     ours: u32,
+    membership: Membership,
+    suspicion: Suspicion,
+}
+
+/// Whether notifications come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Membership {
+    Joined,
+    Left,
+}
+
+/// Whether somebody may have changed something unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// Nobody has.
+    None,
+    /// Somebody may have.
+    Unseen,
 }
 
 impl Watch {
@@ -30,18 +49,48 @@ impl Watch {
         let socket = Socket::open()?;
         // Before the subscription, so that nothing of ours is ever queued.
         leave_out(&socket, ours)?;
-        socket.raw().add_membership(NFNLGRP_NFTABLES)?;
-        Ok(Watch { socket, table: table.to_owned(), ours })
+        let (table, membership, suspicion) = (table.to_owned(), Membership::Left, Suspicion::None);
+        let mut watch = Watch { socket, table, ours, membership, suspicion };
+        watch.join()?;
+        Ok(watch)
     }
 
-    /// Resolves when a transaction that is not ours touched a table of our name, or when notifications were lost.
-    /// What has been queued until then is reported once. Cancel-safe.
+    /// Listens no more: not even the work of telling us is done.
+    pub(super) fn leave(&mut self) -> io::Result<()> {
+        self.socket.raw().drop_membership(NFNLGRP_NFTABLES)?;
+        self.membership = Membership::Left;
+        Ok(())
+    }
+
+    /// Listens again.
+    pub(super) fn join(&mut self) -> io::Result<()> {
+        self.socket.raw().add_membership(NFNLGRP_NFTABLES)?;
+        self.membership = Membership::Joined;
+        Ok(())
+    }
+
+    /// Somebody may have changed something unseen. What was thought before.
+    pub(super) fn suspect(&mut self) -> Suspicion {
+        std::mem::replace(&mut self.suspicion, Suspicion::Unseen)
+    }
+
+    /// Thinks again what was thought `before`.
+    pub(super) fn acquit(&mut self, before: Suspicion) {
+        self.suspicion = before;
+    }
+
+    /// Resolves when a transaction that is not ours touched a table of our name, or may have, because notifications were
+    /// lost. What has been queued until then is reported once. Cancel-safe.
     ///
     /// # Errors
     /// The socket's.
     pub async fn changed(&mut self) -> io::Result<()> {
-        let Watch { socket, table, ours } = self;
-        loop {
+        if self.membership == Membership::Left {
+            self.join()?;
+            self.suspect();
+        }
+        let Watch { socket, table, ours, .. } = self;
+        while self.suspicion == Suspicion::None {
             match socket.receive().await {
                 Ok(mut messages) => {
                     // Every kind of object names its table in the same attribute; a generation (`NFT_MSG_NEWGEN`) has
@@ -57,7 +106,10 @@ impl Watch {
         loop {
             match socket.pending() {
                 Ok(Some(_)) => {}
-                Ok(None) => return Ok(()),
+                Ok(None) => {
+                    self.suspicion = Suspicion::None;
+                    return Ok(());
+                }
                 Err(error) if overrun(&error) => {}
                 Err(error) => return Err(error),
             }
