@@ -1,0 +1,151 @@
+//! What its IPVS mode leaves: virtual servers drain, and the device goes with the last of them. Where the kernel has IPVS.
+
+use agent::backend::Backend;
+use agent::migration::{self, Left, Removed, Report};
+use agent::world::Load;
+use backend_api::{EndpointAddress, Family};
+use backend_ipvs::kernel::{
+    Flags, Forwarding, Ipvs, Operation, RealServer, Thresholds, Timeouts, VirtualKey, VirtualServer,
+};
+
+use crate::node::{Node, dial};
+
+const CLUSTER_IP: &str = "10.108.154.253:8080";
+const NODE_PORT: &str = "192.168.67.10:30673";
+/// Somebody's balancer on the node.
+const FOREIGN: &str = "192.168.67.10:9999";
+/// A mark of ours.
+const MARK: VirtualKey = VirtualKey::Mark { family: Family::V4, mark: 0x5300_0001 };
+
+fn key(address: &str) -> VirtualKey {
+    let EndpointAddress { ip, port } = endpoint(address);
+    VirtualKey::Address { protocol: 6, address: ip, port }
+}
+
+fn endpoint(address: &str) -> EndpointAddress {
+    let address: std::net::SocketAddr = address.parse().unwrap();
+    EndpointAddress::new(address.ip(), address.port())
+}
+
+fn balanced(key: VirtualKey, over: &str) -> [Operation; 2] {
+    let server = VirtualServer { key, scheduler: "rr".into(), flags: Flags::NONE, persistence: None, engine: None };
+    let real = RealServer {
+        address: endpoint(over),
+        forwarding: Forwarding::Masquerade,
+        weight: 1,
+        thresholds: Thresholds::default(),
+    };
+    [Operation::AddVirtual(server), Operation::AddReal(key, real)]
+}
+
+/// A node as kube-proxy's IPVS mode leaves it, with somebody else's virtual server and one of a mark beside.
+fn left_behind() -> Option<Node> {
+    let node = Node::new();
+    if !node.can_run(Backend::Ipvs) {
+        return None;
+    }
+    node.call("ip link add kube-ipvs0 type dummy", "");
+    for address in ["10.108.154.253/32", "10.96.0.1/32", "fd00:10:96::1/128"] {
+        node.call(&format!("ip address add {address} dev kube-ipvs0"), "");
+    }
+    let namespace = &node.world.node().namespace;
+    namespace.sysctl("net/ipv4/vs/conntrack", "1").unwrap();
+    for state in ["fin_wait", "close_wait", "last_ack", "time_wait"] {
+        namespace.sysctl(&format!("net/netfilter/nf_conntrack_tcp_timeout_{state}"), "1").unwrap();
+    }
+    let mut operations = vec![Operation::SetTimeouts(Timeouts { tcp: 900, tcp_fin: 1, udp: 300 })];
+    for (at, over) in [
+        (key(CLUSTER_IP), "10.244.0.5:80"),
+        (key(NODE_PORT), "10.244.0.5:80"),
+        (key("10.96.0.1:443"), "10.244.0.4:80"),
+        (key("[fd00:10:96::1]:443"), "[fd00:10:244::4]:80"),
+        (key(FOREIGN), "10.244.2.6:80"),
+        (MARK, "10.244.0.5:80"),
+    ] {
+        operations.extend(balanced(at, over));
+    }
+    node.executor.run(async move {
+        assert_eq!(Ipvs::open().await.unwrap().execute(&operations).await.unwrap(), []);
+    });
+    Some(node)
+}
+
+fn servers(node: &Node) -> Vec<VirtualKey> {
+    let all = node.executor.run(async { Ipvs::open().await.unwrap().virtual_servers().await.unwrap() });
+    all.into_iter().map(|entry| entry.server.key).collect()
+}
+
+fn addresses(node: &Node) -> Vec<String> {
+    let shown = node.call("ip -o address", "");
+    let on_device = shown.lines().filter(|line| line.contains(" kube-ipvs0 "));
+    on_device.filter_map(|line| Some(line.split_whitespace().nth(3)?.to_owned())).collect()
+}
+
+fn draining(report: &Report) -> Option<usize> {
+    report.left.iter().find_map(|left| match left {
+        Left::Draining { servers, .. } => Some(*servers),
+        _ => None,
+    })
+}
+
+#[test]
+fn virtual_servers_go_as_their_connections_end_and_the_device_with_the_last() {
+    let Some(node) = left_behind() else { return };
+    let ways = [("mytools", CLUSTER_IP), ("outsider", NODE_PORT), ("node2", CLUSTER_IP)];
+    for (from, to) in ways {
+        assert_eq!(node.answers(from, to, 4), ["whoami-1"], "{from} → {to}, by the old virtual servers");
+    }
+    let mut held: Vec<_> = ways.iter().map(|(from, to)| node.world.open(from, &dial(to)).unwrap().0).collect();
+    let loads = ways.map(|(from, to)| Load::start(node.world.place(from).unwrap(), &dial(to)).unwrap());
+
+    let agent = node.take_over(Backend::Nftables);
+    assert_eq!(agent.pass().failed, [], "the rules, of which there are none");
+    let report = agent.pass();
+    assert_eq!(report.failed, []);
+    assert!(draining(&report).is_some_and(|servers| servers > 0), "{report:?}");
+    assert!(report.left.contains(&Left::VirtualServers(1)), "{report:?}");
+    for (load, (from, to)) in loads.into_iter().zip(ways) {
+        let tally = load.finish().unwrap();
+        assert_eq!(tally.failures, [], "{from} → {to}, of {}", tally.total());
+        assert_eq!(node.answers(from, to, 40).len(), 3, "{from} → {to}");
+    }
+    // The node's own connections to a service have the service's address for their source as long as it is the node's.
+    let (mut own, first) = node.world.open("node2", &dial(CLUSTER_IP)).unwrap();
+
+    for (held, (from, to)) in held.iter_mut().zip(ways) {
+        let later = held.ask();
+        assert_eq!(later.name(), Some("whoami-1"), "{from} → {to}, a connection from before: {later}");
+    }
+    drop(held);
+    let mut passes = 0;
+    while draining(&agent.pass()) != Some(0) {
+        passes += 1;
+        assert!(passes < 20, "waited in vain for the old virtual servers to go: {:?}", servers(&node));
+    }
+    assert_eq!(servers(&node).len(), 2);
+    assert_eq!(addresses(&node), ["10.108.154.253/32"]);
+    let later = own.ask();
+    assert_eq!(later.name(), Some(first.name.as_str()), "the node's own connection: {later}");
+    drop(own);
+    passes = 0;
+    while !agent.pass().removed.contains(&Removed::Device("kube-ipvs0")) {
+        passes += 1;
+        assert!(passes < 20, "waited in vain for the device to go: {:?}", addresses(&node));
+    }
+    assert!(!node.call("ip link", "").contains("kube-ipvs0"));
+    let left = servers(&node);
+    assert!(left.len() == 2 && left.contains(&MARK) && left.contains(&key(FOREIGN)), "{left:?}");
+}
+
+#[test]
+fn cleanup_waits_for_no_connection() {
+    let Some(node) = left_behind() else { return };
+    let _held = node.world.open("mytools", &dial(CLUSTER_IP)).unwrap();
+    let report = node.executor.run(migration::remove_all());
+    assert_eq!(report.failed, []);
+    let removed = [Removed::VirtualServers(4), Removed::Addresses(3), Removed::Device("kube-ipvs0")];
+    assert!(removed.iter().all(|removed| report.removed.contains(removed)), "{report:?}");
+    assert_eq!(servers(&node).len(), 2);
+    let again = node.executor.run(migration::remove_all());
+    assert_eq!((again.removed, again.failed), (vec![], vec![]));
+}
