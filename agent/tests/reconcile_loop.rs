@@ -95,6 +95,7 @@ fn settings(cluster_cidrs: ClusterCidrs) -> Settings {
         node_name: "node2".parse().unwrap(),
         local_traffic: LocalDetector::ClusterCidrs(cluster_cidrs),
         node_ports: "all".parse().unwrap(),
+        node_address: None,
         masquerade_all: false,
     }
 }

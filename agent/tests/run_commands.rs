@@ -16,6 +16,8 @@ fn every_command_explains_itself() {
         (vec!["--help"], "Forwards the traffic of Kubernetes Services"),
         (vec!["run", "--help"], "--nodeport-addresses"),
         (vec!["run", "--help"], "--ipvs-drain-timeout"),
+        (vec!["run", "--help"], "There is no profiler in this program"),
+        (vec!["run", "--version"], env!("CARGO_PKG_VERSION")),
         (vec!["status", "--help"], "--output"),
         (vec!["cleanup", "--help"], "touches nothing else"),
         (vec!["demo", "--help"], "--keep"),
@@ -30,9 +32,8 @@ fn every_command_explains_itself() {
 #[test]
 fn a_line_that_makes_no_sense_exits_with_2_and_says_why() {
     for (line, words) in [
-        (vec!["run"], "--source <DIR>"),
         (vec!["run", "--source", "/x", "--backend", "iptables"], "[possible values: nftables, ipvs]"),
-        (vec!["run", "--source", "/x", "--nodeport-addresses", "eth0"], "`primary`, `all` or ranges"),
+        (vec!["run", "--source", "/x", "--nodeport-addresses", "eth0"], "`primary`, `all`, `localhost` or ranges"),
         (vec!["run", "--source", "/x", "--ipvs-scheduler", "rrr"], "rr, wrr, lc, wlc"),
         (vec!["status", "--output", "yaml"], "[possible values: table, json]"),
     ] {
@@ -40,6 +41,36 @@ fn a_line_that_makes_no_sense_exits_with_2_and_says_why() {
         assert_eq!(output.status.code(), Some(2), "{line:?}");
         assert!(text(&output.stderr).contains(words), "{line:?}: {}", text(&output.stderr));
     }
+}
+
+#[test]
+fn mistakes_of_a_file_are_all_told_and_exit_with_1() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("config.conf");
+    std::fs::write(
+        &file,
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: x\noomScoreAdj: y\n",
+    )
+    .unwrap();
+    let output = switchyard(&["run", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    for words in ["config.conf:3: mode: ", "config.conf:4: oomScoreAdj: "] {
+        assert!(text(&output.stderr).contains(words), "{words}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_configuration_is_written_and_can_be_read() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (one, other) = (format!("--write-config-to={}", file("one")), format!("--write-config-to={}", file("other")));
+    let written = switchyard(&["run", "--proxy-mode=ipvs", "--cluster-cidr=10.244.0.0/16", &one]);
+    assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
+    let again = switchyard(&["run", "--config", &file("one"), &other]);
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
+    let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    assert!(read("one").contains("mode: ipvs") && read("one").contains("10.244.0.0/16"), "{}", read("one"));
+    assert_eq!(read("one"), read("other"));
 }
 
 #[cfg(not(feature = "ipvs"))]

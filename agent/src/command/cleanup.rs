@@ -8,7 +8,7 @@ use crate::backend::{Backend, OpenError};
 use crate::migration::{self, Report};
 
 /// Flags of `switchyard cleanup`.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct CleanupFlags {
     /// Remove what kube-proxy left, and nothing of Switchyard's: its nftables tables, its chains of iptables (nf_tables), its
     /// virtual servers, their device and IP sets. Connections through its IPVS mode are cut

@@ -8,17 +8,19 @@
 //! ```
 
 mod cleanup;
+mod level;
+mod ordered;
 mod run;
 mod status;
 
-use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing::error;
 
 use crate::backend::OpenError;
-use crate::config::{LogFlags, NameError, RunFlags, Verbosity};
+use crate::config::{ConfigError, LogFlags, RunFlags, SourceConfig, Verbosity};
 use crate::migration::Failed;
 use crate::reconcile::ReconcileError;
 
@@ -36,9 +38,9 @@ pub struct CommandLine {
 enum Command {
     /// Forward service traffic until told to stop
     ///
-    /// Reads Services and their endpoints from a folder, programs the kernel, and follows every change. On SIGTERM and
-    /// SIGINT it ends and leaves the rules in place: traffic goes on, and the next run takes them over. Use
-    /// `switchyard cleanup` to remove them.
+    /// Reads Services and their endpoints from the Kubernetes API or a folder, programs the kernel, and follows every
+    /// change. Takes kube-proxy's flags and its configuration file. On SIGTERM and SIGINT it ends and leaves the rules in
+    /// place: traffic goes on, and the next run takes them over. Use `switchyard cleanup` to remove them.
     Run(Box<RunFlags>),
 
     /// Show the example cluster on this machine: dial every service and see who answers
@@ -66,7 +68,9 @@ enum Command {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error(transparent)]
-    Name(#[from] NameError),
+    Config(#[from] ConfigError),
+    #[error("{}: {error}", file.display())]
+    NotWritten { file: PathBuf, error: std::io::Error },
     #[error(transparent)]
     Backend(#[from] OpenError),
     #[error("{0}; if `switchyard run` is running, stop it first")]
@@ -75,6 +79,8 @@ pub(crate) enum CommandError {
     KubeProxy(#[from] Failed),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
+    #[error("{0}: not part of this build")]
+    NoSource(SourceConfig),
     #[error("signals: {0}")]
     Signals(std::io::Error),
     #[error("async runtime: {0}")]
@@ -85,15 +91,22 @@ impl CommandLine {
     /// Does what was asked. 0: done; 1: it failed, and the last line on stderr says why. (2, for a line that makes no
     /// sense, is clap's.)
     pub fn execute(self) -> ExitCode {
-        let level = self.log.v.unwrap_or(self.command.usual_verbosity()).level();
-        let colours = std::io::stderr().is_terminal();
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_max_level(level).init();
+        let log = || level::init(self.log.v.unwrap_or(Verbosity::QUIET));
         match self.command {
-            Command::Run(flags) => block_on(async { run::run(flags.config()?).await }),
+            Command::Run(flags) => ordered::execute(*flags, self.log.v),
             #[cfg(feature = "demo")]
-            Command::Demo(args) => crate::demo::run(&args),
-            Command::Status(flags) => block_on(status::status(flags)),
-            Command::Cleanup(flags) => block_on(cleanup::cleanup(flags)),
+            Command::Demo(args) => {
+                log();
+                crate::demo::run(&args)
+            }
+            Command::Status(flags) => {
+                log();
+                block_on(status::status(flags))
+            }
+            Command::Cleanup(flags) => {
+                log();
+                block_on(cleanup::cleanup(flags))
+            }
         }
     }
 }
@@ -105,19 +118,6 @@ fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> ExitCode
         Err(error) => {
             error!("{error}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-impl Command {
-    /// What is logged where `-v` is not given: an agent's log is for whoever looks later, a command's result
-    /// speaks for itself.
-    fn usual_verbosity(&self) -> Verbosity {
-        match self {
-            Self::Run(_) => Verbosity::AGENT,
-            #[cfg(feature = "demo")]
-            Self::Demo(_) => Verbosity::QUIET,
-            Self::Status(_) | Self::Cleanup(_) => Verbosity::QUIET,
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::reconcile::{self, Desired, Inputs};
 use crate::resolve::Settings;
 use crate::source::{channel, files};
 
-/// Forwards service traffic until SIGTERM or SIGINT; then the rules stay in place.
-pub(super) async fn run(config: Config) -> Result<(), CommandError> {
+/// Forwards service traffic as the latest of `configs` says, until SIGTERM or SIGINT; then the rules stay in place.
+pub(super) async fn run(configs: watch::Receiver<Config>) -> Result<(), CommandError> {
+    let config = configs.borrow().clone();
     let stop = stop_signal().map_err(CommandError::Signals)?;
     let dataplane = config.backend.open_with(&config.ipvs).await?;
     info!(
@@ -30,12 +31,25 @@ pub(super) async fn run(config: Config) -> Result<(), CommandError> {
     let settings = Settings::from(&config);
     match config.source {
         SourceConfig::Folder(folder) => tokio::spawn(files::follow(folder, told)),
-        SourceConfig::Kubernetes(_) => unreachable!("no flag says so"),
+        kubernetes @ SourceConfig::Kubernetes(_) => return Err(CommandError::NoSource(kubernetes)),
     };
     tokio::spawn(node_addresses::follow(found));
-    reconcile::run(dataplane, Desired::new(settings), Inputs::new(objects, addresses), &mut (), stop).await?;
+    let inputs = Inputs { settings: Some(follow_settings(configs)), ..Inputs::new(objects, addresses) };
+    reconcile::run(dataplane, Desired::new(settings), inputs, &mut (), stop).await?;
     info!("stopped; the rules stay in place, `switchyard cleanup` removes them");
     Ok(())
+}
+
+/// The settings of the latest configuration, as they change.
+fn follow_settings(mut configs: watch::Receiver<Config>) -> watch::Receiver<Settings> {
+    let (changed, settings) = watch::channel(Settings::from(&*configs.borrow()));
+    tokio::spawn(async move {
+        while configs.changed().await.is_ok() {
+            let now = Settings::from(&*configs.borrow_and_update());
+            changed.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
+        }
+    });
+    settings
 }
 
 /// Resolves at the first SIGTERM or SIGINT from now on.

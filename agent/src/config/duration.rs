@@ -1,5 +1,6 @@
 //! Durations as Go writes them, which is how kube-proxy's flags take them.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -22,13 +23,18 @@ pub(super) enum DurationError {
 const UNITS: [(&str, u128); 8] = [
     ("ns", 1),
     ("us", 1_000),
-    ("µs", 1_000), // U+00B5, micro sign
     ("μs", 1_000), // U+03BC, Greek letter mu
+    ("µs", 1_000), // U+00B5, micro sign, which is written
     ("ms", 1_000_000),
-    ("s", 1_000_000_000),
-    ("m", 60_000_000_000),
-    ("h", 3_600_000_000_000),
+    ("s", SECOND),
+    ("m", MINUTE),
+    ("h", HOUR),
 ];
+
+/// In nanoseconds.
+const SECOND: u128 = 1_000_000_000;
+const MINUTE: u128 = 60 * SECOND;
+const HOUR: u128 = 60 * MINUTE;
 
 impl FromStr for GoDuration {
     type Err = DurationError;
@@ -42,6 +48,32 @@ impl FromStr for GoDuration {
             Some(nanoseconds) => Ok(Self(Duration::from_nanos(nanoseconds.unsigned_abs()))),
         }
     }
+}
+
+/// As Go writes it: `24h0m0s`, `1m30s`, `1.5s`, `300ms`, `0s`.
+impl fmt::Display for GoDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanoseconds = self.0.as_nanos();
+        let below_a_second = UNITS.into_iter().filter(|(_, size)| *size <= nanoseconds).max_by_key(|(_, size)| *size);
+        if let Some((unit, size @ ..1_000_000_000)) = below_a_second {
+            return write!(f, "{}{unit}", decimal(nanoseconds, size));
+        }
+        let (hours, minutes) = (nanoseconds / HOUR, nanoseconds % HOUR / MINUTE);
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if hours > 0 || minutes > 0 {
+            write!(f, "{minutes}m")?;
+        }
+        write!(f, "{}s", decimal(nanoseconds % MINUTE, SECOND))
+    }
+}
+
+/// `count` as a number of units of `size`, which is a power of ten.
+fn decimal(count: u128, size: u128) -> String {
+    let digits = size.ilog10() as usize;
+    let text = format!("{}.{:0digits$}", count / size, count % size);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The sum of numbers with units; 0 needs none.
@@ -106,6 +138,25 @@ mod tests {
         ];
         for (text, nanoseconds) in cases {
             assert_eq!(text.parse(), Ok(GoDuration(Duration::from_nanos(nanoseconds))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        for (nanoseconds, text) in [
+            (0, "0s"),
+            (3, "3ns"),
+            (1_500, "1.5µs"),
+            (300_000_000, "300ms"),
+            (1_500_000_000, "1.5s"),
+            (90_000_000_000, "1m30s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (86_400_000_000_000, "24h0m0s"),
+            (i64::MAX.unsigned_abs(), "2562047h47m16.854775807s"),
+        ] {
+            let duration = GoDuration(Duration::from_nanos(nanoseconds));
+            assert_eq!(duration.to_string(), text);
+            assert_eq!(text.parse(), Ok(duration));
         }
     }
 

@@ -1,6 +1,7 @@
 //! How local pods are told from others (KEP-2450), as configured: what it means on this node depends on
 //! its Node object.
 
+use std::fmt;
 use std::str::FromStr;
 
 use backend_api::{Cidr, CidrError, Family, LocalTraffic, PerFamily};
@@ -59,6 +60,14 @@ impl FromStr for ClusterCidrs {
             ranges.of_mut(range.family()).get_or_insert(range);
         }
         Ok(Self(ranges))
+    }
+}
+
+/// As it is parsed.
+impl fmt::Display for ClusterCidrs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ranges: Vec<_> = [self.0.v4, self.0.v6].iter().flatten().map(ToString::to_string).collect();
+        f.write_str(&ranges.join(","))
     }
 }
 

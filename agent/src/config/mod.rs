@@ -1,26 +1,44 @@
-//! What the operator decided: flags with kube-proxy's names, parsed into values that cannot be wrong.
+//! What the operator decided: flags with kube-proxy's names, and kube-proxy's configuration file, parsed into values that
+//! cannot be wrong.
 //!
 //! ```text
-//! argv ──► flags (clap) ──► each value by its own FromStr ──► Config
+//! argv ──► flags (clap) ──┐ each value by its    ┌─► Action: run, write, initialise, clean up
+//!                         ├─► own FromStr ──► Written ──► Config ──► configz, --write-config-to
+//! file ──► tree (YAML) ───┘                                │
+//!   └──────────────── live (inotify) ── again ─────────────┴──► changes: who must act
 //! ```
 //!
-//! Each value's type refuses what makes no sense, so nothing downstream checks again; what is needed only with another
-//! flag's value is said to clap itself (`required_if_eq`). A configuration file later parses the same types.
+//! Each value's type refuses what makes no sense, so nothing downstream checks again. What a file has wrong is told
+//! all at once. What has no effect here is in one table ([`idle`]) with the reason.
 
+mod action;
+mod difference;
 mod duration;
+mod file;
+mod findings;
 mod flags;
 mod host;
+mod idle;
 mod ipvs;
 mod kubernetes;
+pub mod live;
 mod local_traffic;
+mod mode;
 mod names;
 mod node_ports;
 mod servers;
 mod verbosity;
+mod words;
+mod written;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use action::{Action, ConfigFile, Order};
+pub use difference::{Part, changes};
+pub use file::{configz, yaml};
+pub use findings::{ConfigError, Mistake, Place, Remark};
 pub use flags::{LogFlags, RunFlags};
 pub use host::{ConntrackConfig, HostConfig};
 pub use ipvs::{IpvsConfig, IpvsTimeouts};
@@ -29,7 +47,7 @@ pub use local_traffic::{ClusterCidrs, LocalDetector};
 pub use names::{InterfaceName, NameError, NodeName};
 pub use node_ports::{NodePortSelection, SelectionError};
 pub use servers::{ByService, ServersConfig, Unbound};
-pub use verbosity::Verbosity;
+pub use verbosity::{Verbosity, VerbosityError};
 
 use crate::backend::Backend;
 
@@ -38,6 +56,8 @@ use crate::backend::Backend;
 pub struct Config {
     /// Name of this node's Node object.
     pub node_name: NodeName,
+    /// The node's own address, in place of the first of its family in the Node object.
+    pub node_address: Option<IpAddr>,
     /// Who programs the kernel.
     pub backend: Backend,
     /// What the IPVS backend is told, if it is that one.
@@ -56,6 +76,8 @@ pub struct Config {
     pub host: HostConfig,
     /// What happens to the rules of a kube-proxy that ran here before.
     pub kube_proxy: KubeProxyRules,
+    /// How much is logged.
+    pub verbosity: Verbosity,
 }
 
 /// What happens to the rules that kube-proxy has left in the kernel.
@@ -66,6 +88,13 @@ pub enum KubeProxyRules {
     Removed,
     /// They stay.
     Left,
+}
+
+impl KubeProxyRules {
+    /// As `--cleanup-kube-proxy` says it.
+    fn cleanup(wanted: bool) -> Self {
+        if wanted { Self::Removed } else { Self::Left }
+    }
 }
 
 /// Where Services and their endpoints come from.

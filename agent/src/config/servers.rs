@@ -35,6 +35,20 @@ pub enum ByService {
     AtMost(usize),
 }
 
+impl Unbound {
+    /// As `--bind-address-hard-fail` says it.
+    pub(super) fn hard_fail(fatal: bool) -> Self {
+        if fatal { Self::Fatal } else { Self::Retried }
+    }
+}
+
+impl ByService {
+    /// So many services; 0 is not at all.
+    pub(super) fn at_most(services: usize) -> Self {
+        if services == 0 { Self::No } else { Self::AtMost(services) }
+    }
+}
+
 impl Default for ServersConfig {
     fn default() -> Self {
         Self {

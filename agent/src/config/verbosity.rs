@@ -31,14 +31,26 @@ impl Verbosity {
     }
 }
 
+impl Verbosity {
+    /// The level of this number.
+    ///
+    /// # Errors
+    /// Above 10.
+    pub fn new(number: u8) -> Result<Self, VerbosityError> {
+        if number <= 10 { Ok(Self(number)) } else { Err(VerbosityError) }
+    }
+
+    /// 0 to 10.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
 impl FromStr for Verbosity {
     type Err = VerbosityError;
 
     fn from_str(text: &str) -> Result<Self, VerbosityError> {
-        match text.parse() {
-            Ok(level @ 0..=10) => Ok(Self(level)),
-            _ => Err(VerbosityError),
-        }
+        text.parse().map_err(|_| VerbosityError).and_then(Self::new)
     }
 }
 

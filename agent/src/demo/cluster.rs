@@ -106,6 +106,7 @@ fn settings() -> Settings {
         node_name: "node2".parse().expect("a name"),
         local_traffic: LocalDetector::ClusterCidrs("10.244.0.0/16".parse().expect("a range")),
         node_ports: NodePortSelection::All,
+        node_address: None,
         masquerade_all: false,
     }
 }

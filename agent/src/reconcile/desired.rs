@@ -136,6 +136,7 @@ mod tests {
             node_name,
             local_traffic,
             node_ports: node_ports.parse().unwrap(),
+            node_address: None,
             masquerade_all: false,
         })
     }

@@ -37,6 +37,8 @@ pub use selection::Skip;
 pub use service::Resolution;
 pub use warning::{Problem, Warning};
 
+use std::net::IpAddr;
+
 use crate::config::{Config, LocalDetector, NodeName, NodePortSelection};
 
 /// What the operator decided, as far as it concerns resolving.
@@ -44,6 +46,8 @@ use crate::config::{Config, LocalDetector, NodeName, NodePortSelection};
 pub struct Settings {
     /// Name of this node's Node object.
     pub node_name: NodeName,
+    /// The node's own address, in place of the first of its family in the Node object.
+    pub node_address: Option<IpAddr>,
     /// How local pods are told from others.
     pub local_traffic: LocalDetector,
     /// Which of the node's addresses carry node ports.
@@ -56,6 +60,7 @@ impl From<&Config> for Settings {
     fn from(config: &Config) -> Self {
         Self {
             node_name: config.node_name.clone(),
+            node_address: config.node_address,
             local_traffic: config.local_traffic.clone(),
             node_ports: config.node_ports.clone(),
             masquerade_all: config.masquerade_all,

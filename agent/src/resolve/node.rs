@@ -45,7 +45,8 @@ pub fn resolve_node<'a>(
 ) -> NodeResolution {
     let mut warnings = Vec::new();
     let pod_cidrs = node.map_or_else(Vec::new, |node| pod_cidrs(node, &mut warnings));
-    let hosts = node.map_or_else(Vec::new, |node| host_addresses(node, &mut warnings));
+    let of_node = node.map_or_else(Vec::new, |node| host_addresses(node, &mut warnings));
+    let hosts: Vec<_> = settings.node_address.into_iter().chain(of_node).collect();
     // Nobody reaches a node by its loopback.
     let owned = addresses.iter().copied().filter(|address| !address.is_loopback()).collect();
     let local_traffic = settings.local_traffic.on_node(&pod_cidrs);

@@ -59,6 +59,7 @@ fn ranges_of_the_other_family_become_a_notice_once() {
         node_name: "node2".parse().unwrap(),
         local_traffic: agent::config::LocalDetector::NodeCidrs,
         node_ports: "all".parse().unwrap(),
+        node_address: None,
         masquerade_all: false,
     };
     let mut resolver = Resolver::new(settings);

@@ -41,6 +41,7 @@ pub(crate) fn settings() -> Settings {
         node_name: "here".parse().unwrap(),
         local_traffic: agent::config::LocalDetector::ClusterCidrs("".parse().unwrap()),
         node_ports: "primary".parse().unwrap(),
+        node_address: None,
         masquerade_all: false,
     }
 }

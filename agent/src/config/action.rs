@@ -1,0 +1,172 @@
+//! What a command line asks for: flags and file put together.
+
+use std::path::{Path, PathBuf};
+
+use super::findings::{ConfigError, Findings, Mistake, Place, Remark};
+use super::written::Written;
+use super::{Config, RunFlags, SourceConfig, Verbosity, file};
+
+/// What is to be done, and what is to be said before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// What is to be done.
+    pub action: Action,
+    /// What was taken, and does something else than its writer may think.
+    pub remarks: Vec<Remark>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Forward service traffic.
+    Run {
+        /// As this says.
+        config: Box<Config>,
+        /// The file that it comes from, to be followed.
+        file: Option<Box<ConfigFile>>,
+    },
+    /// Write the configuration to a file.
+    WriteConfig {
+        /// This one.
+        config: Box<Config>,
+        /// There.
+        to: PathBuf,
+    },
+    /// Set on the node what needs all privileges, and nothing else.
+    InitOnly(Box<Config>),
+    /// Remove everything that is ours.
+    CleanUp,
+}
+
+impl Action {
+    /// How much is logged meanwhile.
+    pub fn verbosity(&self) -> Verbosity {
+        match self {
+            Self::Run { config, .. } | Self::InitOnly(config) => config.verbosity,
+            Self::WriteConfig { .. } | Self::CleanUp => Verbosity::AGENT,
+        }
+    }
+}
+
+/// A configuration file, and the flags that count more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFile {
+    path: PathBuf,
+    above: Written,
+    place: Surroundings,
+}
+
+/// Whether this process is in a pod, which has a way to its cluster's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Surroundings {
+    Pod,
+    NoPod,
+}
+
+impl RunFlags {
+    /// What these flags ask for, with `-v`.
+    ///
+    /// # Errors
+    /// Every mistake in the file, or in flags that make no sense together.
+    pub fn order(self, verbosity: Option<Verbosity>) -> Result<Order, ConfigError> {
+        self.order_in(verbosity, Surroundings::here())
+    }
+
+    fn order_in(self, verbosity: Option<Verbosity>, place: Surroundings) -> Result<Order, ConfigError> {
+        // What is ours is found in the kernel, whatever the configuration.
+        if self.deeds.cleans_up() && self.deeds.write_config_to.is_none() {
+            return Ok(Order { action: Action::CleanUp, remarks: Vec::new() });
+        }
+        let above = self.above(verbosity);
+        let file = self.deeds.config.clone().map(|path| ConfigFile { path, above: above.clone(), place });
+        let mut findings = Findings::default();
+        let (config, mut remarks) = match &file {
+            Some(file) => {
+                self.remark_ignored(&mut findings);
+                file.look()?
+            }
+            None => {
+                let below = self.below(&above, &mut findings);
+                let ((), remarks) = std::mem::take(&mut findings).end(())?;
+                (above.over(below).config()?, remarks)
+            }
+        };
+        remarks.splice(..0, findings.remarks);
+        let config = Box::new(config);
+        let action = if let Some(to) = self.deeds.write_config_to {
+            Action::WriteConfig { config, to }
+        } else if self.deeds.only_initialises() {
+            Action::InitOnly(config)
+        } else {
+            place.reach(&config)?;
+            Action::Run { config, file: file.map(Box::new) }
+        };
+        Ok(Order { action, remarks })
+    }
+
+    /// The configuration that these flags mean, whatever is to be done with it.
+    ///
+    /// # Errors
+    /// As [`RunFlags::order`].
+    pub fn config(mut self) -> Result<Config, ConfigError> {
+        self.deeds.write_config_to = Some(PathBuf::new());
+        match self.order(None)?.action {
+            Action::WriteConfig { config, .. } => Ok(*config),
+            Action::Run { .. } | Action::InitOnly(_) | Action::CleanUp => unreachable!("writing goes before all else"),
+        }
+    }
+}
+
+impl ConfigFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The configuration of an agent that its text means, with what is to be remarked.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn read(&self, text: &str) -> Result<(Config, Vec<Remark>), ConfigError> {
+        let (config, remarks) = self.parse(text)?;
+        self.place.reach(&config)?;
+        Ok((config, remarks))
+    }
+
+    fn look(&self) -> Result<(Config, Vec<Remark>), ConfigError> {
+        let text = std::fs::read_to_string(&self.path).map_err(|error| Mistake {
+            place: Place::File { file: self.path.display().to_string(), line: None },
+            reason: error.to_string(),
+        })?;
+        self.parse(&text)
+    }
+
+    fn parse(&self, text: &str) -> Result<(Config, Vec<Remark>), ConfigError> {
+        let mut findings = Findings::default();
+        let below = file::read(&self.path.display().to_string(), text, &self.above, &mut findings);
+        let ((), remarks) = findings.end(())?;
+        Ok((self.above.clone().over(below).config()?, remarks))
+    }
+}
+
+impl Surroundings {
+    fn here() -> Self {
+        if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { Self::Pod } else { Self::NoPod }
+    }
+
+    /// Whether there is a way to where objects come from.
+    fn reach(self, config: &Config) -> Result<(), Mistake> {
+        match &config.source {
+            SourceConfig::Kubernetes(way) if way.kubeconfig.is_none() && way.masters.is_empty() => match self {
+                Self::Pod => Ok(()),
+                Self::NoPod => Err(Mistake {
+                    place: Place::Flag("source".into()),
+                    reason: "missing, as are --kubeconfig, --master and the file's clientConnection.kubeconfig, and this is no \
+                             pod, where KUBERNETES_SERVICE_HOST would be set: give one of them"
+                        .into(),
+                }),
+            },
+            SourceConfig::Kubernetes(_) | SourceConfig::Folder(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The flags of `switchyard run`: all of kube-proxy's, with its names and meanings, and a few of our own.
+//!
+//! ```text
+//! argv ──► clap ──┬─► deeds     what is to be done: --config, --write-config-to, --cleanup, --init-only
+//!                 ├─► own       count more than a file: --source, --backend, …, --hostname-override, --master
+//!                 ├─► kube_proxy  a file takes their place
+//!                 └─► the table of what has no effect
+//! ```
+
+mod deeds;
+mod detect;
+mod kube_proxy;
+mod own;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+pub(super) use self::deeds::Deeds;
+pub(super) use self::detect::{DetectLocalMode, detector};
+use self::kube_proxy::KubeProxyFlags;
+use self::own::OwnFlags;
+use super::Verbosity;
+use super::findings::{Findings, Place};
+use super::idle::{IDLE, Idle, Shape};
+use super::words::Switch;
+use super::written::Written;
+
+/// Flags of `switchyard run`.
+#[derive(Clone, Debug)]
+pub struct RunFlags {
+    pub(super) deeds: Deeds,
+    own: OwnFlags,
+    kube_proxy: KubeProxyFlags,
+    /// Those of `kube_proxy` that were given, by their long names.
+    given: Vec<String>,
+    idle: Vec<&'static Idle>,
+}
+
+/// How much is logged; for every command.
+#[derive(Clone, Debug, Args)]
+pub struct LogFlags {
+    /// How much to log on stderr, 0 to 10: from 3 on decisions too, from 6 on every object [default: 2 for `run`, else 0]
+    #[arg(short, long = "v", value_name = "LEVEL", global = true)]
+    pub v: Option<Verbosity>,
+}
+
+const IDLE_HEADING: &str = "Options of kube-proxy that have no effect here (said at the start)";
+
+impl RunFlags {
+    /// What counts more than a file.
+    pub(super) fn above(&self, verbosity: Option<Verbosity>) -> Written {
+        Written { verbosity, ..self.own.written() }
+    }
+
+    /// What a file would take the place of.
+    pub(super) fn below(&self, above: &Written, findings: &mut Findings) -> Written {
+        self.remark_idle(findings);
+        self.kube_proxy.written(above, findings)
+    }
+
+    /// Names the flags that a file takes the place of.
+    pub(super) fn remark_ignored(&self, findings: &mut Findings) {
+        let ignored = self.given.iter().map(String::as_str).chain(self.idle.iter().filter_map(|idle| idle.flag));
+        for flag in ignored {
+            findings.remark(Place::Flag(flag.to_owned()), "is ignored: --config is given, and the file counts alone");
+        }
+    }
+
+    fn remark_idle(&self, findings: &mut Findings) {
+        for idle in &self.idle {
+            findings.remark(Place::Flag(idle.flag.unwrap_or_default().to_owned()), idle.remark());
+        }
+    }
+}
+
+/// The flags of the table, as clap has them.
+fn idle_flags() -> impl Iterator<Item = Arg> {
+    IDLE.iter().filter_map(|idle| {
+        let flag = Arg::new(idle.flag?)
+            .long(idle.flag?)
+            .help(format!("{}{}", idle.why[..1].to_uppercase(), &idle.why[1..]))
+            .help_heading(IDLE_HEADING)
+            .action(ArgAction::Set)
+            .allow_negative_numbers(true)
+            .value_parser(|text: &str| admitted(idle, text));
+        Some(match idle.shape {
+            Shape::Switch => flag.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true"),
+            _ => flag.value_name("VALUE"),
+        })
+    })
+}
+
+fn admitted(idle: &Idle, text: &str) -> Result<(), String> {
+    if idle.shape.admits(text) { Ok(()) } else { Err(idle.shape.allowed()) }
+}
+
+/// Long names of the flags of `T` that were given, in their own order.
+fn given<T: Args>(matches: &ArgMatches) -> Vec<String> {
+    let command = T::augment_args(Command::new("given"));
+    let flags = command.get_arguments().filter(|arg| was_given(matches, arg.get_id().as_str()));
+    flags.filter_map(Arg::get_long).map(str::to_owned).collect()
+}
+
+fn was_given(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+impl FromArgMatches for RunFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Self::from_arg_matches_mut(&mut matches.clone())
+    }
+
+    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
+        // Before the values are taken out.
+        let given = given::<KubeProxyFlags>(matches);
+        let idle = IDLE.iter().filter(|idle| idle.flag.is_some_and(|flag| was_given(matches, flag))).collect();
+        Ok(Self {
+            deeds: Deeds::from_arg_matches_mut(matches)?,
+            own: OwnFlags::from_arg_matches_mut(matches)?,
+            kube_proxy: KubeProxyFlags::from_arg_matches_mut(matches)?,
+            given,
+            idle,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
+        Err(clap::Error::raw(ErrorKind::InvalidSubcommand, "flags are parsed once\n"))
+    }
+}
+
+impl Args for RunFlags {
+    fn augment_args(command: Command) -> Command {
+        let command = KubeProxyFlags::augment_args(OwnFlags::augment_args(Deeds::augment_args(command)));
+        // The last one counts, as for kube-proxy.
+        command.args(idle_flags()).args_override_self(true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// A switch that was given, as a truth value.
+fn on(switch: Option<Switch>) -> Option<bool> {
+    switch.map(|Switch(on)| on)
+}

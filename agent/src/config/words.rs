@@ -1,0 +1,216 @@
+//! Small values as kube-proxy's flags and fields write them.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+/// A truth value as Go's flags take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Switch(pub(super) bool);
+
+/// Not such a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?}: must be true or false")]
+pub(super) struct SwitchError(String);
+
+/// The node's own address; unspecified, it tells the family alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BindAddress(pub(super) IpAddr);
+
+/// Not an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?}: must be an IP address such as 192.168.67.8, or 0.0.0.0 or :: for that of the Node object")]
+pub(super) struct BindAddressError(String);
+
+/// Where a server of the agent listens, as far as it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServerAddress {
+    Nowhere,
+    /// What is not said is as usual.
+    At {
+        ip: Option<IpAddr>,
+        port: Option<NonZeroU16>,
+    },
+}
+
+/// Not such a place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?}: must be IP:port or an IP address, such as 0.0.0.0:10256 or [::]:10256, with a port from 1 to 65535")]
+pub(super) struct ServerAddressError(String);
+
+/// The URL of an API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Master(pub(super) String);
+
+/// Not such a URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?}: must be URLs such as https://192.168.67.1:6443, separated by commas")]
+pub(super) struct MasterError(String);
+
+/// Any text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AnyText(pub(super) String);
+
+/// A value, unless the text is empty, which says nothing: kube-proxy takes `--hostname-override=`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unless<T> {
+    Empty,
+    Said(T),
+}
+
+impl<T> Unless<T> {
+    pub(super) fn said(self) -> Option<T> {
+        match self {
+            Self::Empty => None,
+            Self::Said(value) => Some(value),
+        }
+    }
+}
+
+impl<T: FromStr> FromStr for Unless<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text.is_empty() { Ok(Self::Empty) } else { text.parse().map(Self::Said) }
+    }
+}
+
+impl ServerAddress {
+    /// An address and a port that are said apart; port 0 is nowhere.
+    pub(super) fn of(address: Option<Self>, port: Option<u16>) -> Option<Self> {
+        match (address, port.map(NonZeroU16::new)) {
+            (address, None) => address,
+            (_, Some(None)) | (Some(Self::Nowhere), _) => Some(Self::Nowhere),
+            (None, Some(port)) => Some(Self::At { ip: None, port }),
+            (Some(Self::At { ip, port: said }), Some(port)) => Some(Self::At { ip, port: said.or(port) }),
+        }
+    }
+
+    /// The place, where `usual` says what is not said.
+    pub(super) fn place(self, usual: SocketAddr) -> Option<SocketAddr> {
+        match self {
+            Self::Nowhere => None,
+            Self::At { ip, port } => {
+                Some((ip.unwrap_or(usual.ip()), port.map_or(usual.port(), NonZeroU16::get)).into())
+            }
+        }
+    }
+}
+
+impl FromStr for Switch {
+    type Err = SwitchError;
+
+    fn from_str(text: &str) -> Result<Self, SwitchError> {
+        match text {
+            "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(Self(true)),
+            "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(Self(false)),
+            _ => Err(SwitchError(text.to_owned())),
+        }
+    }
+}
+
+impl FromStr for BindAddress {
+    type Err = BindAddressError;
+
+    fn from_str(text: &str) -> Result<Self, BindAddressError> {
+        text.parse().map(Self).map_err(|_| BindAddressError(text.to_owned()))
+    }
+}
+
+impl FromStr for ServerAddress {
+    type Err = ServerAddressError;
+
+    fn from_str(text: &str) -> Result<Self, ServerAddressError> {
+        if text.is_empty() {
+            return Ok(Self::Nowhere);
+        }
+        if let Ok(ip) = text.parse() {
+            return Ok(Self::At { ip: Some(ip), port: None });
+        }
+        let place = text.parse::<SocketAddr>().ok();
+        let place = place.and_then(|place| Some((place.ip(), NonZeroU16::new(place.port())?)));
+        place
+            .map(|(ip, port)| Self::At { ip: Some(ip), port: Some(port) })
+            .ok_or_else(|| ServerAddressError(text.to_owned()))
+    }
+}
+
+/// Of which schemes a URL may be: a typing mistake would else show as a server that does not answer.
+const SCHEMES: [&str; 2] = ["https://", "http://"];
+
+impl FromStr for Master {
+    type Err = MasterError;
+
+    /// Without a scheme it is HTTPS: API servers speak nothing else.
+    fn from_str(text: &str) -> Result<Self, MasterError> {
+        let url = text.trim();
+        let (scheme, rest) = match SCHEMES.iter().find_map(|scheme| Some((*scheme, url.strip_prefix(scheme)?))) {
+            Some(parts) => parts,
+            None => ("https://", url),
+        };
+        let host = rest.split(['/', '?']).next().unwrap_or_default();
+        if host.is_empty() || rest.contains("://") || rest.contains(char::is_whitespace) {
+            return Err(MasterError(text.to_owned()));
+        }
+        Ok(Self(format!("{scheme}{rest}")))
+    }
+}
+
+impl FromStr for AnyText {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_placed_by_address_port_or_both() {
+        let usual = "127.0.0.1:10256".parse().unwrap();
+        for (text, place) in [
+            ("", None),
+            ("0.0.0.0", Some("0.0.0.0:10256")),
+            ("::", Some("[::]:10256")),
+            ("127.0.0.1:80", Some("127.0.0.1:80")),
+            ("[fd00::1]:65535", Some("[fd00::1]:65535")),
+        ] {
+            let place: Option<SocketAddr> = place.map(|place| place.parse().unwrap());
+            assert_eq!(text.parse::<ServerAddress>().unwrap().place(usual), place, "{text:?}");
+        }
+        for text in ["localhost:80", ":80", "0.0.0.0:0", "0.0.0.0:65536", "[::]", "10256"] {
+            assert_eq!(text.parse::<ServerAddress>(), Err(ServerAddressError(text.into())));
+        }
+    }
+
+    #[test]
+    fn switches_are_gos() {
+        for text in ["true", "True", "TRUE", "t", "T", "1"] {
+            assert_eq!(text.parse(), Ok(Switch(true)));
+        }
+        for text in ["false", "False", "FALSE", "f", "F", "0"] {
+            assert_eq!(text.parse(), Ok(Switch(false)));
+        }
+        for text in ["", "yes", "tRuE"] {
+            assert_eq!(text.parse::<Switch>(), Err(SwitchError(text.into())));
+        }
+    }
+
+    #[test]
+    fn a_master_is_a_url_or_a_host() {
+        for (text, url) in [
+            ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
+            (" http://api.example/path ", "http://api.example/path"),
+            ("10.0.0.1:6443", "https://10.0.0.1:6443"),
+        ] {
+            assert_eq!(text.parse(), Ok(Master(url.into())));
+        }
+        for text in ["", "https://", "ftp://x", "a b", "https:///path"] {
+            assert_eq!(text.parse::<Master>(), Err(MasterError(text.into())), "{text:?}");
+        }
+    }
+}

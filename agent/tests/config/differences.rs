@@ -1,0 +1,37 @@
+//! Who has to act when a setting changes.
+
+use std::collections::BTreeSet;
+
+use agent::config::{Part, changes};
+
+use super::given::quiet;
+
+#[test]
+fn every_setting_names_who_has_to_act() {
+    use Part::*;
+    for (flags, expected) in [
+        ("", vec![]),
+        ("--hostname-override=m", vec![Source, Settings]),
+        ("--bind-address 10.0.0.1", vec![Settings]),
+        ("--backend ipvs", vec![Backend]),
+        ("--ipvs-scheduler lc", vec![]), // the nftables backend has none
+        ("--backend ipvs --ipvs-scheduler lc", vec![Backend]),
+        ("--cluster-cidr 10.0.0.0/8", vec![Settings]),
+        ("--nodeport-addresses all", vec![Settings]),
+        ("--nodeport-addresses primary,localhost", vec![Settings, Localhost]),
+        ("--masquerade-all", vec![Settings]),
+        ("--source /s", vec![Source]),
+        ("--kubeconfig /k", vec![Source]),
+        ("--healthz-port 1", vec![Servers]),
+        ("--connections-by-service 1", vec![Servers]),
+        ("--conntrack-min 1", vec![Host]),
+        ("--oom-score-adj 1", vec![Host]),
+        ("--cleanup-kube-proxy=false", vec![KubeProxy]),
+        ("-v 5", vec![LogLevel]),
+    ] {
+        let parts = changes(&quiet(""), &quiet(flags));
+        assert_eq!(parts, BTreeSet::from_iter(expected), "{flags}");
+    }
+    let (one, other) = (quiet("--backend ipvs"), quiet("--backend ipvs --ipvs-scheduler lc"));
+    assert_eq!(changes(&one, &other), BTreeSet::from([Backend]));
+}

@@ -1,0 +1,18 @@
+//! The ConfigMap that kubeadm writes.
+
+use agent::config::{KubernetesConfig, LocalDetector, SourceConfig};
+
+use super::given::{file_with, quiet};
+
+#[test]
+fn kubeadms_file_is_read_without_a_word_and_means_the_defaults() {
+    let (config, remarks) = file_with(include_str!("kubeadm.yaml"), &["--hostname-override=n"]).unwrap();
+    assert_eq!(remarks, Vec::<String>::new());
+    let mut expected = quiet("");
+    expected.local_traffic = LocalDetector::ClusterCidrs("10.244.0.0/16".parse().unwrap());
+    expected.source = SourceConfig::Kubernetes(KubernetesConfig {
+        kubeconfig: Some("/var/lib/kube-proxy/kubeconfig.conf".into()),
+        ..KubernetesConfig::default()
+    });
+    assert_eq!(config, expected);
+}

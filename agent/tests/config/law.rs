@@ -1,0 +1,202 @@
+//! What is written of a configuration is read as the same configuration.
+
+use std::time::Duration;
+
+use agent::backend::Backend;
+use agent::config::{
+    ByService, Config, ConntrackConfig, HostConfig, IpvsConfig, IpvsTimeouts, KubeProxyRules, KubernetesConfig,
+    LocalDetector, ServersConfig, SourceConfig, Unbound, Verbosity, configz, yaml,
+};
+use backend_api::Scheduler;
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::given::{file_with, quiet};
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Debug> + Clone + std::fmt::Debug + 'static>(
+    texts: &[&str],
+) -> impl Strategy<Value = T> + use<T> {
+    select(texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<T>>())
+}
+
+fn seconds(most: u64) -> impl Strategy<Value = Option<Duration>> {
+    of((1..most).prop_map(Duration::from_secs))
+}
+
+fn ipvs() -> impl Strategy<Value = IpvsConfig> {
+    let timeouts = (seconds(2_147_483), seconds(2_147_483), seconds(2_147_483));
+    let timeouts = timeouts.prop_map(|(tcp, tcp_fin, udp)| IpvsTimeouts { tcp, tcp_fin, udp });
+    (select(&Scheduler::ALL[..]), any::<bool>(), timeouts, 0..315_360_000_u64).prop_map(
+        |(scheduler, strict_arp, timeouts, drain)| IpvsConfig {
+            scheduler,
+            strict_arp,
+            timeouts,
+            drain: Duration::from_secs(drain),
+        },
+    )
+}
+
+fn local_traffic() -> impl Strategy<Value = LocalDetector> {
+    prop_oneof![
+        parsed(&["", "10.244.0.0/16", "fd00::/56", "10.244.0.0/16,fd00::/56"]).prop_map(LocalDetector::ClusterCidrs),
+        Just(LocalDetector::NodeCidrs),
+        parsed(&["cni0", "123", "true", "a: b"].map(|name| name.split(' ').next().unwrap()))
+            .prop_map(LocalDetector::Bridge),
+        parsed(&["veth", "~", "1e3"]).prop_map(LocalDetector::InterfacePrefix),
+    ]
+}
+
+fn servers() -> impl Strategy<Value = ServersConfig> {
+    let address = || of(parsed(&["0.0.0.0:10256", "[::]:1", "127.0.0.1:65535", "[fd00::1]:80"]));
+    let by_service = prop_oneof![Just(ByService::No), (1..100_000_usize).prop_map(ByService::AtMost)];
+    (address(), address(), select(vec![Unbound::Retried, Unbound::Fatal]), by_service).prop_map(
+        |(healthz, metrics, unbound, connections_by_service)| ServersConfig {
+            healthz,
+            metrics,
+            unbound,
+            connections_by_service,
+        },
+    )
+}
+
+fn host() -> impl Strategy<Value = HostConfig> {
+    let count = || of(1..=i32::MAX as u32);
+    let nanoseconds = || of((1..=i64::MAX as u64).prop_map(Duration::from_nanos));
+    let times = (nanoseconds(), nanoseconds(), nanoseconds(), nanoseconds());
+    (count(), count(), times, any::<bool>(), -1000..=1000_i16).prop_map(
+        |(max_per_core, min, (established, close_wait, udp, udp_stream), tcp_be_liberal, score)| HostConfig {
+            conntrack: ConntrackConfig {
+                max_per_core,
+                min,
+                tcp_established_timeout: established,
+                tcp_close_wait_timeout: close_wait,
+                tcp_be_liberal,
+                udp_timeout: udp,
+                udp_stream_timeout: udp_stream,
+            },
+            oom_score_adj: Some(score),
+        },
+    )
+}
+
+fn source() -> impl Strategy<Value = SourceConfig> {
+    let urls = proptest::collection::vec(parsed(&["https://a:6443", "http://[fd00::1]:8080/x"]), 0..3);
+    let nanoseconds = of((1..1_u64 << 40).prop_map(Duration::from_nanos));
+    prop_oneof![
+        parsed(&["/s", "relative folder", "yes"]).prop_map(SourceConfig::Folder),
+        (of(parsed(&["/k", "123"])), urls, nanoseconds).prop_map(|(kubeconfig, masters, silence)| {
+            SourceConfig::Kubernetes(KubernetesConfig { kubeconfig, masters, silence })
+        }),
+    ]
+}
+
+fn configuration() -> impl Strategy<Value = Config> {
+    let node = (parsed(&["n", "ctrl-1.example", "123", "true", "null", "1e3"]), of(parsed(&["10.0.0.1", "fd00::1"])));
+    let selections =
+        ["primary", "all", "localhost", "all,localhost", "127.0.0.1/32", "primary,::1/128", "0.0.0.0/0,127.0.0.0/8"];
+    let rest = (
+        select(vec![KubeProxyRules::Removed, KubeProxyRules::Left]),
+        (0..=10_u8).prop_map(|level| Verbosity::new(level).unwrap()),
+        any::<bool>(),
+        select(vec![Backend::Nftables, Backend::Ipvs]),
+    );
+    (node, ipvs(), local_traffic(), parsed(&selections), source(), servers(), host(), rest).prop_map(
+        |((node_name, node_address), ipvs, local_traffic, node_ports, source, servers, host, rest)| {
+            let (kube_proxy, verbosity, masquerade_all, backend) = rest;
+            Config {
+                node_name,
+                node_address,
+                backend,
+                ipvs,
+                local_traffic,
+                node_ports,
+                masquerade_all,
+                source,
+                servers,
+                host,
+                kube_proxy,
+                verbosity,
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_as_the_same_configuration(config in configuration()) {
+        let (read, remarks) = file_with(&yaml(&config), &[]).unwrap();
+        prop_assert_eq!(read, config.clone());
+        prop_assert_eq!(remarks, Vec::<String>::new());
+        let (read, _) = file_with(&configz(&config).to_string(), &[]).unwrap();
+        prop_assert_eq!(read, config);
+    }
+}
+
+#[test]
+fn every_field_of_kube_proxy_is_written() {
+    let form = configz(&quiet(""));
+    for path in [
+        "/apiVersion",
+        "/kind",
+        "/featureGates",
+        "/clientConnection/kubeconfig",
+        "/clientConnection/acceptContentTypes",
+        "/clientConnection/contentType",
+        "/clientConnection/qps",
+        "/clientConnection/burst",
+        "/logging/format",
+        "/logging/flushFrequency",
+        "/logging/verbosity",
+        "/logging/vmodule",
+        "/logging/options",
+        "/hostnameOverride",
+        "/bindAddress",
+        "/healthzBindAddress",
+        "/metricsBindAddress",
+        "/bindAddressHardFail",
+        "/enableProfiling",
+        "/showHiddenMetricsForVersion",
+        "/mode",
+        "/iptables/masqueradeBit",
+        "/iptables/masqueradeAll",
+        "/iptables/localhostNodePorts",
+        "/iptables/syncPeriod",
+        "/iptables/minSyncPeriod",
+        "/ipvs/syncPeriod",
+        "/ipvs/minSyncPeriod",
+        "/ipvs/scheduler",
+        "/ipvs/excludeCIDRs",
+        "/ipvs/strictARP",
+        "/ipvs/tcpTimeout",
+        "/ipvs/tcpFinTimeout",
+        "/ipvs/udpTimeout",
+        "/nftables/masqueradeBit",
+        "/nftables/masqueradeAll",
+        "/nftables/syncPeriod",
+        "/nftables/minSyncPeriod",
+        "/winkernel/networkName",
+        "/winkernel/sourceVip",
+        "/winkernel/enableDSR",
+        "/winkernel/rootHnsEndpointName",
+        "/winkernel/forwardHealthCheckVip",
+        "/detectLocalMode",
+        "/detectLocal/bridgeInterface",
+        "/detectLocal/interfaceNamePrefix",
+        "/clusterCIDR",
+        "/nodePortAddresses",
+        "/oomScoreAdj",
+        "/conntrack/maxPerCore",
+        "/conntrack/min",
+        "/conntrack/tcpEstablishedTimeout",
+        "/conntrack/tcpCloseWaitTimeout",
+        "/conntrack/tcpBeLiberal",
+        "/conntrack/udpTimeout",
+        "/conntrack/udpStreamTimeout",
+        "/configSyncPeriod",
+        "/portRange",
+        "/windowsRunAsService",
+    ] {
+        assert!(form.pointer(path).is_some(), "{path} is not in {form:#}");
+    }
+}

@@ -1,0 +1,10 @@
+//! The operator's word: flags, kube-proxy's configuration file, and what a change of it means.
+
+mod defaults;
+mod differences;
+mod file;
+mod flags;
+mod given;
+mod kubeadm;
+mod law;
+mod live;
