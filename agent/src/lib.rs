@@ -18,11 +18,13 @@ pub mod demo;
 pub mod events;
 pub mod host;
 pub mod localhost;
+pub mod metrics;
 pub mod migration;
 pub mod node_addresses;
 pub mod objects;
 pub mod reconcile;
 pub mod resolve;
+pub mod serving;
 pub mod source;
 #[cfg(feature = "demo")]
 pub mod world;

@@ -296,7 +296,7 @@ impl<'a> Reconciler<'a> {
                 Ok(())
             }
             Err(error) => {
-                self.witness.hear(&News::NotSynced { error: &error, took });
+                self.witness.hear(&News::NotSynced { error: &error, scope: pending.scope(), took });
                 self.not_synced(dataplane.name(), error)
             }
         }

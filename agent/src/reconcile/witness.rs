@@ -44,6 +44,8 @@ pub enum News<'a> {
     NotSynced {
         /// Why.
         error: &'a SyncError,
+        /// What was looked at.
+        scope: Scope<'a>,
         /// How long it took.
         took: Duration,
     },

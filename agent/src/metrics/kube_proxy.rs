@@ -1,0 +1,223 @@
+//! kube-proxy's metrics, as far as they mean something here: same names, labels and buckets, so that its dashboards and
+//! alerts go on.
+//!
+//! One sync programs both families, so it is counted for each, as kube-proxy's two proxiers would.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use backend_api::{Family, PerFamily, Scope};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
+use prometheus_client::registry::Registry;
+
+use super::labels::{Counters, Gauges, Histograms, Times, in_family};
+use super::missed::Missed;
+
+/// The metrics.
+#[derive(Clone, Debug)]
+pub(super) struct KubeProxy {
+    syncs: Histograms,
+    full_syncs: Histograms,
+    partial_syncs: Histograms,
+    synced_at: Times,
+    queued_at: Times,
+    programming: Histograms,
+    endpoint_changes_pending: Gauge,
+    endpoint_changes: Counter,
+    service_changes_pending: Gauge,
+    service_changes: Counter,
+    no_local_endpoints: Gauges<2>,
+    sync_failures: Counters<1>,
+    healthz: Codes,
+    livez: Codes,
+}
+
+/// Answers by status code. Only codes that were answered are there.
+type Codes = prometheus_client::metrics::family::Family<[(&'static str, String); 1], Counter>;
+
+fn sync_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+/// Seconds up to five minutes; kube-proxy's first bucket is 0.
+fn programming_buckets() -> Histogram {
+    let seconds = linear_buckets(0.25, 0.25, 2)
+        .chain(linear_buckets(1.0, 1.0, 59))
+        .chain(linear_buckets(60.0, 5.0, 12))
+        .chain(linear_buckets(120.0, 30.0, 7));
+    Histogram::new(std::iter::once(0.0).chain(seconds))
+}
+
+impl KubeProxy {
+    /// All at zero, registered.
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("kubeproxy");
+        let metrics = Self {
+            syncs: Histograms::new_with_constructor(sync_buckets),
+            full_syncs: Histograms::new_with_constructor(sync_buckets),
+            partial_syncs: Histograms::new_with_constructor(sync_buckets),
+            synced_at: Times::default(),
+            queued_at: Times::default(),
+            programming: Histograms::new_with_constructor(programming_buckets),
+            endpoint_changes_pending: Gauge::default(),
+            endpoint_changes: Counter::default(),
+            service_changes_pending: Gauge::default(),
+            service_changes: Counter::default(),
+            no_local_endpoints: Gauges::default(),
+            sync_failures: Counters::default(),
+            healthz: Codes::default(),
+            livez: Codes::default(),
+        };
+        metrics.register(registry);
+        metrics.exist();
+        metrics
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("sync_proxy_rules_duration_seconds", "Time that a sync took", self.syncs.clone());
+        registry.register(
+            "sync_full_proxy_rules_duration_seconds",
+            "Time that a sync of everything took",
+            self.full_syncs.clone(),
+        );
+        registry.register(
+            "sync_partial_proxy_rules_duration_seconds",
+            "Time that a sync of what had changed took",
+            self.partial_syncs.clone(),
+        );
+        registry.register(
+            "sync_proxy_rules_last_timestamp_seconds",
+            "When a sync last succeeded",
+            self.synced_at.clone(),
+        );
+        registry.register(
+            "sync_proxy_rules_last_queued_timestamp_seconds",
+            "When something last began to wait for a sync",
+            self.queued_at.clone(),
+        );
+        registry.register(
+            "network_programming_duration_seconds",
+            "Time from a change of endpoints in the cluster to its sync",
+            self.programming.clone(),
+        );
+        registry.register(
+            "sync_proxy_rules_endpoint_changes_pending",
+            "Changes of endpoints that wait for a sync",
+            self.endpoint_changes_pending.clone(),
+        );
+        registry.register("sync_proxy_rules_endpoint_changes", "Changes of endpoints", self.endpoint_changes.clone());
+        registry.register(
+            "sync_proxy_rules_service_changes_pending",
+            "Changes of services that wait for a sync",
+            self.service_changes_pending.clone(),
+        );
+        registry.register("sync_proxy_rules_service_changes", "Changes of services", self.service_changes.clone());
+        registry.register(
+            "sync_proxy_rules_no_local_endpoints_total",
+            "Services whose Local policy finds no endpoint on this node, though there are some elsewhere",
+            self.no_local_endpoints.clone(),
+        );
+        registry.register(
+            "sync_proxy_rules_nftables_sync_failures",
+            "Syncs that failed as a whole",
+            self.sync_failures.clone(),
+        );
+        registry.register("proxy_healthz", "Answers on /healthz", self.healthz.clone());
+        registry.register("proxy_livez", "Answers on /livez", self.livez.clone());
+    }
+
+    /// What has not happened yet is there as zero.
+    fn exist(&self) {
+        for family in Family::ALL {
+            let labels = in_family(family);
+            for histograms in [&self.syncs, &self.full_syncs, &self.partial_syncs, &self.programming] {
+                drop(histograms.get_or_create(&labels));
+            }
+            drop(self.sync_failures.get_or_create(&labels));
+        }
+        self.no_local_endpoints(&Missed::default());
+    }
+
+    /// Something waits for a sync.
+    pub(super) fn queued(&self, now: SystemTime) {
+        set_in_each_family(&self.queued_at, now);
+    }
+
+    /// A service's object has changed.
+    pub(super) fn service_changed(&self) {
+        self.service_changes.inc();
+        self.service_changes_pending.inc();
+    }
+
+    /// An object with endpoints has changed.
+    pub(super) fn endpoints_changed(&self) {
+        self.endpoint_changes.inc();
+        self.endpoint_changes_pending.inc();
+    }
+
+    /// Nothing waits any more.
+    pub(super) fn settled(&self) {
+        self.service_changes_pending.set(0);
+        self.endpoint_changes_pending.set(0);
+    }
+
+    /// A sync has ended, whatever came of it.
+    pub(super) fn ran(&self, scope: Scope<'_>, took: Duration) {
+        let by_scope = match scope {
+            Scope::All => &self.full_syncs,
+            Scope::Services(_) => &self.partial_syncs,
+        };
+        for family in Family::ALL {
+            self.syncs.get_or_create(&in_family(family)).observe(took.as_secs_f64());
+            by_scope.get_or_create(&in_family(family)).observe(took.as_secs_f64());
+        }
+    }
+
+    /// A sync has succeeded, with changes of endpoints that were triggered then.
+    pub(super) fn synced(&self, triggers: &PerFamily<Vec<SystemTime>>, now: SystemTime) {
+        set_in_each_family(&self.synced_at, now);
+        for family in Family::ALL {
+            let histogram = self.programming.get_or_create(&in_family(family));
+            for trigger in triggers.of(family) {
+                // Clocks of two machines: a trigger of the future took no time.
+                histogram.observe(now.duration_since(*trigger).unwrap_or_default().as_secs_f64());
+            }
+        }
+    }
+
+    /// A sync has failed as a whole.
+    pub(super) fn failed(&self) {
+        for family in Family::ALL {
+            self.sync_failures.get_or_create(&in_family(family)).inc();
+        }
+    }
+
+    /// How many services miss endpoints on this node.
+    pub(super) fn no_local_endpoints(&self, missed: &Missed) {
+        for family in Family::ALL {
+            let [in_family] = in_family(family);
+            for (policy, count) in [("internal", missed.internal(family)), ("external", missed.external(family))] {
+                let labels = [in_family, ("traffic_policy", policy)];
+                self.no_local_endpoints.get_or_create(&labels).set(count);
+            }
+        }
+    }
+
+    /// `/healthz` was answered.
+    pub(super) fn healthz(&self, code: u16) {
+        self.healthz.get_or_create(&[("code", code.to_string())]).inc();
+    }
+
+    /// `/livez` was answered.
+    pub(super) fn livez(&self, code: u16) {
+        self.livez.get_or_create(&[("code", code.to_string())]).inc();
+    }
+}
+
+fn set_in_each_family(times: &Times, now: SystemTime) {
+    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    for family in Family::ALL {
+        times.get_or_create(&in_family(family)).set(seconds);
+    }
+}
