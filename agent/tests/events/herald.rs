@@ -43,10 +43,10 @@ fn news_that_an_operator_should_know_become_notices() {
         [Notice::ServiceRefused { service: web.clone(), reason: reason.to_owned() }]
     );
     assert_eq!(
-        of(News::NotSynced { error: &refused, took }),
+        of(News::NotSynced { error: &refused, scope: backend_api::Scope::All, took }),
         [Notice::BackendUnavailable { reason: "table: kernel refused: no".into() }]
     );
-    assert_eq!(of(News::NotSynced { error: &transient, took }), []);
+    assert_eq!(of(News::NotSynced { error: &transient, scope: backend_api::Scope::All, took }), []);
     assert_eq!(of(News::Succeeded { dataplane: "ipvs" }), [Notice::BackendChanged { backend: "ipvs" }]);
     for nothing in [News::Syncing, News::Drifted, News::Told(&[])] {
         assert_eq!(of(nothing), []);
