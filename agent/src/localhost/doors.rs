@@ -20,6 +20,9 @@ use super::{Answerer, NodePort, OnLocalhost, Shared, tcp, udp};
 /// How long after a failure ports are tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// How many ports a line of the log names: where a family is switched off, all of its ports fail alike.
+const NAMED: usize = 8;
+
 /// All ports: those that somebody answers, those of them that are open, and those that should be.
 #[derive(Debug)]
 struct Doors {
@@ -114,7 +117,7 @@ impl Doors {
     /// Says what newly is not open, in a line for each reason.
     fn report(&self, failures: BTreeMap<Reason, Vec<NodePort>>) {
         for (reason, ports) in failures {
-            let list = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let list = list(&ports);
             match reason {
                 Reason::Refused(error) => {
                     ports.iter().for_each(|port| self.shared.counts.failed_one(port.family));
@@ -144,6 +147,15 @@ impl Door {
             Protocol::Sctp => return Err(Reason::Unsupported),
         };
         Ok(Self { answerer, task })
+    }
+}
+
+/// The first few by name.
+fn list(ports: &[NodePort]) -> String {
+    let named = ports.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match ports.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 

@@ -49,6 +49,13 @@ pub enum OnLocalhost {
     Open,
 }
 
+/// Whether they were asked for.
+impl From<bool> for OnLocalhost {
+    fn from(wanted: bool) -> Self {
+        if wanted { Self::Open } else { Self::Closed }
+    }
+}
+
 /// How much is forwarded at the same time, and how long is waited for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -1,9 +1,11 @@
 //! What listens, as a pure function of the state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use agent::localhost::{NodePort, Plan};
+use agent::localhost::{Answerer, NodePort, Plan};
 use backend_api::{Answer, Family, NodeNetwork, Protocol, Route, Scope, ServiceName, ServiceState, SourceRanges};
+
+use proptest::prelude::*;
 
 use super::given::{COMBINATIONS, NODE_PORT, service, web};
 
@@ -64,4 +66,62 @@ fn nothing_listens_where_a_client_on_the_node_is_not_answered() {
     assert_eq!(answered(&|port| port.frontends[0].source_ranges = ranges.clone()), 0);
     let ranges = SourceRanges::Only(vec!["127.0.0.0/8".parse().unwrap()]);
     assert_eq!(answered(&|port| port.frontends[0].source_ranges = ranges.clone()), 2);
+}
+
+/// A service of this name and node port with so many endpoints, or none of this name any more.
+#[derive(Clone, Debug)]
+enum Step {
+    Put {
+        name: usize,
+        port: u16,
+        endpoints: usize,
+        age: i128,
+    },
+    Remove(usize),
+    /// Look at everything.
+    Resync,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let put = (0..4usize, 30_080..30_083u16, 0..3usize, 0..3i128).prop_map(|(name, port, endpoints, age)| Step::Put {
+        name,
+        port,
+        endpoints,
+        age,
+    });
+    proptest::collection::vec(
+        prop_oneof![6 => put, 2 => (0..4usize).prop_map(Step::Remove), 1 => Just(Step::Resync)],
+        0..30,
+    )
+}
+
+proptest! {
+    /// Services that fight over three ports: whatever happened on the way, what listens is what the state says.
+    #[test]
+    fn changes_add_up_to_what_the_state_says(steps in steps()) {
+        let mut state = ServiceState::new(NodeNetwork::default());
+        let mut plan = Plan::default();
+        let mut listening: BTreeMap<NodePort, Answerer> = BTreeMap::new();
+        for step in steps {
+            let touched = match step {
+                Step::Put { name, port, endpoints, age } => {
+                    let pods = &["nginx-1", "nginx-2"][..endpoints];
+                    let mut service = service(&format!("s{name}"), port, pods);
+                    service.age = backend_api::Age(age);
+                    Some(state.upsert(service).touched)
+                }
+                Step::Remove(name) => Some(state.remove(&ServiceName::new("default", &format!("s{name}"))).touched),
+                Step::Resync => None,
+            };
+            let scope = touched.as_ref().map_or(Scope::All, Scope::Services);
+            for (port, answerer) in plan.update(&state, scope) {
+                match answerer {
+                    Some(answerer) => listening.insert(port, answerer),
+                    None => listening.remove(&port),
+                };
+            }
+        }
+        let expected = Plan::default().update(&state, Scope::All);
+        prop_assert_eq!(listening, expected.into_iter().filter_map(|(port, one)| Some((port, one?))).collect::<BTreeMap<_, _>>());
+    }
 }
