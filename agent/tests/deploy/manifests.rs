@@ -1,7 +1,8 @@
 //! What the manifests say, as claims.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Capabilities, Container, PodSpec};
@@ -192,4 +193,33 @@ fn kubeadms_daemonset_gets_another_image_and_command_and_keeps_all_else() {
     assert!(kubectl.status.success(), "{}", String::from_utf8_lossy(&kubectl.stderr));
     let theirs: Value = serde_json::from_slice(&kubectl.stdout).unwrap();
     assert!(is_within(&after, &theirs), "{theirs}");
+}
+
+#[test]
+fn the_binary_takes_every_configuration_and_every_argument() {
+    for folder in FOLDERS {
+        let resources = built(&deploy(folder));
+        let config = found(&resources, "ConfigMap", "switchyard").unwrap();
+        let config = config.pointer("/data/config.conf").and_then(Value::as_str).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(config.as_bytes()).unwrap();
+        let written = tempfile::NamedTempFile::new().unwrap();
+        for container in containers(&pod(&resources)) {
+            let arguments = container.args.iter().flatten().filter(|argument| *argument != "--init-only");
+            let arguments = arguments.map(|argument| match argument.strip_prefix("--config=") {
+                Some(_) => format!("--config={}", file.path().display()),
+                None => argument.replace("$(NODE_NAME)", "node2"),
+            });
+            let output = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+                .args(arguments)
+                .arg(format!("--write-config-to={}", written.path().display()))
+                .env("KUBERNETES_SERVICE_HOST", "192.0.2.1")
+                .env("KUBERNETES_SERVICE_PORT", "6443")
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && !said.contains("WARN"), "{folder}: {}: {said}", container.name);
+        }
+    }
 }
