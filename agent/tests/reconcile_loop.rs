@@ -425,3 +425,14 @@ async fn witnesses_hear_what_happens_in_its_order() {
     running.until("everything is back", |fake| names(fake) == ["dns", "web"]).await;
     assert_eq!(heard(&mut running)[begin + expected.len()..][..2], ["drifted", "syncing"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_another_source_does_not_tell_goes_when_it_has_listed_and_not_before() {
+    let running = Running::settled().await;
+    running.tell(vec![Event::Anew]).await;
+    running.tell(vec![service("web", 1), service("api", 3)]).await;
+    running.until("api is programmed", |fake| names(fake) == ["api", "dns", "web"]).await;
+    running.tell(vec![Event::Listed]).await;
+    running.until("dns is gone", |fake| names(fake) == ["api", "web"]).await;
+    assert_eq!(running.quiet().await, ["all", "api", "dns"], "what is the same is not written again");
+}

@@ -77,9 +77,12 @@ impl Desired {
                     self.resolver.remove(&key);
                     self.heard.news = true;
                 }
+                Event::Anew => self.resolver.doubt(),
                 Event::Listed => {
                     debug!("source has told everything that was there at the start");
+                    self.resolver.remove_doubtful();
                     self.heard.every_object = true;
+                    self.heard.news = true;
                 }
                 Event::Trouble(trouble) => warn!("{trouble}"),
             }

@@ -3,7 +3,7 @@
 //! What is known of a service is kept under its name, whichever of its objects came first; when the last one is gone
 //! nothing is left.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct Resolver {
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     addresses: BTreeSet<IpAddr>,
     services: BTreeMap<ServiceName, Known>,
+    /// Told by a source that is no more, and not yet by its successor.
+    doubtful: HashSet<ObjectKey>,
     /// Under which service each slice is kept, by namespace and name.
     owners: HashMap<(Arc<str>, Arc<str>), ServiceName>,
     /// Unresolved since their objects changed.
@@ -85,6 +87,7 @@ impl Resolver {
             service_cidrs: BTreeMap::new(),
             addresses: BTreeSet::new(),
             services: BTreeMap::new(),
+            doubtful: HashSet::new(),
             owners: HashMap::new(),
             dirty: BTreeSet::new(),
             node_is_dirty: true,
@@ -96,6 +99,9 @@ impl Resolver {
 
     /// Adds an object, or replaces the one of its key.
     pub fn upsert(&mut self, object: &Object) {
+        if !self.doubtful.is_empty() {
+            self.doubtful.remove(&object.key());
+        }
         match object {
             Object::Service(service) => {
                 self.change(&service.service_name(), |known| replace(&mut known.service, service));
@@ -131,6 +137,36 @@ impl Resolver {
             }
             Kind::ServiceCidr => self.node_is_dirty |= self.service_cidrs.remove(&key.name).is_some(),
         }
+    }
+
+    /// Holds every object for doubtful until it is told again.
+    pub fn doubt(&mut self) {
+        self.doubtful = self.keys().collect();
+    }
+
+    /// Takes out every object that is still doubtful.
+    pub fn remove_doubtful(&mut self) {
+        for key in mem::take(&mut self.doubtful) {
+            self.remove(&key);
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = ObjectKey> {
+        let of_services = self.services.iter().flat_map(|(name, known)| {
+            let key = |kind, name: &Arc<str>, namespace: &Arc<str>| ObjectKey {
+                kind,
+                namespace: namespace.clone(),
+                name: name.clone(),
+            };
+            let service = known.service.iter().map(move |_| key(Kind::Service, &name.name, &name.namespace));
+            let endpoints = known.endpoints.iter().map(move |_| key(Kind::Endpoints, &name.name, &name.namespace));
+            let slices = known.slices.keys().map(move |slice| key(Kind::EndpointSlice, slice, &name.namespace));
+            service.chain(endpoints).chain(slices)
+        });
+        let of_the_cluster = |kind, name: &Arc<str>| ObjectKey { kind, namespace: Arc::default(), name: name.clone() };
+        let nodes = self.nodes.keys().map(move |name| of_the_cluster(Kind::Node, name));
+        let cidrs = self.service_cidrs.keys().map(move |name| of_the_cluster(Kind::ServiceCidr, name));
+        of_services.chain(nodes).chain(cidrs)
     }
 
     /// Replaces the list of addresses that the kernel has.

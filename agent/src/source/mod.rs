@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! files/ (a watched folder) ──┐
-//!                             ├──► batches of Event ──► reconcile
+//!                             ├──► chosen (one of them) ──► batches of Event ──► reconcile
 //! kubernetes/ (its API)     ──┘
 //! ```
 //!
 //! A source is a task that sends batches of [`Event`] into a channel. What was seen together is one batch: whoever
 //! receives it takes it as one change. The channel is bounded, so a source waits while a slow sync runs.
 
+mod chosen;
 pub mod files;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 
 use tokio::sync::mpsc;
+
+pub use chosen::{Choice, follow};
 
 use crate::objects::{Object, ObjectKey};
 
@@ -24,7 +27,10 @@ pub enum Event {
     Changed(Object),
     /// This object is gone.
     Deleted(ObjectKey),
-    /// Everything that was there at the start has been told. Once.
+    /// Another source takes over. What was told before holds until the new one has listed; what it has not told by then is
+    /// gone.
+    Anew,
+    /// Everything that was there at the start has been told. Once for each source.
     Listed,
     /// Something cannot be read; what was told before of it holds. Once for each cause.
     Trouble(Trouble),

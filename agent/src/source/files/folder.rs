@@ -169,6 +169,7 @@ mod tests {
         let word = |event| match event {
             Event::Changed(changed) => object(&changed),
             Event::Deleted(key) => format!("-{}", key.name),
+            Event::Anew => unreachable!("a folder is one source"),
             Event::Listed => "listed".to_owned(),
             Event::Trouble(trouble) => format!("! {trouble}"),
         };

@@ -353,6 +353,7 @@ mod tests {
         let word = |event: &Event| match event {
             Event::Changed(object) => object.key().name.to_string(),
             Event::Deleted(key) => format!("-{}", key.name),
+            Event::Anew => unreachable!("one API is one source"),
             Event::Listed => "listed".into(),
             Event::Trouble(trouble) => format!("! {trouble}"),
         };
