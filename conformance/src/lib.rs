@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Whoever has a [`backend_api::Dataplane`] of their own runs the suite against it with [`run`]; what it cannot do is
-//! declared as a [`Gap`]. [`vm`] runs the same on other kernels.
+//! declared as a [`Gap`]. Objects reach the agent as files or through [`api`], an API server of our own. [`vm`] runs the same on other kernels.
 //!
 //! **Invariant:** scenarios assert packets alone, never chains, maps or servers.
 
@@ -15,6 +15,6 @@ pub mod scenario;
 pub mod vm;
 
 pub use run::{
-    BACKEND, Counts, Failure, Gap, Open, Opening, Outcome, PATIENCE, Subject, Summary, Verdict, judge, lacking, plan,
-    play, pod_addresses, run, scenarios, under_test,
+    BACKEND, Counts, Failure, Gap, Open, Opening, Outcome, PATIENCE, Source, Subject, Summary, Verdict, judge, lacking,
+    plan, play, pod_addresses, run, scenarios, under_test,
 };

@@ -12,7 +12,7 @@ use backend_api::{
     Pool, Pools, Report, Route, Scope, Service, ServiceName, ServiceState, SourceRanges, SyncError,
 };
 use conformance::scenario::{Scenario, load_all};
-use conformance::{Opening, Outcome, Subject, judge, scenarios};
+use conformance::{Opening, Outcome, Source, Subject, judge, scenarios};
 
 /// What is wrong with a mutant.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +139,7 @@ fn check(what: &str, fault: Fault, scenario: &Scenario) {
             Ok(Box::new(Mutant { inner, fault, known: BTreeMap::new() }) as Box<dyn Dataplane>)
         })
     };
-    let subject = Subject { name: what.to_owned(), open: Arc::new(open), gaps: Vec::new() };
+    let subject = Subject { name: what.to_owned(), open: Arc::new(open), source: Source::Files, gaps: Vec::new() };
     let outcome = judge(&subject, scenario).outcome;
     assert!(matches!(outcome, Outcome::Failed(_)), "a backend that {what}: {} passes", scenario.name());
 }

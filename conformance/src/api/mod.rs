@@ -19,6 +19,7 @@ mod wire;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub use wire::Pace;
 pub struct Api {
     shared: Arc<Shared>,
     mood: watch::Sender<Mood>,
+    accepted: Arc<AtomicU64>,
     addresses: Vec<SocketAddr>,
     serving: Vec<JoinHandle<()>>,
 }
@@ -64,6 +66,8 @@ pub struct Abilities {
 pub enum Offered {
     /// There is.
     Yes,
+    /// It begins, and never comes to its end, as where the storage behind the server cannot say how far it is.
+    Endless,
     /// There is not.
     No,
 }
@@ -99,6 +103,8 @@ struct State {
     /// Watches that are open.
     watches: Vec<(u64, Resource)>,
     served: u64,
+    /// How many bookmarks were told.
+    bookmarks: u64,
 }
 
 impl Default for Abilities {
@@ -123,6 +129,7 @@ impl Api {
         let mut api = Self {
             shared,
             mood: watch::Sender::new(Mood::default()),
+            accepted: Arc::default(),
             addresses: addresses.to_vec(),
             serving: Vec::new(),
         };
@@ -157,7 +164,7 @@ impl Api {
         for address in &mut self.addresses {
             let listener = TcpListener::bind(*address).await?;
             *address = listener.local_addr()?;
-            let wire = Wire::new(listener, *address, self.mood.subscribe());
+            let wire = Wire::new(listener, *address, self.mood.subscribe(), self.accepted.clone());
             let router = Router::new().fallback(answers::answer).with_state(self.shared.clone());
             self.serving.push(tokio::spawn(async move {
                 // Serves until it is aborted.
@@ -252,6 +259,16 @@ impl Api {
     /// The Event objects that were posted or patched, in order.
     pub fn events(&self) -> Vec<Value> {
         self.shared.state().events.clone()
+    }
+
+    /// How many connections were accepted so far.
+    pub fn connections(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many bookmarks watches have told so far, but for those at the end of a list.
+    pub fn bookmarks(&self) -> u64 {
+        self.shared.state().bookmarks
     }
 
     /// How many watches of this resource are open.

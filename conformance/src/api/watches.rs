@@ -80,6 +80,7 @@ fn begin(state: &State, resource: Resource, selector: &Selector, begins: Begins)
         Begins::WithList if state.abilities.streams == Offered::No => {
             Err(invalid("sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"))
         }
+        Begins::WithList if state.abilities.streams == Offered::Endless => Ok((latest, objects().collect())),
         Begins::WithList => {
             let end = json!({"k8s.io/initial-events-end": "true"});
             let end = bookmark(resource, latest, &end).to_string();
@@ -116,7 +117,8 @@ impl Watch {
             tokio::select! {
                 changed = self.news.changed() => changed.ok()?,
                 () = until(self.bookmark) => {
-                    let state = self.shared.state();
+                    let mut state = self.shared.state();
+                    state.bookmarks += 1;
                     self.version = state.store.version().max(self.version);
                     self.bookmark = Some(Instant::now() + state.abilities.bookmarks);
                     self.lines.push_back(bookmark(self.resource, self.version, &Value::Null).to_string());

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -37,6 +39,7 @@ pub(super) struct Wire {
     listener: TcpListener,
     address: SocketAddr,
     mood: watch::Receiver<Mood>,
+    accepted: Arc<AtomicU64>,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -52,8 +55,13 @@ pub(super) struct Line {
 }
 
 impl Wire {
-    pub(super) fn new(listener: TcpListener, address: SocketAddr, mood: watch::Receiver<Mood>) -> Self {
-        Self { listener, address, mood }
+    pub(super) fn new(
+        listener: TcpListener,
+        address: SocketAddr,
+        mood: watch::Receiver<Mood>,
+        accepted: Arc<AtomicU64>,
+    ) -> Self {
+        Self { listener, address, mood, accepted }
     }
 }
 
@@ -65,6 +73,7 @@ impl Listener for Wire {
         loop {
             if let Ok((stream, peer)) = self.listener.accept().await {
                 let _ = stream.set_nodelay(true);
+                self.accepted.fetch_add(1, Ordering::Relaxed);
                 return (Line::new(stream, self.address, self.mood.clone()), peer);
             }
         }

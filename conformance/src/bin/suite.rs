@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use agent::backend::Backend;
 use clap::Parser;
-use conformance::{Outcome, Subject, Summary, Verdict, run};
+use conformance::{Outcome, Source, Subject, Summary, Verdict, run};
 
 /// Plays every conformance scenario on this machine's kernel, in network namespaces of its own.
 #[derive(Debug, Parser)]
@@ -18,6 +18,9 @@ struct Flags {
     /// Who is tested.
     #[arg(long, default_value = "nftables")]
     backend: Backend,
+    /// Where the agent reads objects.
+    #[arg(long, default_value = "files")]
+    source: Source,
     /// Worlds at a time; by default two a processor and at least four, for a scenario mostly waits.
     #[arg(long, short)]
     jobs: Option<usize>,
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
     let progress = Mutex::new(Progress::new());
     let told = |verdict: &Verdict| progress.lock().expect("printing does not panic").tell(verdict);
     let jobs = flags.jobs.unwrap_or((2 * processors).max(4));
-    match run(&Subject::of(flags.backend), &flags.filter, jobs, &told) {
+    match run(&Subject::of(flags.backend).through(flags.source), &flags.filter, jobs, &told) {
         Ok(summary) => conclude(&summary),
         Err(error) => {
             eprintln!("{error}");

@@ -1,30 +1,27 @@
 //! The node agent as a scenario runs it: its own flags, file source, resolver and loop, inside the node's namespace.
 //!
-//! Objects become files in a folder that the agent watches. A marker service, written last, tells when everything
+//! Objects are published as the source under test reads them. A marker service, published last, tells when everything
 //! before it has been programmed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent::config::{Config, RunFlags};
 use agent::node_addresses;
 use agent::reconcile::{self, Desired, Inputs};
 use agent::resolve::Settings;
-use agent::source::{self, files};
+use agent::source;
 use agent::world::{Executor, Namespace};
 use clap::Parser;
-use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::listing::children_are_gone;
 use super::patience::patient;
-use super::recorder::{MARKER, Progress, Recorder};
+use super::publish::Published;
+use super::recorder::{Progress, Recorder};
 use super::stage;
 use super::subject::Subject;
 use crate::scenario::{Cluster, Flag, Flags};
@@ -36,7 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub(super) struct NodeAgent<'a> {
     subject: &'a Subject,
     executor: Executor,
-    folder: Folder,
+    published: Published,
     flags: Flags,
     marker: u16,
     process: Option<Process>,
@@ -73,8 +70,9 @@ impl<'a> NodeAgent<'a> {
             ("cluster-cidr".to_owned(), text("10.244.0.0/16,fd00:10:244::/48")),
         ]);
         all.extend(flags.clone());
-        let (executor, folder) = (node.executor()?, Folder::new()?);
-        Ok(Self { subject, executor, folder, flags: all, marker: 0, process: None, checks: 0 })
+        let executor = node.executor()?;
+        let published = Published::through(subject.source, &executor)?;
+        Ok(Self { subject, executor, published, flags: all, marker: 0, process: None, checks: 0 })
     }
 
     /// Threads inside the node's namespace.
@@ -92,16 +90,14 @@ impl<'a> NodeAgent<'a> {
         self.checks + self.process.as_ref().map_or(0, |process| process.progress.borrow().checks)
     }
 
-    /// Puts the objects and `files` into the agent's folder.
-    pub(super) fn publish(&mut self, cluster: &Cluster, files: &BTreeMap<String, String>) -> io::Result<()> {
-        let mut contents = files.clone();
-        contents.extend(cluster.objects().map(|(id, object)| {
-            let name = format!("{}-{}-{}.json", id.kind, id.namespace, id.name).to_lowercase();
-            (name, object.to_string())
-        }));
-        self.folder.hold(contents)?;
+    /// Puts the objects and `files` where the agent finds them.
+    pub(super) fn publish(&mut self, cluster: &Cluster, files: &BTreeMap<String, String>) -> Result<(), String> {
         self.marker += 1;
-        self.folder.mark(self.marker)
+        self.published.hold(cluster, files)?;
+        if self.runs() {
+            self.published.await_told(&self.executor)?;
+        }
+        self.published.mark(self.marker)
     }
 
     /// Starts a process with further flags.
@@ -112,12 +108,12 @@ impl<'a> NodeAgent<'a> {
         let (stop, stopped) = oneshot::channel();
         let flags = config.ipvs;
         let open = self.subject.open.clone();
-        let folder = self.folder.path.clone();
+        let follow = self.published.follow(&config.node_name);
         let task = self.executor.handle().spawn(async move {
             let dataplane = Recorder::new(open(flags).await?, (open, flags), recorded);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
-            let following = [tokio::spawn(files::follow(folder, told)), tokio::spawn(node_addresses::follow(known))];
+            let following = [tokio::spawn(follow(told)), tokio::spawn(node_addresses::follow(known))];
             let desired = Desired::new(Settings::from(&config));
             let until = async {
                 let _ = stopped.await;
@@ -175,7 +171,7 @@ impl<'a> NodeAgent<'a> {
     }
 
     fn config(&self) -> Result<Config, String> {
-        let mut arguments = vec![format!("--source={}", self.folder.path.display())];
+        let mut arguments = vec![format!("--source={}", self.published.folder().display())];
         for (name, value) in &self.flags {
             match value {
                 Flag::Switch(true) => arguments.push(format!("--{name}")),
@@ -186,60 +182,5 @@ impl<'a> NodeAgent<'a> {
         }
         let line = Line::try_parse_from(arguments).map_err(|error| error.to_string())?;
         line.run.config().map_err(|error| error.to_string())
-    }
-}
-
-/// The folder that the agent watches.
-struct Folder {
-    path: PathBuf,
-    contents: BTreeMap<String, String>,
-}
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("switchyard-conformance-{}-{serial}", std::process::id()));
-        fs::create_dir_all(&path)?;
-        Ok(Self { path, contents: BTreeMap::new() })
-    }
-
-    /// Makes the folder hold these files; those that stay the same are not touched.
-    fn hold(&mut self, contents: BTreeMap<String, String>) -> io::Result<()> {
-        let gone: BTreeSet<_> = self.contents.keys().filter(|name| !contents.contains_key(*name)).cloned().collect();
-        for (name, text) in &contents {
-            if self.contents.get(name) != Some(text) {
-                self.write(name, text)?;
-            }
-        }
-        for name in gone {
-            fs::remove_file(self.path.join(name))?;
-        }
-        self.contents = contents;
-        Ok(())
-    }
-
-    /// Writes the marker, after everything else.
-    fn mark(&self, marker: u16) -> io::Result<()> {
-        let (namespace, name) = MARKER;
-        let service = json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"namespace": namespace, "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
-            "spec": {"clusterIP": "192.0.2.1", "ports": [{"port": marker}]},
-        });
-        self.write("zz-marker.json", &service.to_string())
-    }
-
-    fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        let (hidden, place): (PathBuf, &Path) = (self.path.join(format!(".{name}.new")), &self.path.join(name));
-        fs::write(&hidden, text)?;
-        fs::rename(hidden, place)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
     }
 }

@@ -1,7 +1,7 @@
 //! Plays scenarios: each in a world of its own, through the agent's own code, against any backend.
 //!
 //! ```text
-//! Scenario ──► play ──► NodeAgent (files ► source ► resolve ► reconcile ► Recorder ► Dataplane)
+//! Scenario ──► play ──► NodeAgent (files, API ► source ► resolve ► reconcile ► Recorder ► Dataplane)
 //!                │
 //!                └────► Stage (World) ──► probes ──► judge ──► ok, or a Failure that tells everything
 //! ```
@@ -14,6 +14,7 @@ mod listing;
 mod patience;
 mod play;
 mod probes;
+mod publish;
 mod recorder;
 mod stage;
 mod subject;
@@ -30,7 +31,7 @@ pub use failure::Failure;
 pub use patience::PATIENCE;
 pub use play::{Counts, play};
 pub use stage::{plan, pod_addresses};
-pub use subject::{BACKEND, Gap, Open, Opening, Subject, under_test};
+pub use subject::{BACKEND, Gap, Open, Opening, Source, Subject, under_test};
 pub use summary::{Outcome, Summary, Verdict, judge};
 
 /// The folder of the suite's own scenarios.

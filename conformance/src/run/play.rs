@@ -211,7 +211,7 @@ impl<'a> Play<'a> {
     }
 
     fn publish(&mut self) -> Result<(), String> {
-        self.agent.publish(&self.cluster, &self.files).map_err(|error| error.to_string())
+        self.agent.publish(&self.cluster, &self.files)
     }
 
     fn restart(&mut self, flags: &Flags) -> Result<(), String> {

@@ -17,6 +17,16 @@ pub type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Dataplane>, String
 /// kernel.
 pub type Open = Arc<dyn Fn(IpvsConfig) -> Opening + Send + Sync>;
 
+/// Where the agent of a scenario reads objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// In a folder.
+    #[default]
+    Files,
+    /// From an API server.
+    Kubernetes,
+}
+
 /// A backend under test.
 #[derive(Clone)]
 pub struct Subject {
@@ -24,6 +34,8 @@ pub struct Subject {
     pub name: String,
     /// Opens it.
     pub open: Open,
+    /// Where its agent reads objects.
+    pub source: Source,
     /// What it is known not to do.
     pub gaps: Vec<Gap>,
 }
@@ -56,7 +68,13 @@ impl Subject {
         let open = move |flags: IpvsConfig| -> Opening {
             Box::pin(async move { backend.open_with(&flags).await.map_err(|error| error.to_string()) })
         };
-        Self { name: backend.name().to_owned(), open: Arc::new(open), gaps: Vec::new() }
+        Self { name: backend.name().to_owned(), open: Arc::new(open), source: Source::default(), gaps: Vec::new() }
+    }
+
+    /// The same, with an agent that reads objects there.
+    #[must_use]
+    pub fn through(self, source: Source) -> Self {
+        Self { source, ..self }
     }
 
     /// The gap that is declared for a scenario.

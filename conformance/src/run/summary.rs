@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::play::{Counts, play};
-use super::subject::{Gap, Subject};
+use super::subject::{Gap, Source, Subject};
 use crate::scenario::Scenario;
 
 /// What came of a run.
@@ -48,7 +48,11 @@ pub enum Outcome {
 /// Plays one scenario, minding declared gaps.
 pub fn judge(subject: &Subject, scenario: &Scenario) -> Verdict {
     let started = Instant::now();
-    if let Some(reason) = scenario.script.not_for(&subject.name) {
+    let about_files = || match subject.source {
+        Source::Files => None,
+        Source::Kubernetes => scenario.script.about_files(),
+    };
+    if let Some(reason) = scenario.script.not_for(&subject.name).or_else(about_files) {
         let outcome = Outcome::NotMeant(reason);
         return Verdict { scenario: scenario.name(), outcome, counts: Counts::default(), took: Duration::ZERO };
     }

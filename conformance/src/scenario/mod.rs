@@ -339,6 +339,20 @@ impl Script {
     }
 }
 
+impl Script {
+    /// Why it is for the file source alone, if it is.
+    pub fn about_files(&self) -> Option<String> {
+        fn writes(steps: &[Spanned<Step>]) -> bool {
+            steps.iter().any(|step| match &step.value {
+                Step::WriteFile(_) | Step::RemoveFile(_) => true,
+                Step::WhileDown(inner) => writes(inner),
+                _ => false,
+            })
+        }
+        writes(&self.steps).then(|| "only for files: it writes what no API server would hold".to_owned())
+    }
+}
+
 impl Scenario {
     /// `topic/claim`, the name of its test.
     pub fn name(&self) -> String {

@@ -46,7 +46,8 @@ impl Followed {
 
     /// Waits until something is told whose words contain `awaited`, and returns all that was told until then.
     pub(crate) async fn until(&mut self, awaited: &str) -> Vec<String> {
-        while !self.seen.iter().any(|word| word.contains(awaited)) {
+        let met = |word: &String| if awaited == "listed" { word == awaited } else { word.contains(awaited) };
+        while !self.seen.iter().any(met) {
             match tokio::time::timeout(DEADLINE, self.told.recv()).await {
                 Ok(Some(events)) => self.seen.extend(events.iter().map(words)),
                 _ => panic!("{awaited:?} was not told, but {:?}; asked: {:#?}", self.seen, self.api.requests()),

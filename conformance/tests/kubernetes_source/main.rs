@@ -3,5 +3,7 @@
 //! Each test is one claim. Most look at what is told; `pipeline` runs whole agents against the in-memory dataplane, and
 //! `node` on the real kernel.
 
+mod access;
 mod followed;
 mod lists;
+mod weather;

@@ -1,0 +1,92 @@
+//! Puts a scenario's objects where the agent's source finds them: a folder, or an API server.
+
+mod folder;
+mod server;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+
+use agent::config::NodeName;
+use agent::source::{Sender, files};
+use agent::world::Executor;
+use serde_json::{Value, json};
+
+use self::folder::Folder;
+use self::server::Server;
+use super::recorder::MARKER;
+use super::subject::Source;
+use crate::scenario::Cluster;
+
+/// A source that is about to follow what is published.
+pub(super) type Follow = Box<dyn FnOnce(Sender) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// Where objects are published.
+pub(super) enum Published {
+    Files(Folder),
+    Api(Box<Server>),
+}
+
+impl Published {
+    pub(super) fn through(source: Source, executor: &Executor) -> io::Result<Self> {
+        Ok(match source {
+            Source::Files => Self::Files(Folder::new()?),
+            Source::Kubernetes => Self::Api(Box::new(Server::start(executor)?)),
+        })
+    }
+
+    /// What the flag `--source` says.
+    pub(super) fn folder(&self) -> &Path {
+        match self {
+            Self::Files(folder) => folder.path(),
+            Self::Api(_) => Path::new("/nowhere"),
+        }
+    }
+
+    /// Holds these objects and files, and nothing else.
+    pub(super) fn hold(&mut self, cluster: &Cluster, files: &BTreeMap<String, String>) -> Result<(), String> {
+        match self {
+            Self::Files(folder) => folder.hold(cluster, files).map_err(|error| error.to_string()),
+            Self::Api(server) => server.hold(cluster, files),
+        }
+    }
+
+    /// Waits until a source that runs has told all of it. One folder is read in order; an API's kinds come each by itself.
+    pub(super) fn await_told(&mut self, executor: &Executor) -> Result<(), String> {
+        match self {
+            Self::Files(_) => Ok(()),
+            Self::Api(server) => server.await_told(executor),
+        }
+    }
+
+    /// Publishes the marker, after everything else.
+    pub(super) fn mark(&mut self, marker: u16) -> Result<(), String> {
+        match self {
+            Self::Files(folder) => folder.mark(&marked(marker)).map_err(|error| error.to_string()),
+            Self::Api(server) => server.put(marked(marker)),
+        }
+    }
+
+    /// A source of what is published, for the node of this name.
+    pub(super) fn follow(&mut self, node: &NodeName) -> Follow {
+        match self {
+            Self::Files(folder) => {
+                let path = folder.path().to_owned();
+                Box::new(|told| Box::pin(files::follow(path, told)))
+            }
+            Self::Api(server) => server.follow(node),
+        }
+    }
+}
+
+fn marked(marker: u16) -> Value {
+    let (namespace, name) = MARKER;
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"namespace": namespace, "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"clusterIP": "192.0.2.1", "ports": [{"port": marker}]},
+    })
+}
