@@ -152,7 +152,7 @@ impl Api {
 
     /// The server's process is gone: nobody listens, every connection is closed. What it stores stays.
     pub fn stop(&mut self) {
-        self.serving.drain(..).for_each(|serving| serving.abort());
+        self.serving.iter().for_each(JoinHandle::abort);
         self.cut();
     }
 
@@ -161,6 +161,10 @@ impl Api {
     /// # Errors
     /// Somebody else listens there.
     pub async fn resume(&mut self) -> io::Result<()> {
+        for stopped in self.serving.drain(..) {
+            // Its listener is closed when it has ended.
+            let _ = stopped.await;
+        }
         for address in &mut self.addresses {
             let listener = TcpListener::bind(*address).await?;
             *address = listener.local_addr()?;

@@ -47,8 +47,13 @@ impl Server {
             let ours = documents.into_iter().filter_map(|document| Some((place(&document).ok()?, document)));
             wanted.extend(ours);
         }
-        for (_, object) in cluster.objects() {
-            wanted.insert(place(object)?, object.clone());
+        for (id, object) in cluster.objects() {
+            match place(object) {
+                Ok(place) => drop(wanted.insert(place, object.clone())),
+                // Of other kinds nobody asks the server. Endpoints would be mirrored by a controller, which we have not.
+                Err(error) if id.kind == "Endpoints" => return Err(error),
+                Err(_) => {}
+            }
         }
         for (place, object) in &wanted {
             if self.held.get(place) != Some(object) {
