@@ -156,12 +156,13 @@ impl Api {
         self.cut();
     }
 
-    /// It listens (again), on the same addresses.
+    /// It listens again, on the same addresses.
     ///
     /// # Errors
     /// Somebody else listens there.
     pub async fn resume(&mut self) -> io::Result<()> {
         for stopped in self.serving.drain(..) {
+            stopped.abort();
             // Its listener is closed when it has ended.
             let _ = stopped.await;
         }

@@ -32,6 +32,7 @@ impl Agent {
             node_name,
             local_traffic: LocalDetector::ClusterCidrs(ClusterCidrs::default()),
             node_ports: "all".parse::<NodePortSelection>().unwrap(),
+            node_address: None,
             masquerade_all: false,
         };
         let (stop, stopped) = oneshot::channel();
