@@ -65,6 +65,17 @@ impl Backend {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
+    /// Makes of the node what only the privileged can and it cannot do without, so that a process with less opens it later.
+    ///
+    /// # Errors
+    /// As [`Backend::open_with`].
+    pub async fn prepare(self, ipvs: &IpvsConfig) -> Result<(), OpenError> {
+        match self {
+            Self::Nftables => Ok(()),
+            Self::Ipvs => prepare_ipvs(ipvs).await,
+        }
+    }
+
     /// Opens it with what it does unless told otherwise.
     ///
     /// # Errors
@@ -107,6 +118,21 @@ async fn open_ipvs(config: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError>
         Ok(dataplane) => Ok(Box::new(dataplane)),
         Err(source) => Err(OpenError::Refused { backend: Backend::Ipvs.name(), source }),
     }
+}
+
+/// Sysctls are files, and read-only in the container of an agent; routes and timeouts come along.
+#[cfg(feature = "ipvs")]
+async fn prepare_ipvs(config: &IpvsConfig) -> Result<(), OpenError> {
+    let backend_ipvs::Options { strict_arp, timeouts, .. } = ipvs_options(config);
+    let refused = |source| OpenError::Refused { backend: Backend::Ipvs.name(), source };
+    let options = backend_ipvs::host::HostOptions { strict_arp, timeouts };
+    let mut host = backend_ipvs::host::Host::open(options).await.map_err(refused)?;
+    host.establish().await.map(drop).map_err(refused)
+}
+
+#[cfg(not(feature = "ipvs"))]
+async fn prepare_ipvs(_config: &IpvsConfig) -> Result<(), OpenError> {
+    Err(OpenError::NotCompiled(Backend::Ipvs.name()))
 }
 
 #[cfg(not(feature = "ipvs"))]

@@ -44,7 +44,7 @@ impl Counts {
         self.rejected_of(family, protocol).load(Relaxed)
     }
 
-    /// TCP connections that are forwarded now.
+    /// TCP connections that are forwarded now, or for which an endpoint is dialled.
     pub fn connections(&self) -> u64 {
         self.connections.load(Relaxed)
     }

@@ -51,6 +51,8 @@ fn admit(port: NodePort, client: TcpStream, answerer: &Answerer, shared: &Arc<Sh
     };
     let (endpoint, shared) = (shared.choose(answerer), shared.clone());
     tokio::spawn(async move {
+        let _counted = shared.counts.connection();
+        // Given back before it is counted no more: whoever sees that there is room finds it.
         let _permit = permit;
         forward(port, client, endpoint, &shared).await;
     });
@@ -66,7 +68,6 @@ async fn forward(port: NodePort, mut client: TcpStream, endpoint: EndpointAddres
             return;
         }
     };
-    let _counted = shared.counts.connection();
     let attended = attend(&client).and_then(|()| attend(&server));
     let outcome = match attended {
         Ok(()) => copy_bidirectional(&mut client, &mut server).await.map(|_| ()),

@@ -63,7 +63,7 @@ fn idle_flows_are_forgotten() {
 
 #[test]
 fn a_datagram_of_one_flow_too_many_is_dropped_and_counted() {
-    let limits = Limits { flows: 1, flow_idle: Duration::from_secs(1), ..Limits::default() };
+    let limits = Limits { flows: 1, ..Limits::default() };
     let mut node = Node::with(Backend::Nftables, limits).unwrap();
     node.put(web(&["nginx-1"]));
     until("the port to be open", || node.listeners().0 == 2);
