@@ -46,6 +46,7 @@ impl Recorder {
             let kind = match event {
                 Event::Changed(object) => kind(object),
                 Event::Deleted(key) => key.kind,
+                Event::Anew => continue,
                 Event::Listed => {
                     self.listed = true;
                     continue;

@@ -101,7 +101,7 @@ impl Health {
                 state.listed = true;
                 state.queue(now);
             }
-            Event::Trouble(_) => {}
+            Event::Anew | Event::Trouble(_) => {}
         }
     }
 

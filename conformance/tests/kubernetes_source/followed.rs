@@ -94,6 +94,7 @@ fn words(event: &Event) -> String {
         }
         Event::Changed(other) => other.key().to_string(),
         Event::Deleted(key) => format!("-{key}"),
+        Event::Anew => "anew".to_owned(),
         Event::Listed => "listed".to_owned(),
         Event::Trouble(trouble) => format!("! {trouble}"),
     }

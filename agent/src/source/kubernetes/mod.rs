@@ -25,7 +25,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use self::follower::{Follower, Shared};
 use self::outage::Outage;
@@ -47,7 +46,6 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// of its kind have been listed anew.
 pub async fn follow(config: KubernetesConfig, nodes: watch::Receiver<NodeName>, told: Sender) {
     let node = Resource::node(&nodes.borrow());
-    let always = [Resource::services(), Resource::slices(), Resource::service_cidrs()];
     let place = config.to_string();
     let shared = Arc::new(Shared {
         silence: config.silence.unwrap_or(SILENCE),
@@ -55,13 +53,14 @@ pub async fn follow(config: KubernetesConfig, nodes: watch::Receiver<NodeName>, 
         outage: Outage::new(place.clone()),
         place,
         told,
-        unlisted: AtomicUsize::new(always.len() + 1),
+        unlisted: AtomicUsize::new(4),
     });
-    let mut following = JoinSet::new();
-    for resource in always {
-        following.spawn(Follower::new(shared.clone(), resource).follow());
-    }
-    following.spawn(Follower::new(shared.clone(), node).follow_node(nodes));
-    // Dropped with us, which ends them all.
-    while following.join_next().await.is_some() {}
+    let follower = |resource| Follower::new(shared.clone(), resource);
+    // In one task: when that is ended, nothing more is told.
+    tokio::join!(
+        follower(Resource::services()).follow(),
+        follower(Resource::slices()).follow(),
+        follower(Resource::service_cidrs()).follow(),
+        follower(node).follow_node(nodes),
+    );
 }

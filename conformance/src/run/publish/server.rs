@@ -138,7 +138,7 @@ async fn mirror(mut heard: mpsc::Receiver<Vec<Event>>, shown: watch::Sender<Mirr
                 match event {
                     Event::Changed(object) => drop(mirror.insert(object.key(), object)),
                     Event::Deleted(key) => drop(mirror.remove(&key)),
-                    Event::Listed | Event::Trouble(_) => {}
+                    Event::Anew | Event::Listed | Event::Trouble(_) => {}
                 }
             }
         });
