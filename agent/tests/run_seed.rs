@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use agent::backend::Backend;
-use agent::world::{Dial, Executor, Outcome, World, WorldPlan};
+use agent::world::{Answer, Dial, Executor, Held, Outcome, World, WorldPlan};
 use backend_api::{Observed, ObservedAnswer, ObservedRoute, Protocol};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -319,7 +319,7 @@ fn ipvs_does_what_flags_and_annotations_say_until_cleanup() {
 }
 
 #[test]
-fn ipvs_takes_over_from_nftables_in_place_and_gives_back_after_cleanup() {
+fn each_backend_takes_over_from_the_other_in_place_and_connections_go_on() {
     let Some(mut cluster) = Cluster::new(Backend::Ipvs) else { return };
     let run = |cluster: &mut Cluster, backend| {
         cluster.backend = backend;
@@ -330,21 +330,29 @@ fn ipvs_takes_over_from_nftables_in_place_and_gives_back_after_cleanup() {
             let outcome = cluster.dial(from, to);
             assert!(matches!(outcome, Outcome::Answered(_)), "{from} → {to}: {outcome}\n{}", agent.log());
         }
-        assert_eq!(cluster.schedulers().is_empty(), backend == Backend::Nftables);
         agent
     };
-    let agent = run(&mut cluster, Backend::Nftables);
     let to: SocketAddr = "10.105.145.136:8080".parse().unwrap();
-    let (mut held, first) = cluster.world.open("mytools", &Dial::new(Protocol::Tcp, to)).unwrap();
-    assert_eq!(agent.terminate(), Some(0));
+    let open = |cluster: &Cluster| cluster.world.open("mytools", &Dial::new(Protocol::Tcp, to)).unwrap();
+    let mut held = Vec::new();
+    for backend in [Backend::Nftables, Backend::Ipvs, Backend::Nftables, Backend::Nftables, Backend::Ipvs] {
+        let agent = run(&mut cluster, backend);
+        for (held, first) in &mut held {
+            let (held, first): (&mut Held, &Answer) = (held, first);
+            let later = held.ask();
+            assert_eq!(later.name(), Some(first.name.as_str()), "{later}, with {}\n{}", backend.name(), agent.log());
+        }
+        held.push(open(&cluster));
+        assert_eq!(agent.terminate(), Some(0));
+    }
+    drop(held);
 
-    let agent = run(&mut cluster, Backend::Ipvs);
-    let later = held.ask();
-    assert_eq!(later.name(), Some(first.name.as_str()), "{later}");
-    assert_eq!(agent.terminate(), Some(0));
-
-    assert!(cluster.output(&["cleanup"]).status.success());
+    // With something left of IPVS: cleanup leaves nothing of either.
     assert_eq!(run(&mut cluster, Backend::Nftables).terminate(), Some(0));
+    assert!(!cluster.schedulers().is_empty());
+    assert!(cluster.output(&["cleanup"]).status.success());
+    assert_eq!(cluster.schedulers(), Vec::<String>::new());
+    assert_eq!(cluster.answers(), BTreeMap::new());
 }
 
 #[test]

@@ -69,11 +69,12 @@ impl FakeKernel {
                 Ok(())
             }
             Operation::AddChain(family, chain) => {
+                let delivery = self.delivery;
                 let chains = &mut self.table(family)?.chains;
                 if chains.contains_key(&chain.to_string()) {
                     return Err(Errno::EEXIST);
                 }
-                chains.insert(chain.to_string(), (base(chain), Vec::new()));
+                chains.insert(chain.to_string(), (base(chain, delivery), Vec::new()));
                 Ok(())
             }
             Operation::FlushChain(family, chain) => {

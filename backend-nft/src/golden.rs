@@ -110,7 +110,7 @@ fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> Str
     }
     for (_, chain) in transaction.add_chains.iter().filter(|(of, chain)| *of == family && is_shown(*chain)) {
         writeln!(text, "\n  chain {chain} {{").unwrap();
-        if let Some(base) = base(*chain) {
+        if let Some(base) = base(*chain, transaction.delivery) {
             let hook = format!("{:?}", base.hook).to_lowercase();
             writeln!(text, "    type {} hook {hook} priority {}; policy accept;", base.kind, base.priority).unwrap();
         }

@@ -21,6 +21,8 @@ use crate::ruleset::{ChainName, Delivery, Mark, Rule, Statement, TABLE};
 /// The name of the tables, one in `ip` and one in `ip6`.
 pub const LEAVING_TABLE: &str = "switchyard-leaving";
 
+/// Behind `undelivered`, which labels what is marked in the tables that mark.
+const LATE_LABEL: i32 = -89;
 /// Behind `nat-postrouting` of the tables that mark, which takes marks away.
 const LATE: i32 = 101;
 
@@ -156,14 +158,20 @@ fn put(batch: &mut Batch, table: &Table, chains: &Chains) {
 
 fn wanted(family: Family) -> Chains {
     let node = NodeNetwork::default();
-    let same = |chain: ChainName| (chain.to_string(), base(chain), rules(chain, &node, family, Delivery::Mark));
+    let same = |chain: ChainName| {
+        (chain.to_string(), base(chain, Delivery::Mark), rules(chain, &node, family, Delivery::Mark))
+    };
+    let late = |name: &str, hook, priority, rules: Vec<Rule>| {
+        (name.to_owned(), Some(Base { kind: "nat".to_owned(), hook, priority }), rules)
+    };
     let route_output = ChainName::RouteOutput;
-    let late = Base { kind: "nat".to_owned(), hook: Hook::Postrouting, priority: LATE };
     let all = [
         same(ChainName::Deliver),
-        (route_output.to_string(), base(route_output), self::route_output()),
+        (route_output.to_string(), base(route_output, Delivery::Mark), self::route_output()),
         same(ChainName::Unmark),
-        ("late".to_owned(), Some(late), self::late()),
+        late("late-prerouting", Hook::Prerouting, LATE_LABEL, late_label()),
+        late("late-output", Hook::Output, LATE_LABEL, late_label()),
+        late("late-postrouting", Hook::Postrouting, LATE, late_source()),
     ];
     let kernel_rule = |chain: &str, rule: &Rule| KernelRule {
         chain: chain.to_owned(),
@@ -193,9 +201,17 @@ fn route_output() -> Vec<Rule> {
     ]
 }
 
-/// First packets that were marked, and were on their way when the tables that mark went: nobody knows any more whose
-/// source is to be rewritten, and an answer that does not come back is worse than a source that is not the client's.
-fn late() -> Vec<Rule> {
+/// First packets that were marked just when the tables that mark went, and before those had labelled the connection.
+fn late_label() -> Vec<Rule> {
+    vec![
+        // meta mark & 0xff000000 == 0x53000000 ct label set 117
+        Rule(vec![Statement::Marked, Statement::SetLabel]),
+    ]
+}
+
+/// First packets that were on their way when the tables that mark went. Nobody knows any more whose source is to be
+/// rewritten, and an answer that does not come back is worse than a source that is not the client's.
+fn late_source() -> Vec<Rule> {
     vec![
         // meta mark & 0xff000000 != 0x53000000 accept
         Rule(vec![Statement::NotMarked, Statement::Accept]),

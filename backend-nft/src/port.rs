@@ -134,7 +134,8 @@ impl Kernel {
                     batch.put_set(number, kernel_family(family), &set.kernel_set(family, transaction.delivery));
                 }
                 Operation::AddChain(family, chain) => {
-                    let chain = crate::kernel::Chain { name: chain.to_string(), base: crate::render::base(chain) };
+                    let base = crate::render::base(chain, transaction.delivery);
+                    let chain = crate::kernel::Chain { name: chain.to_string(), base };
                     batch.put_chain(number, kernel_family(family), &chain);
                 }
                 Operation::FlushChain(family, chain) => batch.flush_chain(number, kernel_family(family), chain),

@@ -76,7 +76,7 @@ fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family, deli
     ];
     let marking = marking.into_iter().filter(|_| delivery == Delivery::Mark);
     for (chain, feature) in chains.into_iter().chain(marking) {
-        batch.put_chain(next(feature), of, &Chain { name: chain.to_string(), base: base(chain) });
+        batch.put_chain(next(feature), of, &Chain { name: chain.to_string(), base: base(chain, delivery) });
         for rule in trial(chain, family, delivery) {
             let rule = KernelRule { chain: chain.to_string(), handle: 0, exprs: rule, userdata: Vec::new() };
             batch.append_rule(next(feature), of, &rule);

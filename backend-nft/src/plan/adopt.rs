@@ -115,7 +115,8 @@ fn is_usable(content: &Content, family: Family, delivery: Delivery) -> bool {
         let wanted = name.kernel_set(family, delivery);
         sets.get(name.as_str()).is_some_and(|there| **there == wanted)
     });
-    let base_fits = |chain: &kernel::Chain| ChainName::parse(&chain.name).is_none_or(|name| base(name) == chain.base);
+    let base_fits =
+        |chain: &kernel::Chain| ChainName::parse(&chain.name).is_none_or(|name| base(name, delivery) == chain.base);
     sets_fit && content.chains.iter().all(base_fits)
 }
 

@@ -11,12 +11,17 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
         // ct status ! dnat accept
         Delivery::Translate => vec![Rule(vec![Statement::NotTranslated, Statement::Accept])],
         Delivery::Mark => vec![
-            // meta mark & 0xff000000 != 0x53000000 accept: IPVS sets no status
-            Rule(vec![Statement::NotMarked, Statement::Accept]),
-            // ip daddr @cluster-ips drop: the node's own, and no virtual server took it
-            Rule(vec![Statement::In(vec![Field::Destination], SetName::ClusterIps), Statement::Drop]),
-            // meta mark set 0x00000000: nobody else is to see it
-            Rule(vec![Statement::SetMark(Mark(0))]),
+            // meta mark & 0xff000000 != 0x53000000 ct status ! dnat accept: IPVS sets no status; who has one was translated
+            // by the tables whose place these take, when its first packet came in
+            Rule(vec![Statement::NotMarked, Statement::NotTranslated, Statement::Accept]),
+            // meta mark & 0xff000000 == 0x53000000 ip daddr @cluster-ips drop: the node's own, and no virtual server took it
+            Rule(vec![
+                Statement::Marked,
+                Statement::In(vec![Field::Destination], SetName::ClusterIps),
+                Statement::Drop,
+            ]),
+            // meta mark & 0xff000000 == 0x53000000 meta mark set 0x00000000: nobody else is to see it
+            Rule(vec![Statement::Marked, Statement::SetMark(Mark(0))]),
         ],
     };
     rules.push(

@@ -48,13 +48,13 @@ pub(crate) fn initial_chains(delivery: Delivery) -> impl Iterator<Item = ChainNa
 }
 
 /// Where packets enter a chain; none where only other chains lead to it.
-pub(crate) fn base(chain: ChainName) -> Option<Base> {
+pub(crate) fn base(chain: ChainName, delivery: Delivery) -> Option<Base> {
     use ChainName::*;
     let (kind, hook, priority) = match chain {
         GuardPrerouting => ("nat", Hook::Prerouting, GUARD),
         GuardOutput => ("nat", Hook::Output, GUARD),
-        NatPrerouting => ("nat", Hook::Prerouting, NAT),
-        NatOutput => ("nat", Hook::Output, NAT),
+        NatPrerouting => ("nat", Hook::Prerouting, services_priority(delivery)),
+        NatOutput => ("nat", Hook::Output, services_priority(delivery)),
         UndeliveredPrerouting => ("nat", Hook::Prerouting, UNDELIVERED),
         UndeliveredOutput => ("nat", Hook::Output, UNDELIVERED),
         NatPostrouting => ("nat", Hook::Postrouting, NAT_SOURCE),
@@ -66,6 +66,15 @@ pub(crate) fn base(chain: ChainName) -> Option<Base> {
         | MasqueradeUnlessPod | MasqueradeFromNode => return None,
     };
     Some(Base { kind: kind.to_owned(), hook, priority })
+}
+
+/// While tables of one kind take the place of the other, the kernel has the chains of both for an instant. Whoever translates
+/// comes first then, and who marks does not see the packet any more: it must not be marked and translated.
+fn services_priority(delivery: Delivery) -> i32 {
+    match delivery {
+        Delivery::Translate => NAT,
+        Delivery::Mark => NAT + 1,
+    }
 }
 
 /// The rules of a chain.
@@ -190,11 +199,12 @@ fn pick(by: By, pool: Pool, size: u16, delivery: Delivery) -> Vec<Rule> {
 
 /// An address that the node itself has bound is its own business.
 fn undelivered(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    if delivery == Delivery::Mark {
+    let mut rules = match delivery {
         // meta mark & 0xff000000 == 0x53000000 ct label set 117 accept: IPVS comes later, and nothing is translated yet
-        rules.push(Rule(vec![Statement::Marked, Statement::SetLabel, Statement::Accept]));
-    }
+        Delivery::Mark => vec![Rule(vec![Statement::Marked, Statement::SetLabel, Statement::Accept])],
+        // meta mark & 0xff000000 == 0x53000000 accept: tables that mark are about to take our place
+        Delivery::Translate => vec![Rule(vec![Statement::Marked, Statement::Accept])],
+    };
     rules.extend([
         // ip daddr @cluster-ips fib daddr type != local goto refuse
         Rule(vec![
