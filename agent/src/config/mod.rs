@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Each value's type refuses what makes no sense, so nothing downstream checks again. What a file has wrong is told
-//! all at once. What has no effect here is in one table ([`idle`]) with the reason.
+//! all at once. What has no effect here is in one table (`idle`) with the reason.
 
 mod action;
 mod difference;

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use backend_api::{Cidr, Family, NodePortAddresses, PerFamily};
 
+use crate::localhost::OnLocalhost;
+
 /// `--nodeport-addresses`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodePortSelection {
@@ -58,15 +60,20 @@ impl NodePortSelection {
     }
 
     /// In which families node ports are wanted on localhost too.
-    pub fn localhost(&self) -> PerFamily<bool> {
-        let wanted = |family| match self {
+    pub fn localhost(&self) -> PerFamily<OnLocalhost> {
+        let of = |family| if self.asks_for_localhost(family) { OnLocalhost::Open } else { OnLocalhost::Closed };
+        PerFamily { v4: of(Family::V4), v6: of(Family::V6) }
+    }
+
+    /// Whether a range within the loopback addresses of `family` was given.
+    pub(super) fn asks_for_localhost(&self, family: Family) -> bool {
+        let within = loopback(family);
+        match self {
             Self::All => false,
-            Self::Chosen { ranges, .. } => ranges.iter().any(|range| {
-                let loopback = loopback(family);
-                range.prefix() >= loopback.prefix() && loopback.contains(range.network())
-            }),
-        };
-        PerFamily { v4: wanted(Family::V4), v6: wanted(Family::V6) }
+            Self::Chosen { ranges, .. } => {
+                ranges.iter().any(|range| range.prefix() >= within.prefix() && within.contains(range.network()))
+            }
+        }
     }
 
     /// Whether `address` would carry node ports if this node had it, whatever its Node object says.
@@ -86,7 +93,7 @@ impl NodePortSelection {
 
     /// Localhost of `family` too.
     pub(super) fn with_localhost(self, family: Family) -> Self {
-        if *self.localhost().of(family) {
+        if self.asks_for_localhost(family) {
             return self;
         }
         let (primary, mut ranges) = self.into_parts();
@@ -108,8 +115,8 @@ impl NodePortSelection {
             return Self::Chosen { primary, ranges };
         }
         // Others are in these; loopbacks alone say something more.
-        let localhost = Self::Chosen { primary: false, ranges: ranges.clone() }.localhost();
-        let loopbacks = Family::ALL.into_iter().filter(|family| *localhost.of(*family)).map(loopback);
+        let given = Self::Chosen { primary: false, ranges };
+        let loopbacks = Family::ALL.into_iter().filter(|family| given.asks_for_localhost(*family)).map(loopback);
         let ranges: BTreeSet<_> = everywhere.into_iter().chain(loopbacks).collect();
         if ranges.len() == everywhere.len() { Self::All } else { Self::Chosen { primary: false, ranges } }
     }
@@ -212,7 +219,8 @@ mod tests {
             ("126.0.0.0/7,::/64", false, false),
         ] {
             let selection: NodePortSelection = text.parse().unwrap();
-            assert_eq!(selection.localhost(), PerFamily { v4, v6 }, "{text:?}");
+            let open = selection.localhost();
+            assert_eq!((open.v4 == OnLocalhost::Open, open.v6 == OnLocalhost::Open), (v4, v6), "{text:?}");
         }
     }
 

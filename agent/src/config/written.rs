@@ -226,7 +226,7 @@ mod tests {
                 ..Written::default()
             };
             let selection = written.config().unwrap().node_ports;
-            assert_eq!(selection.localhost().v4, localhost, "{addresses:?} {wanted:?}");
+            assert_eq!(selection.asks_for_localhost(Family::V4), localhost, "{addresses:?} {wanted:?}");
         }
     }
 }

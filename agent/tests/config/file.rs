@@ -6,6 +6,7 @@ use agent::backend::Backend;
 use agent::config::{
     ByService, Config, KubeProxyRules, LocalDetector, NodePortSelection, SourceConfig, Unbound, Verbosity,
 };
+use agent::localhost::OnLocalhost;
 use backend_api::{PerFamily, Scheduler};
 
 use super::given::{fields, file_with, quiet};
@@ -15,8 +16,7 @@ type Change = fn(&mut Config);
 
 #[test]
 fn every_field_with_an_effect_changes_its_own_setting_and_no_other() {
-    let cases: [(&str, Change); 51] = [
-        ("hostnameOverride: ' Ctrl'", |config| config.node_name = "n".parse().unwrap()), // the flag counts more
+    let cases: [(&str, Change); 50] = [
         ("bindAddress: 192.168.67.8", |config| config.node_address = Some("192.168.67.8".parse().unwrap())),
         ("bindAddress: '::'", |config| {
             config.servers.healthz = Some("[::]:10256".parse().unwrap());
@@ -327,5 +327,5 @@ fn flags_that_the_file_takes_the_place_of_are_ignored_by_name_and_ours_count_mor
 #[test]
 fn localhost_node_ports_are_in_the_file_too() {
     let (config, _) = fields("nodePortAddresses: [primary, '::1/128']\n").unwrap();
-    assert_eq!(config.node_ports.localhost(), PerFamily { v4: false, v6: true });
+    assert_eq!(config.node_ports.localhost(), PerFamily { v4: OnLocalhost::Closed, v6: OnLocalhost::Open });
 }

@@ -11,7 +11,7 @@ use crate::config::mode::ProxyMode;
 use crate::config::words::{AnyText, ServerAddress};
 use crate::config::written::Written;
 use crate::config::{
-    ByService, ClusterCidrs, InterfaceName, KubeProxyRules, NodePortSelection, Unbound, Verbosity,
+    ByService, ClusterCidrs, InterfaceName, KubeProxyRules, LocalDetector, NodePortSelection, Unbound, Verbosity,
     duration::GoDuration, ipvs::SchedulerName,
 };
 
@@ -96,7 +96,7 @@ fn mode(root: &mut Section<'_>, above: &Written, findings: &mut Findings) -> Pro
     }
 }
 
-fn local_traffic(root: &mut Section<'_>, findings: &mut Findings) -> Option<super::super::LocalDetector> {
+fn local_traffic(root: &mut Section<'_>, findings: &mut Findings) -> Option<LocalDetector> {
     let ranges: Option<ClusterCidrs> = root.parsed("clusterCIDR", findings);
     let mut interfaces = root.section("detectLocal", findings);
     let bridge: Option<InterfaceName> = interfaces.parsed("bridgeInterface", findings);

@@ -1,13 +1,14 @@
 //! A configuration as KubeProxyConfiguration: complete, with the values that are in effect.
 
+use backend_api::Family;
 use serde_json::{Map, Value, json};
 
 use super::{API_VERSION, KIND};
 use crate::config::duration::GoDuration;
 use crate::config::idle::IDLE;
 use crate::config::{
-    ByService, Config, HostConfig, IpvsConfig, KubeProxyRules, KubernetesConfig, LocalDetector, ServersConfig,
-    SourceConfig, Unbound,
+    ByService, Config, HostConfig, IpvsConfig, KubeProxyRules, KubernetesConfig, LocalDetector, NodeName,
+    ServersConfig, SourceConfig, Unbound,
 };
 
 /// The configuration in the form of KubeProxyConfiguration; of fields that have no effect, kube-proxy's defaults.
@@ -22,9 +23,13 @@ pub fn configz(config: &Config) -> Value {
     form
 }
 
-/// The same as a YAML file.
+/// The same as a YAML file. A node's name that is its host's is left out, so that the file can serve other nodes too.
 pub fn yaml(config: &Config) -> String {
-    let text = serde_saphyr::to_string(&configz(config)).expect("JSON values can be written as YAML");
+    let mut form = configz(config);
+    if NodeName::of_host().as_ref() == Ok(&config.node_name) {
+        merge(&mut form, json!({"hostnameOverride": ""}));
+    }
+    let text = serde_saphyr::to_string(&form).expect("JSON values can be written as YAML");
     format!("{}\n", text.trim_end())
 }
 
@@ -38,7 +43,7 @@ fn root(config: &Config) -> Value {
         "hostnameOverride": node_name.as_str(),
         "bindAddress": node_address.unwrap_or_else(unspecified).to_string(),
         "nodePortAddresses": node_ports.words(),
-        "iptables": {"masqueradeAll": masquerade_all, "localhostNodePorts": node_ports.localhost().v4},
+        "iptables": {"masqueradeAll": masquerade_all, "localhostNodePorts": node_ports.asks_for_localhost(Family::V4)},
         "nftables": {"masqueradeAll": masquerade_all},
         "logging": {"verbosity": verbosity.number()},
         "switchyard": {

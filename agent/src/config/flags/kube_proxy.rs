@@ -12,7 +12,7 @@ use crate::config::ipvs::{KernelTimeout, SchedulerName};
 use crate::config::mode::ProxyMode;
 use crate::config::words::{AnyText, BindAddress, ServerAddress, Switch, Unless};
 use crate::config::written::Written;
-use crate::config::{ClusterCidrs, InterfaceName, NodePortSelection, Unbound};
+use crate::config::{ClusterCidrs, InterfaceName, LocalDetector, NodePortSelection, Unbound};
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of kube-proxy, in place of which --config counts")]
@@ -176,7 +176,7 @@ impl KubeProxyFlags {
         }
     }
 
-    fn local_traffic(&self, findings: &mut Findings) -> Option<crate::config::LocalDetector> {
+    fn local_traffic(&self, findings: &mut Findings) -> Option<LocalDetector> {
         let mode = self.detect_local_mode.clone().and_then(Unless::said).unwrap_or(DetectLocalMode::ClusterCidr);
         let bridge = self.pod_bridge_interface.clone().and_then(Unless::said);
         let prefix = self.pod_interface_name_prefix.clone().and_then(Unless::said);

@@ -91,6 +91,15 @@ fn idle_flags() -> impl Iterator<Item = Arg> {
     })
 }
 
+/// `--cluster_cidr` for `--cluster-cidr`, as older manifests have it.
+fn with_underscores(arg: Arg) -> Arg {
+    match arg.get_long().filter(|long| long.contains('-')).map(|long| long.replace('-', "_")) {
+        // clap's names live for ever; these are some fifty, and made once.
+        Some(long) => arg.alias(&*long.leak()),
+        None => arg,
+    }
+}
+
 fn admitted(idle: &Idle, text: &str) -> Result<(), String> {
     if idle.shape.admits(text) { Ok(()) } else { Err(idle.shape.allowed()) }
 }
@@ -132,8 +141,8 @@ impl FromArgMatches for RunFlags {
 impl Args for RunFlags {
     fn augment_args(command: Command) -> Command {
         let command = KubeProxyFlags::augment_args(OwnFlags::augment_args(Deeds::augment_args(command)));
-        // The last one counts, as for kube-proxy.
-        command.args(idle_flags()).args_override_self(true)
+        // The last one counts, and underscores are hyphens, as for kube-proxy.
+        command.args(idle_flags()).args_override_self(true).mut_args(with_underscores)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
