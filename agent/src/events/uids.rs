@@ -25,7 +25,12 @@ impl Uids {
                 Event::Deleted(key) if key.kind == Kind::Service => {
                     uids.remove(&ServiceName { namespace: key.namespace.clone(), name: key.name.clone() })
                 }
-                Event::Changed(_) | Event::Deleted(_) | Event::Anew | Event::Listed | Event::Trouble(_) => None,
+                // The other source tells all that it has, and of the rest nobody does.
+                Event::Anew => {
+                    uids.clear();
+                    None
+                }
+                Event::Changed(_) | Event::Deleted(_) | Event::Listed | Event::Trouble(_) => None,
             };
         }
     }

@@ -97,6 +97,8 @@ fn uids_follow_the_services() {
     assert_eq!(known().as_deref(), Some("ffff2d3c-4b5a-6978-8796-a5b4c3d2e1f0"));
     herald.hear(&News::Told(&[Event::Deleted(object(SERVICE).key())]));
     assert_eq!(known(), None);
+    herald.hear(&News::Told(&[Event::Changed(object(SERVICE)), Event::Anew]));
+    assert_eq!(known(), None, "another source has not told of it");
     let unnamed = SERVICE.replace(", uid: 0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "");
     herald.hear(&News::Told(&[Event::Changed(object(SERVICE)), Event::Changed(object(&unnamed))]));
     assert_eq!(known(), None);
