@@ -118,7 +118,7 @@ impl Node {
             match event {
                 Event::Changed(object) => self.resolver.upsert(&object),
                 Event::Deleted(key) => self.resolver.remove(&key),
-                Event::Listed | Event::Trouble(_) => {}
+                Event::Anew | Event::Listed | Event::Trouble(_) => {}
             }
         }
     }
