@@ -8,3 +8,5 @@ mod given;
 mod kubeadm;
 mod law;
 mod live;
+#[cfg(all(feature = "nftables", feature = "demo"))]
+mod running;
