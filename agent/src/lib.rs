@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! source/ ──► resolve/ ──► reconcile/ ──► backend/ (Dataplane::sync) ──► kernel
-//! files        pure         one loop       nftables, IPVS
-//!              ▲
-//! node_addresses/ (rtnetlink), config/ (flags)
+//! files, API   pure         one loop       nftables, IPVS
+//!              ▲               │ News
+//! node_addresses/, config/     └──► serving/, metrics/, events/, localhost/, migration/
 //! ```
+//!
+//! [`process`] puts them together.
 //!
 //! Everything is a library, so that another program can embed the whole agent or a part of it; the `switchyard`
 //! binary is [`command`] and nothing else.
@@ -22,6 +24,7 @@ pub mod metrics;
 pub mod migration;
 pub mod node_addresses;
 pub mod objects;
+pub mod process;
 pub mod reconcile;
 pub mod resolve;
 pub mod serving;

@@ -20,9 +20,9 @@ use clap::{Parser, Subcommand};
 use tracing::error;
 
 use crate::backend::OpenError;
-use crate::config::{ConfigError, LogFlags, RunFlags, SourceConfig, Verbosity};
+use crate::config::{ConfigError, LogFlags, RunFlags, Verbosity};
 use crate::migration::Failed;
-use crate::reconcile::ReconcileError;
+use crate::process::ProcessError;
 
 /// Forwards the traffic of Kubernetes Services on this node.
 #[derive(Debug, Parser)]
@@ -78,9 +78,7 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     KubeProxy(#[from] Failed),
     #[error(transparent)]
-    Reconcile(#[from] ReconcileError),
-    #[error("{0}: not part of this build")]
-    NoSource(SourceConfig),
+    Process(#[from] ProcessError),
     #[error("signals: {0}")]
     Signals(std::io::Error),
     #[error("async runtime: {0}")]

@@ -37,6 +37,7 @@ pub use plan::{NodePort, Plan};
 
 use self::board::Board;
 use self::memory::Memory;
+use crate::config::Config;
 use crate::reconcile::{News, Witness};
 
 /// Whether node ports of a family are answered on its loopback address.
@@ -53,6 +54,15 @@ pub enum OnLocalhost {
 impl From<bool> for OnLocalhost {
     fn from(wanted: bool) -> Self {
         if wanted { Self::Open } else { Self::Closed }
+    }
+}
+
+impl OnLocalhost {
+    /// What the configuration says.
+    pub fn wanted(config: &Config) -> PerFamily<Self> {
+        let open = |wanted: &bool| if *wanted { Self::Open } else { Self::Closed };
+        let wanted = config.node_ports.localhost();
+        PerFamily { v4: open(&wanted.v4), v6: open(&wanted.v6) }
     }
 }
 

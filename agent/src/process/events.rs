@@ -1,0 +1,33 @@
+//! Posts notices where the source is a cluster.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::events::{Notice, Uids};
+use crate::source::Choice;
+
+/// How long an agent that cannot begin waits for its last notice to be posted.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Lets what was left just now be posted.
+pub(super) async fn linger() {
+    tokio::time::sleep(LAST_WORDS).await;
+}
+
+/// Posts to the cluster that the source was at the start.
+#[cfg(feature = "kubernetes")]
+pub(super) async fn follow(choices: watch::Receiver<Choice>, notices: mpsc::Receiver<Notice>, uids: Uids) {
+    use crate::config::SourceConfig;
+    use crate::source::kubernetes::connect;
+
+    let Choice { source, node_name } = choices.borrow().clone();
+    let SourceConfig::Kubernetes(way) = source else { return };
+    match connect(&way).await {
+        Ok(client) => crate::events::post(notices, client, node_name, uids).await,
+        Err(error) => tracing::warn!(%error, "no events are posted"),
+    }
+}
+
+#[cfg(not(feature = "kubernetes"))]
+pub(super) async fn follow(_: watch::Receiver<Choice>, _: mpsc::Receiver<Notice>, _: Uids) {}
