@@ -1,6 +1,7 @@
 //! The operator's word: flags, kube-proxy's configuration file, and what a change of it means.
 
 mod defaults;
+mod deployed;
 mod differences;
 mod file;
 mod flags;

@@ -124,3 +124,14 @@ fn masquerade_all_is_told_to_the_dataplane() {
     let network = given().settings(|settings| settings.masquerade_all = true).resolved().network;
     assert!(network.masquerade_all);
 }
+
+#[test]
+fn the_configured_address_goes_before_those_of_the_node_object_in_its_family() {
+    for (address, v4, v6) in [("10.0.0.7", "10.0.0.7", "2001:db8::1"), ("fd00::7", "192.168.0.1", "fd00::7")] {
+        let outcome =
+            given().settings(|settings| settings.node_address = Some(address.parse().unwrap())).object(NODE).resolved();
+        let these = |text: &str| NodePortAddresses::These([text.parse().unwrap()].into());
+        assert_eq!(outcome.network.node_ports.v4, these(v4), "{address}");
+        assert_eq!(outcome.network.node_ports.v6, these(v6), "{address}");
+    }
+}
