@@ -7,10 +7,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Observed, ServiceName, ServiceState};
+use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 
 /// A way to make the kernel forward service traffic.
 #[async_trait]
@@ -67,9 +68,33 @@ pub struct Report {
     pub netlink_bytes: u64,
     /// Stale connection-tracking entries that were deleted.
     pub flows_deleted: usize,
+    /// Of each family, what looking for such entries came to; none where there was no reason to look.
+    pub cleanings: PerFamily<Option<Cleaning>>,
     /// Services that could not be programmed, by themselves; everything else is. They are tried again at
     /// each [`Scope::All`], and when they change.
     pub failed: Vec<Failure>,
+}
+
+/// A look through the tracked connections of a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaning {
+    /// Stale entries that were deleted.
+    pub deleted: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Report {
+    /// Takes what looking for stale entries came to.
+    pub fn add_cleanings(&mut self, cleanings: PerFamily<Option<Cleaning>>) {
+        for family in Family::ALL {
+            let Some(Cleaning { deleted, took }) = *cleanings.of(family) else { continue };
+            let sum = self.cleanings.of_mut(family).get_or_insert_default();
+            sum.deleted += deleted;
+            sum.took += took;
+            self.flows_deleted += deleted;
+        }
+    }
 }
 
 /// A service that the kernel, or the backend, refused.

@@ -165,7 +165,7 @@ impl Dataplane for Fake {
         let flows = kernel.flows.len();
         kernel.flows.retain(|flow| !stale.is_stale(flow));
         let flows_deleted = flows - kernel.flows.len();
-        Ok(Report { writes: before.difference(kernel), netlink_bytes: 0, flows_deleted, failed })
+        Ok(Report { writes: before.difference(kernel), flows_deleted, failed, ..Report::default() })
     }
 
     async fn observe(&mut self) -> Result<Observed, SyncError> {

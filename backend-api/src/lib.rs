@@ -53,7 +53,7 @@ mod service;
 mod stale;
 mod state;
 
-pub use dataplane::{Dataplane, Failure, Report, Scope, SyncError};
+pub use dataplane::{Cleaning, Dataplane, Failure, Report, Scope, SyncError};
 pub use fake::Fake;
 pub use flaw::Flaw;
 pub use network::{Cidr, CidrError, Family, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily};

@@ -104,7 +104,7 @@ impl Dataplane for IpvsDataplane {
         }
         report.writes += established;
         for synced in &synced {
-            report.flows_deleted += self.tables.delete_stale_flows(synced, desired).await;
+            report.add_cleanings(self.tables.delete_stale_flows(synced, desired).await);
         }
         report.netlink_bytes = self.sent() - sent;
         Ok(report)

@@ -54,7 +54,7 @@ impl Dataplane for NftDataplane {
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
         let sent = self.tables.sent();
         let Outcome { mut report, before } = self.tables.programmer.sync(desired, scope, None).await?;
-        report.flows_deleted = self.tables.delete_stale_flows(&before, desired).await;
+        report.add_cleanings(self.tables.delete_stale_flows(&before, desired).await);
         report.netlink_bytes = self.tables.sent() - sent;
         Ok(report)
     }

@@ -3,18 +3,24 @@
 //! Kept apart from programming because it comes after, and because its failure is no failure of the sync: it is tried
 //! again with the next one.
 
-use backend_api::{EndpointAddress, Family, Flow, Protocol, StaleFlows};
+use std::time::Instant;
+
+use backend_api::{Cleaning, EndpointAddress, Family, Flow, PerFamily, Protocol, StaleFlows};
 
 use crate::kernel::{self, Conntrack, ReadError};
 use crate::ruleset::lower::kernel_family;
 
-/// Deletes every stale flow; returns how many there were.
+/// Deletes every stale flow, and adds to `cleanings` what that came to.
 ///
 /// # Errors
 /// Some may be left.
-pub(crate) async fn delete_stale(conntrack: &mut Conntrack, stale: &StaleFlows<'_>) -> Result<usize, ReadError> {
-    let mut deleted = 0;
+pub(crate) async fn delete_stale(
+    conntrack: &mut Conntrack,
+    stale: &StaleFlows<'_>,
+    cleanings: &mut PerFamily<Option<Cleaning>>,
+) -> Result<(), ReadError> {
     for (family, protocol) in stale.kinds().collect::<Vec<_>>() {
+        let started = Instant::now();
         let mut doomed = Vec::new();
         conntrack
             .flows(kernel_family(family), protocol.number(), |flow| {
@@ -23,9 +29,12 @@ pub(crate) async fn delete_stale(conntrack: &mut Conntrack, stale: &StaleFlows<'
                 }
             })
             .await?;
-        deleted += conntrack.delete(&doomed).await?;
+        let deleted = conntrack.delete(&doomed).await?;
+        let cleaning = cleanings.of_mut(family).get_or_insert_default();
+        cleaning.deleted += deleted;
+        cleaning.took += started.elapsed();
     }
-    Ok(deleted)
+    Ok(())
 }
 
 fn as_seen(flow: &kernel::Flow, protocol: Protocol) -> Flow {

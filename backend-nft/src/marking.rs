@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use backend_api::{
-    EndpointAddress, Family, FrontendKey, Observed, Pool, Report, Scope, ServiceName, ServicePort, ServiceState,
-    SyncError,
+    Cleaning, EndpointAddress, Family, FrontendKey, Observed, PerFamily, Pool, Report, Scope, ServiceName, ServicePort,
+    ServiceState, SyncError,
 };
 
 use crate::dataplane::Options;
@@ -105,8 +105,8 @@ impl MarkingTables {
         self.tables.sent()
     }
 
-    /// Deletes the connection-tracking entries that became stale with a sync; returns how many.
-    pub async fn delete_stale_flows(&mut self, synced: &Synced, desired: &ServiceState) -> usize {
+    /// Deletes the connection-tracking entries that became stale with a sync; what that came to.
+    pub async fn delete_stale_flows(&mut self, synced: &Synced, desired: &ServiceState) -> PerFamily<Option<Cleaning>> {
         self.tables.delete_stale_flows(&synced.before, desired).await
     }
 

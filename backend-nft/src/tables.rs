@@ -1,6 +1,6 @@
 //! What both kinds of our tables need around their programmer: sockets, the watch for others' changes, stale flows.
 
-use backend_api::{Observed, ServiceName, ServiceState, StaleFlows, SyncError};
+use backend_api::{Cleaning, Observed, PerFamily, ServiceName, ServiceState, StaleFlows, SyncError};
 
 use crate::dataplane::{Options, Others};
 use crate::errors::{from_commit, from_open};
@@ -47,23 +47,22 @@ impl Tables {
         self.programmer.port.nftables.sent() + self.conntrack.sent()
     }
 
-    /// Deletes the flows that a sync made stale; logs a failure and makes up for it next time. How many.
-    pub(crate) async fn delete_stale_flows(&mut self, before: &Before, desired: &ServiceState) -> usize {
+    /// Deletes the flows that a sync made stale; logs a failure and makes up for it next time. What that came to.
+    pub(crate) async fn delete_stale_flows(
+        &mut self,
+        before: &Before,
+        desired: &ServiceState,
+    ) -> PerFamily<Option<Cleaning>> {
+        let mut cleanings = PerFamily::default();
         let stale = self.stale(before, desired);
-        if stale.is_empty() {
-            return 0;
-        }
-        match delete_stale(&mut self.conntrack, &stale).await {
-            Ok(deleted) => {
-                self.owes_flows = false;
-                deleted
-            }
-            Err(error) => {
+        if !stale.is_empty() {
+            let outcome = delete_stale(&mut self.conntrack, &stale, &mut cleanings).await;
+            self.owes_flows = outcome.is_err();
+            if let Err(error) = outcome {
                 tracing::warn!(%error, "stale flows may be left, trying again with the next sync");
-                self.owes_flows = true;
-                0
             }
         }
+        cleanings
     }
 
     fn stale<'a>(&self, before: &Before, desired: &'a ServiceState) -> StaleFlows<'a> {

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use backend_api::{Family, PerFamily, Scope};
+use backend_api::{Cleaning, Family, PerFamily, Scope};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
@@ -29,6 +29,8 @@ pub(super) struct KubeProxy {
     service_changes: Counter,
     no_local_endpoints: Gauges<2>,
     sync_failures: Counters<1>,
+    cleanings: Histograms,
+    flows_deleted: Counters<1>,
     healthz: Codes,
     livez: Codes,
 }
@@ -66,6 +68,8 @@ impl KubeProxy {
             service_changes: Counter::default(),
             no_local_endpoints: Gauges::default(),
             sync_failures: Counters::default(),
+            cleanings: Histograms::new_with_constructor(sync_buckets),
+            flows_deleted: Counters::default(),
             healthz: Codes::default(),
             livez: Codes::default(),
         };
@@ -123,6 +127,10 @@ impl KubeProxy {
             "Syncs that failed as a whole",
             self.sync_failures.clone(),
         );
+        let cleanings = "Time that a look for stale connection-tracking entries took";
+        registry.register("conntrack_reconciler_sync_duration_seconds", cleanings, self.cleanings.clone());
+        let deleted = "Stale connection-tracking entries that were deleted";
+        registry.register("conntrack_reconciler_deleted_entries", deleted, self.flows_deleted.clone());
         registry.register("proxy_healthz", "Answers on /healthz", self.healthz.clone());
         registry.register("proxy_livez", "Answers on /livez", self.livez.clone());
     }
@@ -131,10 +139,11 @@ impl KubeProxy {
     fn exist(&self) {
         for family in Family::ALL {
             let labels = in_family(family);
-            for histograms in [&self.syncs, &self.full_syncs, &self.partial_syncs, &self.programming] {
+            for histograms in [&self.syncs, &self.full_syncs, &self.partial_syncs, &self.programming, &self.cleanings] {
                 drop(histograms.get_or_create(&labels));
             }
             drop(self.sync_failures.get_or_create(&labels));
+            drop(self.flows_deleted.get_or_create(&labels));
         }
         self.no_local_endpoints(&Missed::default());
     }
@@ -183,6 +192,15 @@ impl KubeProxy {
                 // Clocks of two machines: a trigger of the future took no time.
                 histogram.observe(now.duration_since(*trigger).unwrap_or_default().as_secs_f64());
             }
+        }
+    }
+
+    /// Stale connection-tracking entries were looked for.
+    pub(super) fn cleaned(&self, cleanings: &PerFamily<Option<Cleaning>>) {
+        for family in Family::ALL {
+            let Some(Cleaning { deleted, took }) = *cleanings.of(family) else { continue };
+            self.cleanings.get_or_create(&in_family(family)).observe(took.as_secs_f64());
+            self.flows_deleted.get_or_create(&in_family(family)).inc_by(deleted as u64);
         }
     }
 

@@ -18,7 +18,6 @@ pub(super) struct Own {
     writes: Counter,
     writes_per_sync: Histogram,
     netlink_bytes: Counter,
-    flows_deleted: Counter,
     drift_repaired: Counter,
     services: Gauge,
     frontends: Gauge,
@@ -41,7 +40,6 @@ impl Own {
             // 0, then 1 to a million.
             writes_per_sync: Histogram::new(std::iter::once(0.0).chain(exponential_buckets(1.0, 4.0, 11))),
             netlink_bytes: Counter::default(),
-            flows_deleted: Counter::default(),
             drift_repaired: Counter::default(),
             services: Gauge::default(),
             frontends: Gauge::default(),
@@ -68,8 +66,6 @@ impl Own {
         registry.register("writes", "Changes that the kernel was told", self.writes.clone());
         registry.register("sync_writes", "Changes that the kernel was told in one sync", self.writes_per_sync.clone());
         registry.register("netlink_sent_bytes", "Bytes sent to the kernel by syncs", self.netlink_bytes.clone());
-        let flows = "Stale connection-tracking entries that were deleted";
-        registry.register("stale_flows_deleted", flows, self.flows_deleted.clone());
         let drift = "Times that what others had changed in our rules was repaired";
         registry.register("drift_repaired", drift, self.drift_repaired.clone());
         registry.register("services", "Services that are programmed", self.services.clone());
@@ -97,7 +93,6 @@ impl Own {
         self.writes.inc_by(report.writes as u64);
         self.writes_per_sync.observe(report.writes as f64);
         self.netlink_bytes.inc_by(report.netlink_bytes);
-        self.flows_deleted.inc_by(report.flows_deleted as u64);
     }
 
     /// A sync has failed as a whole.

@@ -80,6 +80,7 @@ impl Recorder {
     fn synced(&mut self, state: &ServiceState, scope: Scope<'_>, report: &Report) {
         let Shared { kube_proxy, own, programmed, .. } = &*self.shared;
         kube_proxy.synced(&std::mem::take(&mut self.triggers), SystemTime::now());
+        kube_proxy.cleaned(&report.cleanings);
         kube_proxy.settled();
         kube_proxy.no_local_endpoints(&self.missed);
         match scope {

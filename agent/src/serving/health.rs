@@ -34,6 +34,8 @@ struct State {
     queued: Option<Instant>,
     updated: Option<Timestamp>,
     eligible: bool,
+    /// Whether another source takes over that has not told of the node yet.
+    node_in_doubt: bool,
 }
 
 /// How things are at one moment.
@@ -53,7 +55,7 @@ impl Health {
 
     /// Healthy, and eligible until the node says otherwise.
     pub fn new(node_name: NodeName, patience: Duration) -> Self {
-        let state = State { listed: false, queued: None, updated: None, eligible: true };
+        let state = State { listed: false, queued: None, updated: None, eligible: true, node_in_doubt: false };
         Self { node_name, patience, state: Mutex::new(state) }
     }
 
@@ -88,7 +90,7 @@ impl Health {
                 if let Object::Node(node) = object
                     && *node.metadata.name == *self.node_name.as_str()
                 {
-                    state.eligible = is_eligible(node);
+                    (state.eligible, state.node_in_doubt) = (is_eligible(node), false);
                 }
             }
             Event::Deleted(key) => {
@@ -99,9 +101,12 @@ impl Health {
             }
             Event::Listed => {
                 state.listed = true;
+                // What the new source does not know says nothing.
+                state.eligible |= std::mem::take(&mut state.node_in_doubt);
                 state.queue(now);
             }
-            Event::Anew | Event::Trouble(_) => {}
+            Event::Anew => state.node_in_doubt = true,
+            Event::Trouble(_) => {}
         }
     }
 

@@ -10,7 +10,7 @@ use agent::reconcile::News;
 use agent::serving::Health;
 use agent::source::{Event, Trouble};
 use async_trait::async_trait;
-use backend_api::{Conflict, Failure, Observed, Report, ServiceName, ServiceState, SyncError};
+use backend_api::{Cleaning, Conflict, Failure, Observed, PerFamily, Report, ServiceName, ServiceState, SyncError};
 use serde_json::json;
 
 use super::exposition::Exposition;
@@ -188,6 +188,26 @@ fn what_is_programmed_and_what_is_refused_is_counted_as_it_changes() {
     node.delete(&balanced("other", 31001));
     node.sync();
     check(&node, &[("switchyard_refused_services", 0.0), ("switchyard_services", 1.0)]);
+}
+
+#[test]
+fn stale_flows_are_counted_in_the_family_where_they_were_looked_for() {
+    let mut node = settled();
+    node.tell(&[&slice("web", "10.0.0.1@here")]);
+    let mut report = Report::default();
+    let cleaning = Cleaning { deleted: 3, took: Duration::from_millis(3) };
+    report.add_cleanings(PerFamily { v4: Some(cleaning), v6: None });
+    assert_eq!(report.flows_deleted, 3);
+    node.sync_with(&report);
+    check(
+        &node,
+        &[
+            ("kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=\"IPv4\"}", 3.0),
+            ("kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=\"IPv6\"}", 0.0),
+            ("kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family=\"IPv4\"}", 1.0),
+            ("kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family=\"IPv6\"}", 0.0),
+        ],
+    );
 }
 
 #[test]

@@ -46,14 +46,8 @@ const KUBE_PROXY: &[(&str, Fate)] = &[
     ),
     ("proxy_healthz_total", Served("counter", &["code"])),
     ("proxy_livez_total", Served("counter", &["code"])),
-    (
-        "conntrack_reconciler_sync_duration_seconds",
-        Absent("deleting stale flows is a part of the sync and not timed by itself"),
-    ),
-    (
-        "conntrack_reconciler_deleted_entries_total",
-        Absent("what is deleted is not told by family: switchyard_stale_flows_deleted_total"),
-    ),
+    ("conntrack_reconciler_sync_duration_seconds", Served("histogram", FAMILY)),
+    ("conntrack_reconciler_deleted_entries_total", Served("counter", FAMILY)),
     ("nftables_localhost_nodeport_listeners", Served("gauge", FAMILY)),
     ("nftables_localhost_nodeport_listener_creation_failures_total", Served("counter", FAMILY)),
     ("nftables_localhost_nodeport_rejected_packets_total", Served("counter", &["ip_family", "protocol"])),

@@ -102,6 +102,17 @@ fn a_node_that_is_about_to_go_is_not_eligible_and_lives() {
 }
 
 #[test]
+fn another_source_that_does_not_know_the_node_has_nothing_against_it() {
+    let mut node = settled();
+    node.delete(THIS);
+    node.sync();
+    node.hear(vec![agent::source::Event::Anew]);
+    assert_eq!(node.ask(HEALTH, "/healthz").status, 503, "what was told holds until the new source has listed");
+    node.listed();
+    assert_eq!(node.ask(HEALTH, "/healthz").status, 200);
+}
+
+#[test]
 fn health_is_asked_for_over_both_families_though_one_is_written() {
     let node = Node::new();
     assert_eq!(node.ask("[::1]:10256", "/healthz").status, 200);
