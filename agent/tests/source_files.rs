@@ -64,6 +64,7 @@ fn words(event: &Event) -> String {
             other => other.key().to_string(),
         },
         Event::Deleted(key) => format!("-{}", key.name),
+        Event::Anew => "anew".to_owned(),
         Event::Listed => "listed".to_owned(),
         Event::Trouble(trouble) => format!("! {trouble}"),
     }
