@@ -57,7 +57,7 @@ pub use dataplane::{Cleaning, Dataplane, Failure, Report, Scope, SyncError};
 pub use fake::Fake;
 pub use flaw::Flaw;
 pub use network::{Cidr, CidrError, Family, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily};
-pub use observed::{Observed, ObservedAnswer, ObservedFrontend, ObservedRoute};
+pub use observed::{Observed, ObservedAnswer, ObservedFrontend, ObservedRoute, Reason};
 pub use scheduler::{Scheduler, UnknownScheduler};
 pub use service::{
     Affinity, Age, Answer, Endpoint, EndpointAddress, Frontend, FrontendKey, FrontendKind, Masquerade, Pool, Pools,

@@ -3,6 +3,7 @@
 //! Kept apart from the desired state because the kernel knows no names, resolves every pool to its endpoints, and counts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::{
@@ -15,6 +16,26 @@ use crate::{
 pub struct Observed {
     /// Every frontend that is programmed.
     pub frontends: BTreeMap<FrontendKey, ObservedFrontend>,
+    /// First packets that were turned away, by why; reasons that nobody met are left out. A client that tries again is counted
+    /// again. Counts may begin anew when the node's network changes.
+    pub refused: BTreeMap<Reason, u64>,
+}
+
+/// Why a connection to a service is refused or dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The client is in none of the frontend's source ranges: dropped.
+    SourceRanges,
+    /// Nobody answers the frontend: refused.
+    NoEndpoints,
+    /// Nobody on this node answers the frontend, and others must not: dropped.
+    NoLocalEndpoints,
+    /// The address is a service's, the port is not: refused.
+    WrongPort,
+    /// The address is in a range of cluster addresses, and no service's: dropped.
+    UnallocatedAddress,
+    /// What should have picked an endpoint was not there, or has given the connection up: refused or dropped.
+    Unserved,
 }
 
 /// A frontend as the kernel has it.
@@ -67,7 +88,37 @@ impl Observed {
         let frontends = ports.flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)));
         let expected =
             |(port, frontend): (&ServicePort, &Frontend)| (frontend.key, ObservedFrontend::expected(port, frontend));
-        Self { frontends: frontends.map(expected).collect() }
+        Self { frontends: frontends.map(expected).collect(), refused: BTreeMap::new() }
+    }
+}
+
+impl Reason {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::SourceRanges,
+        Self::NoEndpoints,
+        Self::NoLocalEndpoints,
+        Self::WrongPort,
+        Self::UnallocatedAddress,
+        Self::Unserved,
+    ];
+
+    /// Its name in labels and listings: `no-endpoints`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SourceRanges => "source-ranges",
+            Self::NoEndpoints => "no-endpoints",
+            Self::NoLocalEndpoints => "no-local-endpoints",
+            Self::WrongPort => "wrong-port",
+            Self::UnallocatedAddress => "unallocated-address",
+            Self::Unserved => "unserved",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -34,9 +34,11 @@ mod plan;
 mod port;
 mod probe;
 mod programmer;
+mod refused;
 mod render;
 pub mod ruleset;
 mod tables;
 mod transaction;
 
 pub use dataplane::{NftDataplane, Options, Others};
+pub use refused::RefusedConnections;

@@ -30,6 +30,7 @@ use crate::marking::Marks;
 use crate::observe::{Servers, observe};
 use crate::plan::{Found, Plan, delivery};
 use crate::port::Port;
+use crate::refused::refused;
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{Delivery, TABLE};
 use crate::transaction::Transaction;
@@ -202,6 +203,7 @@ fn observed(found: &PerFamily<Found>, servers: &Servers<'_>) -> Observed {
     for family in Family::ALL {
         if let Some(content) = found.of(family).content() {
             observe(content, family, servers, &mut observed);
+            refused(&content.rules, &mut observed.refused);
         }
     }
     observed

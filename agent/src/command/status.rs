@@ -226,6 +226,7 @@ mod tests {
                 (cluster, frontend(FrontendKind::ClusterIp, ObservedRoute::Everyone(everyone))),
                 (node_port, frontend(FrontendKind::NodePort, split)),
             ]),
+            ..Observed::default()
         }
     }
 

@@ -238,7 +238,7 @@ fn a_restart_cuts_only_what_leads_nowhere() {
     let web = FrontendKey::address("10.96.0.98".parse().unwrap(), Protocol::Tcp, 80);
     let frontends = [gone, web].map(|key| observed(key, FrontendKind::ClusterIp)).into();
     let now = state(node(), &[&dns(&[A])]);
-    let flows = StaleFlows::after_restart(&Observed { frontends }, &now);
+    let flows = StaleFlows::after_restart(&Observed { frontends, ..Observed::default() }, &now);
     for (destination, reply_source, stale) in [
         ("10.96.0.99:53", A, true),
         (CLUSTER, A, false),

@@ -12,7 +12,7 @@ use crate::assign::{Slots, Sticky, first_slot, first_sticky_slot};
 use crate::belief::{Belief, Programmed};
 use crate::content::Content;
 use crate::diff::diff;
-use crate::kernel::{self, Set};
+use crate::kernel::{self, Expr, Set};
 use crate::marking::{Marks, Target};
 use crate::render::{base, constant_elements, initial_chains, node_elements, rules, sized_element};
 use crate::ruleset::lower::lower;
@@ -150,7 +150,8 @@ fn repair(
             continue;
         };
         let wanted = rules(chain, node, family, transaction.delivery);
-        let equal = |(rule, present): (&crate::ruleset::Rule, &&kernel::Rule)| lower(rule, family) == present.exprs;
+        let equal =
+            |(rule, present): (&crate::ruleset::Rule, &&kernel::Rule)| is_same(&lower(rule, family), &present.exprs);
         if wanted.len() != present.len() || !wanted.iter().zip(&present).all(equal) {
             transaction.flush_chains.push((family, name));
             transaction.add_rules.extend(wanted.into_iter().map(|rule| (family, chain, rule)));
@@ -164,6 +165,15 @@ fn repair(
     let strange = content.sets.iter().filter(|set| !is_ours(set));
     transaction.remove_sets.extend(strange.map(|set| (family, set.name.clone())));
     sized
+}
+
+/// Whether a rule in the kernel is this one, whatever it has counted.
+fn is_same(wanted: &[Expr], present: &[Expr]) -> bool {
+    let same = |(wanted, present): (&Expr, &Expr)| match (wanted, present) {
+        (Expr::Counter(_), Expr::Counter(_)) => true,
+        _ => wanted == present,
+    };
+    wanted.len() == present.len() && wanted.iter().zip(present).all(same)
 }
 
 /// Which endpoint the value of a slot means.

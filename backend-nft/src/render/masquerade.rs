@@ -14,10 +14,11 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
             // meta mark & 0xff000000 != 0x53000000 ct status ! dnat accept: IPVS sets no status; who has one was translated
             // by the tables whose place these take, when its first packet came in
             Rule(vec![Statement::NotMarked, Statement::NotTranslated, Statement::Accept]),
-            // meta mark & 0xff000000 == 0x53000000 ip daddr @cluster-ips drop: the node's own, and no virtual server took it
+            // meta mark & 0xff000000 == 0x53000000 ip daddr @cluster-ips counter drop: the node's own, and no virtual server took it
             Rule(vec![
                 Statement::Marked,
                 Statement::In(vec![Field::Destination], SetName::ClusterIps),
+                Statement::Counter,
                 Statement::Drop,
             ]),
             // meta mark & 0xff000000 == 0x53000000 meta mark set 0x00000000: nobody else is to see it

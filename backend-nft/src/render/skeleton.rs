@@ -62,8 +62,8 @@ pub(crate) fn base(chain: ChainName, delivery: Delivery) -> Option<Base> {
         RouteOutput => ("route", Hook::Output, ROUTE),
         Unserved => ("nat", Hook::Input, NAT_SOURCE),
         Unmark => ("filter", Hook::Output, UNMARK),
-        Refuse | Pick(..) | Sticky(..) | Slot(..) | Split(_) | SplitInside(_) | Guard | Services | Undelivered
-        | MasqueradeUnlessPod | MasqueradeFromNode => return None,
+        Refuse | NoEndpoints | NoLocalEndpoints | Pick(..) | Sticky(..) | Slot(..) | Split(_) | SplitInside(_)
+        | Guard | Services | Undelivered | MasqueradeUnlessPod | MasqueradeFromNode => return None,
     };
     Some(Base { kind: kind.to_owned(), hook, priority })
 }
@@ -87,6 +87,10 @@ pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family, delive
             // reject
             Rule(vec![Statement::Reject]),
         ],
+        // counter goto refuse
+        NoEndpoints => vec![Rule(vec![Statement::Counter, Statement::Goto(Refuse)])],
+        // counter drop
+        NoLocalEndpoints => vec![Rule(vec![Statement::Counter, Statement::Drop])],
         Pick(by, pool, size) => pick(by, pool, size, delivery),
         Sticky(by, pool, size) => affinity::sticky(by, pool, size),
         Slot(by, tag) => affinity::slot(by, tag, delivery),
@@ -111,8 +115,11 @@ pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family, delive
 /// Elements of the verdict maps that need no size.
 pub(crate) fn constant_elements(family: Family) -> impl Iterator<Item = Element> {
     By::ALL.into_iter().flat_map(move |by| {
-        [(Policy::Refuse, Value::Goto(ChainName::Refuse)), (Policy::Drop, Value::Drop)]
-            .map(|(policy, value)| Element::maps(family, SetName::Policies(by), Key::Code(policy.code()), value))
+        [(Policy::Refuse, ChainName::NoEndpoints), (Policy::Drop, ChainName::NoLocalEndpoints)].map(
+            |(policy, chain)| {
+                Element::maps(family, SetName::Policies(by), Key::Code(policy.code()), Value::Goto(chain))
+            },
+        )
     })
 }
 
@@ -132,13 +139,14 @@ fn guard(node: &NodeNetwork, family: Family) -> Vec<Rule> {
         [
             Statement::In(frontend(by), SetName::Restricted(by)),
             Statement::NotIn(frontend_and(by, Field::Source), SetName::Allowed(by)),
+            Statement::Counter,
             Statement::Drop,
         ]
     };
     vec![
-        // ip daddr . meta l4proto . th dport @restricted ip daddr . meta l4proto . th dport . ip saddr != @allowed drop
+        // ip daddr . meta l4proto . th dport @restricted ip daddr . meta l4proto . th dport . ip saddr != @allowed counter drop
         Rule(check(By::Address).to_vec()),
-        // ip daddr @node-addresses meta l4proto . th dport @node-port-restricted … != @node-port-allowed drop
+        // ip daddr @node-addresses meta l4proto . th dport @node-port-restricted … != @node-port-allowed counter drop
         Rule([to_node(node, family), check(By::NodePort).to_vec()].concat()),
     ]
 }
@@ -206,20 +214,24 @@ fn undelivered(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Ru
         Delivery::Translate => vec![Rule(vec![Statement::Marked, Statement::Accept])],
     };
     rules.extend([
-        // ip daddr @cluster-ips fib daddr type != local goto refuse
+        // ip daddr @cluster-ips fib daddr type != local counter goto refuse
         Rule(vec![
             Statement::In(vec![Field::Destination], SetName::ClusterIps),
             Statement::DestinationIsNotLocal,
+            Statement::Counter,
             Statement::Goto(ChainName::Refuse),
         ]),
     ]);
-    // ip daddr 10.96.0.0/12 fib daddr type != local drop
+    // ip daddr 10.96.0.0/12 fib daddr type != local counter drop
     let ranges = node.service_cidrs.iter().filter(|range| range.family() == family);
-    rules.extend(
-        ranges.map(|range| {
-            Rule(vec![Statement::DestinationIn(*range), Statement::DestinationIsNotLocal, Statement::Drop])
-        }),
-    );
+    rules.extend(ranges.map(|range| {
+        Rule(vec![
+            Statement::DestinationIn(*range),
+            Statement::DestinationIsNotLocal,
+            Statement::Counter,
+            Statement::Drop,
+        ])
+    }));
     rules
 }
 
@@ -258,9 +270,10 @@ fn unserved() -> Vec<Rule> {
     vec![
         // meta mark & 0xff000000 != 0x53000000 accept
         Rule(vec![Statement::NotMarked, Statement::Accept]),
-        // ip daddr != @own-addresses goto refuse: on its own addresses the node has endpoints, too
+        // ip daddr != @own-addresses counter goto refuse: on its own addresses the node has endpoints, too
         Rule(vec![
             Statement::NotIn(vec![Field::Destination], SetName::OwnAddresses),
+            Statement::Counter,
             Statement::Goto(ChainName::Refuse),
         ]),
     ]

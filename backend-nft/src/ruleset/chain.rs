@@ -15,6 +15,10 @@ use super::name::{By, Tag};
 pub enum ChainName {
     /// Refuses: TCP by RST, all else by ICMP.
     Refuse,
+    /// Nobody answers.
+    NoEndpoints,
+    /// Nobody on this node answers, and nobody else may.
+    NoLocalEndpoints,
     /// Picks one of so many endpoints.
     Pick(By, Pool, u16),
     /// Picks one of so many slots, then asks what the client is remembered by.
@@ -61,8 +65,10 @@ pub enum ChainName {
 
 impl ChainName {
     /// Chains that are always there, however many endpoints anybody has; those that only tables which mark have come last.
-    const CONSTANT: [Self; 21] = [
+    const CONSTANT: [Self; 23] = [
         Self::Refuse,
+        Self::NoEndpoints,
+        Self::NoLocalEndpoints,
         Self::Split(By::Address),
         Self::Split(By::NodePort),
         Self::SplitInside(By::Address),
@@ -128,6 +134,8 @@ impl fmt::Display for ChainName {
         };
         match *self {
             Self::Refuse => f.write_str("refuse"),
+            Self::NoEndpoints => f.write_str("no-endpoints"),
+            Self::NoLocalEndpoints => f.write_str("no-local-endpoints"),
             Self::Pick(by, pool, size) => write!(f, "{}pick-{}{size}", by.prefix(), local(pool)),
             Self::Sticky(by, pool, size) => write!(f, "{}sticky-{}{size}", by.prefix(), local(pool)),
             Self::Slot(by, Tag { slot, timeout }) => write!(f, "{}slot-{slot}-{timeout}", by.prefix()),

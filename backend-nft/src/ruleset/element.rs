@@ -56,8 +56,6 @@ pub enum Value {
     Mark(Mark),
     /// `goto`
     Goto(ChainName),
-    /// `drop`
-    Drop,
 }
 
 impl Element {
@@ -91,7 +89,6 @@ impl fmt::Display for Element {
             Value::Endpoint(endpoint) => write!(f, "{} : {} . {}", self.key, endpoint.ip, endpoint.port),
             Value::Mark(mark) => write!(f, "{} : {mark}", self.key),
             Value::Goto(chain) => write!(f, "{} : goto {chain}", self.key),
-            Value::Drop => write!(f, "{} : drop", self.key),
         }
     }
 }

@@ -51,7 +51,6 @@ impl Encoder {
                 self.chain = chain.to_string();
                 kernel::Value::Verdict(Verdict::Goto(&self.chain))
             }
-            Value::Drop => kernel::Value::Verdict(Verdict::Drop),
         };
         let key_end = (!self.key_end.is_empty()).then_some(&*self.key_end);
         kernel::Element { key: &self.key, key_end, value, ..kernel::Element::key(&[]) }
@@ -74,7 +73,6 @@ pub fn decode(family: Family, set: SetName, element: &kernel::Element<'_>) -> Op
     let value = match (set, element.value) {
         (SetName::Policies(_) | SetName::StickySlots(_), kernel::Value::Verdict(verdict)) => match verdict {
             Verdict::Goto(chain) => Value::Goto(ChainName::parse(chain)?),
-            Verdict::Drop => Value::Drop,
             _ => return None,
         },
         (SetName::Endpoints(_) | SetName::StickyEndpoints(_), kernel::Value::Bytes(bytes)) if bytes.len() == 4 => {

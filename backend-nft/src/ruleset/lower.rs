@@ -15,7 +15,7 @@ use crate::kernel::expr::{
     CmpOp, CtDirection, CtKey, DynsetOp, FIB_DADDR, FIB_SADDR, FibResult, ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH,
     IPS_DST_NAT, Membership, MetaKey, NAT_FULLY_RANDOM, NatKind, PayloadBase, RTN_LOCAL, Reject,
 };
-use crate::kernel::{self, Expr, Reg, Verdict, attr};
+use crate::kernel::{self, Counter, Expr, Reg, Verdict, attr};
 
 /// The expressions of a rule in the table of `family`.
 pub fn lower(rule: &Rule, family: Family) -> Vec<Expr> {
@@ -140,6 +140,7 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
             Family::V4 => ICMP_PORT_UNREACH,
             Family::V6 => ICMPV6_PORT_UNREACH,
         }))),
+        Statement::Counter => out.push(Expr::Counter(Counter::default())),
         Statement::Accept => out.push(Expr::Verdict(Verdict::Accept)),
         Statement::Drop => out.push(Expr::Verdict(Verdict::Drop)),
         Statement::Goto(chain) => out.push(Expr::Verdict(Verdict::Goto(chain.to_string()))),

@@ -120,6 +120,8 @@ pub enum Statement {
     RejectWithReset,
     /// `reject`
     Reject,
+    /// `counter`
+    Counter,
     /// `accept`
     Accept,
     /// `drop`
@@ -194,6 +196,7 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
         Statement::RejectWithReset => f.write_str("reject with tcp reset"),
         Statement::Reject => f.write_str("reject"),
         Statement::Accept => f.write_str("accept"),
+        Statement::Counter => f.write_str("counter"),
         Statement::Drop => f.write_str("drop"),
         Statement::Goto(chain) => write!(f, "goto {chain}"),
         Statement::Jump(chain) => write!(f, "jump {chain}"),

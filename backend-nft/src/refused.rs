@@ -1,0 +1,122 @@
+//! How many connections our rules turned away, and why.
+//!
+//! Kept apart from observing frontends because it is cheap: the rules are a fixed number, so whoever wants nothing else reads
+//! them as often as it likes, beside a dataplane that runs ([`RefusedConnections`]).
+
+use std::collections::BTreeMap;
+
+use backend_api::{Family, Reason, SyncError};
+
+use crate::errors::{from_open, from_read};
+use crate::kernel::{Expr, Nftables, Rule, Verdict};
+use crate::ruleset::lower::kernel_family;
+use crate::ruleset::{ChainName, TABLE};
+
+/// Reads the counters of the tables `switchyard` of one network namespace, whichever backend has them.
+#[derive(Debug)]
+pub struct RefusedConnections {
+    nftables: Nftables,
+}
+
+impl RefusedConnections {
+    /// Opens a socket in the network namespace of this thread. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`SyncError::Unsupported`] where the process lacks something.
+    pub fn open() -> Result<Self, SyncError> {
+        Ok(Self { nftables: Nftables::open(TABLE).map_err(from_open)? })
+    }
+
+    /// First packets that were turned away until now, by why; reasons that nobody met are left out.
+    ///
+    /// # Errors
+    /// As [`backend_api::Dataplane::observe`].
+    pub async fn read(&mut self) -> Result<BTreeMap<Reason, u64>, SyncError> {
+        let mut counted = BTreeMap::new();
+        for family in Family::ALL {
+            let rules = self.nftables.rules(kernel_family(family)).await.map_err(from_read)?;
+            refused(&rules, &mut counted);
+        }
+        Ok(counted)
+    }
+}
+
+/// Adds what these rules have counted.
+pub(crate) fn refused(rules: &[Rule], into: &mut BTreeMap<Reason, u64>) {
+    for rule in rules {
+        let counted = rule.exprs.iter().find_map(|expr| match expr {
+            Expr::Counter(counter) => Some(counter.packets),
+            _ => None,
+        });
+        if let Some(packets) = counted.filter(|packets| *packets > 0)
+            && let Some(reason) = reason(rule)
+        {
+            *into.entry(reason).or_insert(0) += packets;
+        }
+    }
+}
+
+/// Why a rule of ours that counts turns packets away.
+fn reason(rule: &Rule) -> Option<Reason> {
+    let drops = matches!(rule.exprs.last(), Some(Expr::Verdict(Verdict::Drop)));
+    match ChainName::parse(&rule.chain)? {
+        ChainName::Guard => Some(Reason::SourceRanges),
+        ChainName::NoEndpoints => Some(Reason::NoEndpoints),
+        ChainName::NoLocalEndpoints => Some(Reason::NoLocalEndpoints),
+        ChainName::Undelivered if drops => Some(Reason::UnallocatedAddress),
+        ChainName::Undelivered => Some(Reason::WrongPort),
+        ChainName::Unserved | ChainName::NatPostrouting => Some(Reason::Unserved),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backend_api::{Cidr, NodeNetwork};
+
+    use super::*;
+    use crate::kernel::Counter;
+    use crate::render::{initial_chains, rules};
+    use crate::ruleset::Delivery;
+    use crate::transaction::kernel_rule;
+
+    /// Every rule that counts, in a table where each has counted 1.
+    fn counting(delivery: Delivery) -> Vec<Rule> {
+        let range: Cidr = "10.96.0.0/12".parse().unwrap();
+        let node = NodeNetwork { service_cidrs: [range].into(), ..NodeNetwork::default() };
+        let all = initial_chains(delivery).flat_map(|chain| {
+            let rules = rules(chain, &node, Family::V4, delivery);
+            rules.into_iter().map(move |rule| kernel_rule(Family::V4, chain, &rule))
+        });
+        let counted = |mut rule: Rule| {
+            let counter = rule.exprs.iter_mut().find(|expr| matches!(expr, Expr::Counter(_)))?;
+            *counter = Expr::Counter(Counter { packets: 1, bytes: 60 });
+            Some(rule)
+        };
+        all.filter_map(counted).collect()
+    }
+
+    #[test]
+    fn every_rule_that_counts_has_a_reason_and_every_reason_a_rule() {
+        for delivery in [Delivery::Translate, Delivery::Mark] {
+            let rules = counting(delivery);
+            let mut counted = BTreeMap::new();
+            refused(&rules, &mut counted);
+            assert_eq!(counted.values().sum::<u64>(), rules.len() as u64);
+            let expected = Reason::ALL.into_iter().filter(|reason| match delivery {
+                Delivery::Translate => *reason != Reason::Unserved,
+                Delivery::Mark => true,
+            });
+            assert!(counted.keys().copied().eq(expected), "{counted:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_met_is_left_out() {
+        let mut rules = counting(Delivery::Translate);
+        rules.retain(|rule| rule.chain == "guard");
+        let mut counted = BTreeMap::new();
+        refused(&rules, &mut counted);
+        assert_eq!(counted, BTreeMap::from([(Reason::SourceRanges, 2)]));
+    }
+}
