@@ -89,7 +89,7 @@ impl Connections {
     async fn read(&self, backend: &'static str) -> Option<Reading> {
         let outcome = timeout(PATIENCE, self.observer.observe(backend)).await;
         match outcome.unwrap_or_else(|_| Err("not within five seconds".to_owned())) {
-            Ok(Observed { frontends }) => {
+            Ok(Observed { frontends, .. }) => {
                 let connections = frontends.into_iter().map(|(key, frontend)| (key, frontend.connections)).collect();
                 Some(Reading { at: Instant::now(), connections })
             }
