@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::report::{Left, Report, Rival};
 use super::rivals;
+use crate::backend::Backend;
 use crate::config::KubeProxyRules;
 use crate::reconcile::{News, Witness};
 
@@ -40,6 +41,8 @@ pub enum Told<'a> {
     Rival(&'a Rival),
     /// A pass over the leftovers is over.
     Pass(&'a Report),
+    /// No rule of kube-proxy's translates anything any more. Once.
+    Alone,
 }
 
 impl FirstSync {
@@ -85,6 +88,20 @@ pub async fn follow(rules: KubeProxyRules, programmed: oneshot::Receiver<()>, mu
     }
 }
 
+/// Who programs the kernel until kube-proxy's rules are gone, if `wanted` is who shall do so afterwards.
+///
+/// Beside kube-proxy's rules, those of nftables get a connection or theirs do, and either is right. IPVS takes it by its mark even
+/// after their rules have translated it, and twice translated it fails. So nftables is first, and IPVS succeeds it at
+/// [`Told::Alone`].
+pub async fn first_backend(wanted: Backend, rules: KubeProxyRules) -> Backend {
+    match (wanted, rules) {
+        (Backend::Ipvs, KubeProxyRules::Removed) if cfg!(feature = "nftables") && are_there().await => {
+            Backend::Nftables
+        }
+        (Backend::Ipvs | Backend::Nftables, KubeProxyRules::Removed | KubeProxyRules::Left) => wanted,
+    }
+}
+
 /// Removes all that kube-proxy left at once, connections of its IPVS mode included.
 pub async fn remove_all() -> Report {
     let mut report = Report::default();
@@ -108,13 +125,14 @@ async fn remove(said: &mut Said, told: &mut impl FnMut(Told<'_>)) {
         sleep(wait).await;
         wait = (wait * 2).min(SELDOM);
     }
+    told(Told::Alone);
     let removed = Instant::now();
     let mut draining = Draining::Open;
     let mut looks = COME_BACK.iter().peekable();
     loop {
         draining = drain(draining, removed, said, told).await;
         let is_due = looks.next_if(|after| removed.elapsed() >= **after).is_some();
-        if draining == Draining::Reopened || is_due && came_back().await {
+        if draining == Draining::Reopened || is_due && are_there().await {
             return said.rival(Rival::HiddenKubeProxy, told);
         }
         if draining == Draining::Done && looks.peek().is_none() {
@@ -137,14 +155,14 @@ async fn remove_rules(report: &mut Report) {
     super::legacy::look(report);
 }
 
-/// Whether somebody has made again what was removed. What cannot be read has not come back, as far as we know.
+/// Whether there are rules of a kube-proxy that serves. What cannot be read is not there, as far as we know.
 #[cfg(any(feature = "nftables", feature = "ipvs"))]
-async fn came_back() -> bool {
+async fn are_there() -> bool {
     super::rules::are_there().await.unwrap_or(false)
 }
 
 #[cfg(not(any(feature = "nftables", feature = "ipvs")))]
-async fn came_back() -> bool {
+async fn are_there() -> bool {
     false
 }
 

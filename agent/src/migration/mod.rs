@@ -36,5 +36,5 @@ mod sets;
 
 #[cfg(any(feature = "nftables", feature = "ipvs"))]
 pub use chains::Need;
-pub use follow::{FirstSync, Told, follow, remove_all};
+pub use follow::{FirstSync, Told, first_backend, follow, remove_all};
 pub use report::{Failed, Left, Removed, Report, Rival};

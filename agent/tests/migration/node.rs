@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use agent::source::{self, files};
 use agent::world::{Dial, Executor, Namespace, Outcome, World, WorldPlan};
 use backend_api::Protocol;
 use clap::Parser;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/seed");
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,19 +77,26 @@ impl Node {
         let (tell, heard) = channel();
         let (stop, stopped) = oneshot::channel::<()>();
         self.executor.handle().spawn(async move {
-            let dataplane = backend.open().await.unwrap();
+            let first = migration::first_backend(backend, config.kube_proxy).await;
+            let dataplane = first.open().await.unwrap();
+            let (succeed, successors) = mpsc::channel(1);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
             tokio::spawn(files::follow(PathBuf::from(SEED), told));
             tokio::spawn(node_addresses::follow(known));
             let (mut witness, programmed) = FirstSync::new();
             tokio::spawn(migration::follow(KubeProxyRules::Removed, programmed, move |told| {
-                let _ = tell.send(owned(told));
+                if told == Told::Alone && first != backend {
+                    let succeed = succeed.clone();
+                    tokio::spawn(async move { succeed.try_send(backend.open().await.unwrap()) });
+                }
+                let _ = owned(told).map(|told| tell.send(told));
             }));
             let until = async {
                 let _ = stopped.await;
             };
-            let (desired, inputs) = (Desired::new(Settings::from(&config)), Inputs::new(objects, addresses));
+            let desired = Desired::new(Settings::from(&config));
+            let inputs = Inputs { successors: Some(successors), ..Inputs::new(objects, addresses) };
             reconcile::run(dataplane, desired, inputs, &mut witness, until).await.unwrap();
         });
         Agent { heard, _stop: stop }
@@ -121,33 +128,52 @@ pub(crate) fn dial(to: &str) -> Dial {
     Dial::new(Protocol::Tcp, to.parse().unwrap()).within(Duration::from_secs(10))
 }
 
-pub(crate) fn owned(told: Told<'_>) -> Heard {
+pub(crate) fn owned(told: Told<'_>) -> Option<Heard> {
     match told {
-        Told::Rival(rival) => Heard::Rival(rival.clone()),
-        Told::Pass(report) => Heard::Pass(report.clone()),
+        Told::Rival(rival) => Some(Heard::Rival(rival.clone())),
+        Told::Pass(report) => Some(Heard::Pass(report.clone())),
+        Told::Alone => None,
     }
 }
 
 /// Runs a program in a namespace, and returns what it printed.
 pub(crate) fn call(namespace: &Namespace, line: &str, input: &str) -> String {
+    let output = output(namespace, line, input);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a program in a namespace.
+pub(crate) fn output(namespace: &Namespace, line: &str, input: &str) -> Output {
     namespace.run(|| {
         let mut words = line.split_whitespace();
         let mut command = Command::new(words.next().unwrap());
         command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
         process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = process.wait_with_output().unwrap();
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        process.wait_with_output().unwrap()
     })
+}
+
+/// Whether iptables can write nf_tables here. Says so where it cannot.
+pub(crate) fn have_iptables() -> bool {
+    const RULE: &str = "*nat\n-A OUTPUT -m comment --comment c -j MARK --set-xmark 0x1/0x1\nCOMMIT\n";
+    let probe = || {
+        let namespace = Namespace::create("iptables").unwrap();
+        output(&namespace, "iptables-nft-restore", RULE).status.success()
+    };
+    have("iptables-nft-restore") && (probe() || !say("this kernel lacks what iptables needs"))
+}
+
+/// Says why something is not tested.
+fn say(reason: &str) -> bool {
+    eprintln!("not tested: {reason}");
+    true
 }
 
 /// Whether there is such a program here. Says so where there is none.
 pub(crate) fn have(program: &str) -> bool {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|path| path.join(program).exists()));
-    if !found {
-        eprintln!("not tested: {program} is not installed");
-    }
-    found
+    found || !say(&format!("{program} is not installed"))
 }

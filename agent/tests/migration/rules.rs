@@ -1,12 +1,13 @@
 //! The rules of its nftables mode, and of its iptables mode where iptables writes nf_tables.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use agent::backend::Backend;
 use agent::migration::{self, Left, Need, Removed, Report};
 use agent::world::{Load, Namespace};
 
-use crate::node::{Node, PATIENCE, call, dial, have};
+use crate::node::{Node, PATIENCE, call, dial, have_iptables};
 
 /// What a mode left, and what others have. Lines of kube-proxy's begin with `| `.
 const IPTABLES: [(&str, &str); 2] =
@@ -73,12 +74,16 @@ fn takes_over(backend: Backend, restores: &[(&str, &str)], check: impl Fn(&Repor
     check(&report);
     assert_eq!(report.failed, []);
     let already: Vec<_> = loads.iter().map(Load::dialled).collect();
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while loads.iter().zip(&already).any(|(load, before)| load.dialled() < before + 50) {
-        assert!(std::time::Instant::now() < deadline, "waited in vain for each client to dial 50 times more");
+        assert!(Instant::now() < deadline, "waited in vain for each client to dial 50 times more");
         std::thread::yield_now();
     }
 
+    let by = if backend == Backend::Ipvs { "0x53000000/0xff000000" } else { "" };
+    while !node.call("ip rule", "").contains(by) {
+        assert!(Instant::now() < deadline, "waited in vain for IPVS to take over");
+    }
     for (load, (from, to, answers)) in loads.into_iter().zip(WAYS) {
         let tally = load.finish().unwrap();
         assert_eq!(tally.failures, [], "{from} → {to}, of {}", tally.total());
@@ -115,14 +120,14 @@ fn removed_chains(report: &Report) {
 
 #[test]
 fn chains_of_iptables_go_when_nftables_is_programmed() {
-    if have("iptables-nft-restore") {
+    if have_iptables() {
         takes_over(Backend::Nftables, &IPTABLES, removed_chains);
     }
 }
 
 #[test]
 fn chains_of_iptables_go_when_ipvs_is_programmed() {
-    if have("iptables-nft-restore") {
+    if have_iptables() {
         takes_over(Backend::Ipvs, &IPTABLES, removed_chains);
     }
 }
@@ -194,7 +199,7 @@ fn thousands_of_services_go_in_one_transaction() {
     );
     let namespace = Namespace::create("large").unwrap();
     call(&namespace, "nft -f -", &rules);
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let report = namespace.executor().unwrap().run(migration::remove_all());
     eprintln!("{} chains removed in {:?}", 2 * SERVICES + 2, started.elapsed());
     let all = Removed::Chains { table: "ip nat".into(), chains: 2 * SERVICES + 2, jumps: 1 };

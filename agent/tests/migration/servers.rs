@@ -14,8 +14,8 @@ const CLUSTER_IP: &str = "10.108.154.253:8080";
 const NODE_PORT: &str = "192.168.67.10:30673";
 /// Somebody's balancer on the node.
 const FOREIGN: &str = "192.168.67.10:9999";
-/// A mark of ours.
-const MARK: VirtualKey = VirtualKey::Mark { family: Family::V4, mark: 0x5300_0001 };
+/// Somebody's too.
+const MARK: VirtualKey = VirtualKey::Mark { family: Family::V4, mark: 0x77 };
 
 fn key(address: &str) -> VirtualKey {
     let EndpointAddress { ip, port } = endpoint(address);
@@ -38,7 +38,7 @@ fn balanced(key: VirtualKey, over: &str) -> [Operation; 2] {
     [Operation::AddVirtual(server), Operation::AddReal(key, real)]
 }
 
-/// A node as kube-proxy's IPVS mode leaves it, with somebody else's virtual server and one of a mark beside.
+/// A node as kube-proxy's IPVS mode leaves it, with somebody else's virtual servers beside, one by address and one by mark.
 fn left_behind() -> Option<Node> {
     let node = Node::new();
     if !node.can_run(Backend::Ipvs) {

@@ -3,11 +3,11 @@
 use agent::migration::{self, Left, Removed};
 use agent::world::Namespace;
 
-use crate::node::{call, have};
+use crate::node::{call, have, have_iptables};
 
 #[test]
 fn ip_sets_go_with_the_rules_that_use_them_and_others_stay() {
-    if !have("ipset") || !have("iptables-nft-restore") {
+    if !have("ipset") || !have_iptables() {
         return;
     }
     const RULES: &str = "*nat\n:KUBE-SERVICES - [0:0]\n:MINE - [0:0]\n\

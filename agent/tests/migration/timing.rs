@@ -26,7 +26,7 @@ fn follow(namespace: &Namespace, rules: KubeProxyRules, react: impl Fn(&Heard) +
         let (programmed, resolves) = oneshot::channel();
         programmed.send(()).unwrap();
         runtime.block_on(migration::follow(rules, resolves, |news| {
-            let news = owned(news);
+            let Some(news) = owned(news) else { return };
             react(&news);
             told.lock().unwrap().push(news);
         }));
