@@ -30,6 +30,7 @@ pub(crate) struct Node {
 /// An agent that runs, until it is dropped.
 pub(crate) struct Agent {
     heard: Receiver<Heard>,
+    succeed: Option<oneshot::Sender<()>>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -76,19 +77,26 @@ impl Node {
         let config = Line::try_parse_from(flags).unwrap().run.config().unwrap();
         let (tell, heard) = channel();
         let (stop, stopped) = oneshot::channel::<()>();
+        let (succeed, asked) = oneshot::channel::<()>();
+        let mut asked = Some(asked);
         self.executor.handle().spawn(async move {
             let first = migration::first_backend(backend, config.kube_proxy).await;
             let dataplane = first.open().await.unwrap();
-            let (succeed, successors) = mpsc::channel(1);
+            let (successor, successors) = mpsc::channel(1);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
             tokio::spawn(files::follow(PathBuf::from(SEED), told));
             tokio::spawn(node_addresses::follow(known));
             let (mut witness, programmed) = FirstSync::new();
             tokio::spawn(migration::follow(KubeProxyRules::Removed, programmed, move |told| {
-                if told == Told::Alone && first != backend {
-                    let succeed = succeed.clone();
-                    tokio::spawn(async move { succeed.try_send(backend.open().await.unwrap()) });
+                if told == Told::Alone
+                    && let Some(asked) = asked.take_if(|_| first != backend)
+                {
+                    let successor = successor.clone();
+                    tokio::spawn(async move {
+                        let _ = asked.await;
+                        successor.try_send(backend.open().await.unwrap())
+                    });
                 }
                 let _ = owned(told).map(|told| tell.send(told));
             }));
@@ -99,7 +107,7 @@ impl Node {
             let inputs = Inputs { successors: Some(successors), ..Inputs::new(objects, addresses) };
             reconcile::run(dataplane, desired, inputs, &mut witness, until).await.unwrap();
         });
-        Agent { heard, _stop: stop }
+        Agent { heard, succeed: Some(succeed), _stop: stop }
     }
 
     /// Who answers `count` dials, each once, in alphabetical order.
@@ -114,6 +122,12 @@ impl Node {
 }
 
 impl Agent {
+    /// Lets the backend that is wanted take over, if another was first.
+    pub(crate) fn succeed(&mut self) {
+        // Nobody waits where the first is the one that is wanted.
+        let _ = self.succeed.take().map(|succeed| succeed.send(()));
+    }
+
     /// The next pass over the leftovers.
     pub(crate) fn pass(&self) -> Report {
         match self.heard.recv_timeout(PATIENCE).expect("waited in vain for the leftovers to be looked at") {

@@ -37,7 +37,7 @@ fn handles(namespace: &Namespace) -> BTreeSet<String> {
 
 fn shown(namespace: &Namespace, list: &str) -> String {
     let tables = call(namespace, "nft list tables", "");
-    let others = tables.lines().filter(|table| !table.ends_with(" switchyard"));
+    let others = tables.lines().filter(|table| !table.contains(" switchyard"));
     others.map(|table| call(namespace, &format!("{list} {table}"), "")).collect()
 }
 
@@ -69,7 +69,7 @@ fn takes_over(backend: Backend, restores: &[(&str, &str)], check: impl Fn(&Repor
     let start = |&(from, to, _): &(&str, &str, &str)| Load::start(node.world.place(from).unwrap(), &dial(to)).unwrap();
     let loads: Vec<_> = WAYS.iter().map(start).collect();
 
-    let agent = node.take_over(backend);
+    let mut agent = node.take_over(backend);
     let report = agent.pass();
     check(&report);
     assert_eq!(report.failed, []);
@@ -80,15 +80,19 @@ fn takes_over(backend: Backend, restores: &[(&str, &str)], check: impl Fn(&Repor
         std::thread::yield_now();
     }
 
-    let by = if backend == Backend::Ipvs { "0x53000000/0xff000000" } else { "" };
-    while !node.call("ip rule", "").contains(by) {
-        assert!(Instant::now() < deadline, "waited in vain for IPVS to take over");
-    }
     for (load, (from, to, answers)) in loads.into_iter().zip(WAYS) {
         let tally = load.finish().unwrap();
         assert_eq!(tally.failures, [], "{from} → {to}, of {}", tally.total());
         assert!(tally.answers.keys().filter(|name| name.starts_with(answers)).count() >= 3, "{from} → {to}: {tally:?}");
         assert!(tally.answers.contains_key("whoami-1"), "the load began before: {tally:?}");
+    }
+    agent.succeed();
+    let by = if backend == Backend::Ipvs { "0x53000000/0xff000000" } else { "" };
+    let deadline = Instant::now() + PATIENCE;
+    while !node.call("ip rule", "").contains(by) {
+        assert!(Instant::now() < deadline, "waited in vain for IPVS to take over");
+    }
+    for (from, to, answers) in WAYS {
         let now = node.answers(from, to, 60);
         assert_eq!(now.len(), 3, "{from} → {to}: {now:?}");
         assert!(now.iter().all(|name| name.starts_with(answers)), "{from} → {to}: {now:?}");
