@@ -60,9 +60,7 @@ impl From<bool> for OnLocalhost {
 impl OnLocalhost {
     /// What the configuration says.
     pub fn wanted(config: &Config) -> PerFamily<Self> {
-        let open = |wanted: &bool| if *wanted { Self::Open } else { Self::Closed };
-        let wanted = config.node_ports.localhost();
-        PerFamily { v4: open(&wanted.v4), v6: open(&wanted.v6) }
+        config.node_ports.localhost()
     }
 }
 
