@@ -126,6 +126,16 @@ async fn a_server_that_falls_silent_or_fails_is_left_for_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_server_that_accepts_connections_and_says_nothing_is_passed_over() {
+    let api = Api::start(&FREE).await.unwrap();
+    api.put(service("web", 80));
+    let first: SocketAddr = api.urls()[0].trim_start_matches("http://").parse().unwrap();
+    api.go_silent(Some(first));
+    let mut followed = Followed::with(api, |config| config.silence = Some(Duration::from_secs(1)));
+    assert_eq!(followed.until("listed").await, ["web:80", "listed"], "nothing is away");
+}
+
+#[tokio::test]
 async fn others_reach_the_same_servers() {
     let mut api = Api::start(&FREE).await.unwrap();
     let mut masters = api.urls();

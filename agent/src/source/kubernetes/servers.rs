@@ -17,12 +17,15 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::Mutex;
 use tower::{BoxError, ServiceBuilder};
-use tracing::{debug, warn};
+use tracing::{debug, info};
 
 use crate::config::KubernetesConfig;
 
-/// How long a connection may take to be made, and an answer to begin.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long an answer may take to begin. A server that has much to do is not to be asked once more for that.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// A dead peer is noticed by TCP itself after this long and three probes more, each [`KEEPALIVE_INTERVAL`] later.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -32,6 +35,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Servers {
     config: KubernetesConfig,
+    /// How long an answer may take to begin.
+    patience: Duration,
     known: Mutex<Known>,
 }
 
@@ -41,6 +46,8 @@ struct Known {
     servers: Vec<Server>,
     /// Which of them is asked.
     current: usize,
+    /// Which of them answered last.
+    answered: Option<Arc<str>>,
 }
 
 /// One of them. Cheap to clone.
@@ -75,7 +82,8 @@ pub enum ConnectError {
 
 impl Servers {
     pub(super) fn new(config: KubernetesConfig) -> Self {
-        Self { config, known: Mutex::default() }
+        let patience = config.silence.map_or(ANSWER, |silence| silence.min(ANSWER));
+        Self { config, patience, known: Mutex::default() }
     }
 
     /// The namespace that the configuration names.
@@ -99,10 +107,13 @@ impl Servers {
         for Server { url, client } in servers {
             let Some(body) = body.try_clone() else { return Err(failed) };
             let reason =
-                match tokio::time::timeout(PATIENCE, client.send(Request::from_parts(head.clone(), body))).await {
-                    Ok(Ok(response)) => return Ok(Reply { response, server: url }),
+                match tokio::time::timeout(self.patience, client.send(Request::from_parts(head.clone(), body))).await {
+                    Ok(Ok(response)) => {
+                        self.answered(&url).await;
+                        return Ok(Reply { response, server: url });
+                    }
                     Ok(Err(error)) => reasons(&error),
-                    Err(_) => format!("no answer within {PATIENCE:?}"),
+                    Err(_) => format!("no answer within {:?}", self.patience),
                 };
             debug!(server = %url, reason, "API server cannot be reached");
             self.leave(&url).await;
@@ -118,7 +129,15 @@ impl Servers {
         let count = known.servers.len();
         if known.servers.get(known.current).is_some_and(|server| server.url == *url) && count > 1 {
             known.current = (known.current + 1) % count;
-            warn!(server = %url, next = %known.servers[known.current].url, "API server fails, asking the next one");
+        }
+    }
+
+    async fn answered(&self, url: &Arc<str>) {
+        let mut known = self.known.lock().await;
+        if known.answered.as_ref() != Some(url)
+            && let Some(former) = known.answered.replace(url.clone())
+        {
+            info!(server = %url, %former, "another API server answers");
         }
     }
 
@@ -193,7 +212,7 @@ fn server(read: &Config, url: Uri) -> Result<Server, String> {
 fn client(config: &Config) -> Result<Client, kube::Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
-    tcp.set_connect_timeout(Some(PATIENCE));
+    tcp.set_connect_timeout(Some(CONNECT));
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));

@@ -1,0 +1,232 @@
+//! What answers lead to, answer by answer.
+
+use super::*;
+use crate::objects::{Kind, Object, read};
+
+fn object(name: &str) -> Object {
+    let text = format!("{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}}}");
+    let crate::objects::Item::Object(object) = read(&text).remove(0) else { panic!("{text}") };
+    object
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey { kind: Kind::Service, namespace: "default".into(), name: name.into() }
+}
+
+fn unreadable(name: &str) -> Item {
+    Item::Unreadable { key: Some(key(name)), reason: "ports are no list".into() }
+}
+
+fn changed(item: Item) -> Line {
+    Line::Changed { item, version: Some("5".into()) }
+}
+
+fn course() -> Course {
+    Course::new("api".into())
+}
+
+/// Events in short: `a` told, `-a` gone, `! …` a trouble.
+fn words(events: &[Event]) -> Vec<String> {
+    let word = |event: &Event| match event {
+        Event::Changed(object) => object.key().name.to_string(),
+        Event::Deleted(key) => format!("-{}", key.name),
+        Event::Anew => unreachable!("one API is one source"),
+        Event::Listed => "listed".into(),
+        Event::Trouble(trouble) => format!("! {trouble}"),
+    };
+    events.iter().map(word).collect()
+}
+
+fn page(course: &mut Course, names: &[&str], rest: Option<&str>) -> Vec<String> {
+    let mut events = Vec::new();
+    let items = names.iter().map(|name| Item::Object(object(name))).collect();
+    course.page(Page { items, version: "3".into(), rest: rest.map(str::to_owned) }, &mut events);
+    words(&events)
+}
+
+fn line(course: &mut Course, line: Line) -> Vec<String> {
+    let mut events = Vec::new();
+    course.line(line, &mut events).unwrap();
+    words(&events)
+}
+
+fn told(course: &mut Course, name: &str) -> Vec<String> {
+    line(course, changed(Item::Object(object(name))))
+}
+
+fn bookmark(course: &mut Course, version: &str, initial: Initial) -> Vec<String> {
+    line(course, Line::Bookmark { version: version.into(), initial })
+}
+
+fn refusal(code: u16) -> Failure {
+    Failure::Refused(Refusal { code, message: "no".into(), retry_after: None })
+}
+
+fn first_page() -> Ask {
+    Ask::Page { from: None, size: Size::Page }
+}
+
+fn since(version: &str) -> Ask {
+    Ask::Watch { since: version.into() }
+}
+
+/// A course that has listed `names` and watches.
+fn watching(names: &[&str]) -> Course {
+    let mut course = course();
+    for name in names {
+        told(&mut course, name);
+    }
+    bookmark(&mut course, "9", Initial::Complete);
+    course
+}
+
+#[test]
+fn a_stream_becomes_a_watch_when_everything_was_told() {
+    let mut course = course();
+    assert_eq!(*course.ask(), Ask::Stream);
+    assert_eq!(told(&mut course, "a"), ["a"]);
+    assert_eq!(bookmark(&mut course, "4", Initial::Unsaid), [""; 0]);
+    assert_eq!((course.ask(), course.completeness()), (&Ask::Stream, Completeness::Listing));
+    assert_eq!(bookmark(&mut course, "9", Initial::Complete), [""; 0]);
+    assert_eq!((course.ask(), course.completeness()), (&since("9"), Completeness::Listed));
+}
+
+#[test]
+fn a_watch_goes_on_after_the_last_version_that_it_told() {
+    let mut course = watching(&["a"]);
+    told(&mut course, "b");
+    assert_eq!(*course.ask(), since("5"));
+    bookmark(&mut course, "12", Initial::Unsaid);
+    assert_eq!(*course.ask(), since("12"));
+    let gone = Line::Deleted { key: key("a"), version: Some("13".into()) };
+    assert_eq!(line(&mut course, gone), ["-a"]);
+    course.ended();
+    assert_eq!(*course.ask(), since("13"));
+    assert_eq!((course.failed(&Failure::Cut), course.ask()), (Remedy::Later, &since("13")));
+}
+
+#[test]
+fn a_server_that_cannot_stream_is_asked_for_pages() {
+    let mut course = course();
+    assert_eq!(course.failed(&refusal(422)), Remedy::Now);
+    assert_eq!(*course.ask(), first_page());
+    assert_eq!(page(&mut course, &["a"], Some("next")), ["a"]);
+    assert_eq!(*course.ask(), Ask::Page { from: Some("next".into()), size: Size::Page });
+    assert_eq!(page(&mut course, &["b"], None), ["b"]);
+    assert_eq!((course.ask(), course.completeness()), (&since("3"), Completeness::Listed));
+    // Later lists do not ask for a stream again, until there is another server.
+    course.failed(&refusal(410));
+    assert_eq!(*course.ask(), first_page());
+    course.meet_another_server();
+    course.failed(&refusal(410));
+    assert_eq!(*course.ask(), Ask::Stream);
+}
+
+#[test]
+fn what_is_missing_is_gone_after_the_whole_list() {
+    let mut course = watching(&["a", "b", "c"]);
+    course.failed(&refusal(410));
+    assert_eq!(*course.ask(), Ask::Stream);
+    assert_eq!(told(&mut course, "b"), ["b"]);
+    // Cut in the middle: nothing is gone, and the list begins anew.
+    assert_eq!(course.failed(&Failure::Cut), Remedy::Later);
+    assert_eq!(told(&mut course, "c"), ["c"]);
+    assert_eq!(bookmark(&mut course, "20", Initial::Complete), ["-a", "-b"]);
+}
+
+#[test]
+fn what_goes_while_it_is_listed_is_gone() {
+    let mut course = course();
+    told(&mut course, "a");
+    let gone = Line::Deleted { key: key("a"), version: None };
+    assert_eq!(line(&mut course, gone), ["-a"]);
+    assert_eq!(bookmark(&mut course, "9", Initial::Complete), [""; 0]);
+}
+
+#[test]
+fn a_list_whose_pages_expire_is_asked_for_whole_once() {
+    let mut course = course();
+    course.failed(&refusal(400));
+    page(&mut course, &["a"], Some("next"));
+    assert_eq!(course.failed(&refusal(410)), Remedy::Now);
+    assert_eq!(*course.ask(), Ask::Page { from: None, size: Size::Whole });
+    page(&mut course, &["a", "b"], None);
+    course.failed(&refusal(410));
+    assert_eq!(*course.ask(), first_page());
+}
+
+#[test]
+fn an_object_that_cannot_be_read_costs_itself_alone_and_is_told_once() {
+    let mut course = watching(&["a"]);
+    let trouble = "! api: Service default/a: ports are no list; what it was before holds";
+    assert_eq!(line(&mut course, changed(unreadable("a"))), [trouble]);
+    assert_eq!(line(&mut course, changed(unreadable("a"))), [""; 0]);
+    let never = "! api: Service default/x: ports are no list; it does not count";
+    assert_eq!(line(&mut course, changed(unreadable("x"))), [never]);
+    // A list that holds it unreadable holds it.
+    course.failed(&refusal(410));
+    line(&mut course, changed(unreadable("a")));
+    assert_eq!(bookmark(&mut course, "20", Initial::Complete), [""; 0]);
+    // Of what was never told nobody needs to hear that it is gone.
+    assert_eq!(line(&mut course, Line::Deleted { key: key("x"), version: None }), [""; 0]);
+    assert_eq!(told(&mut course, "a"), ["a"]);
+    assert_eq!(line(&mut course, changed(unreadable("a"))), [trouble]);
+}
+
+#[test]
+fn a_stream_that_does_not_come_to_its_end_is_given_up() {
+    for stop in [|course: &mut Course| course.ended(), |course: &mut Course| drop(course.failed(&Failure::Silent))] {
+        let mut course = course();
+        told(&mut course, "a");
+        stop(&mut course);
+        assert_eq!(*course.ask(), first_page());
+    }
+}
+
+#[test]
+fn a_version_that_keeps_failing_is_given_up() {
+    for failure in [Failure::Cut, Failure::Silent, refusal(500)] {
+        let mut course = watching(&["a"]);
+        course.failed(&failure);
+        course.failed(&failure);
+        assert_eq!(*course.ask(), since("9"), "{failure:?}");
+        course.failed(&failure);
+        assert_eq!(*course.ask(), Ask::Stream, "{failure:?}");
+    }
+    let mut course = watching(&["a"]);
+    course.failed(&Failure::Nonsense("no JSON".into()));
+    assert_eq!(*course.ask(), Ask::Stream);
+}
+
+#[test]
+fn a_server_that_is_away_is_asked_for_the_same_as_long_as_it_takes() {
+    let mut course = watching(&["a"]);
+    for _ in 0..10 {
+        let away = Remedy::Away { reason: "connection refused".into(), not_before: Duration::ZERO };
+        assert_eq!(course.failed(&Failure::Unreachable("connection refused".into())), away);
+    }
+    let busy = Refusal { code: 429, message: "slow down".into(), retry_after: Some(Duration::from_secs(7)) };
+    let away = Remedy::Away { reason: "it answers 429: slow down".into(), not_before: Duration::from_secs(7) };
+    assert_eq!(course.failed(&Failure::Refused(busy)), away);
+    assert!(matches!(course.failed(&refusal(401)), Remedy::Away { .. }));
+    assert_eq!(*course.ask(), since("9"));
+}
+
+#[test]
+fn what_is_forbidden_or_not_there_is_no_outage() {
+    for code in [403, 404] {
+        let mut course = course();
+        assert_eq!(course.failed(&refusal(code)), Remedy::Denied { reason: format!("{code}: no") });
+        assert_eq!(course.completeness(), Completeness::Listing);
+        course.go_without();
+        assert_eq!(course.completeness(), Completeness::Listed);
+    }
+}
+
+#[test]
+fn what_was_of_another_node_is_gone_once_the_new_one_is_listed() {
+    let mut course = watching(&["node1"]);
+    course.start_over();
+    assert_eq!(told(&mut course, "node2"), ["node2"]);
+    assert_eq!(bookmark(&mut course, "20", Initial::Complete), ["-node1"]);
+}
