@@ -210,3 +210,15 @@ fn thousands_of_services_go_in_one_transaction() {
     assert_eq!((report.removed, report.failed), (vec![all], vec![]));
     assert!(!listing(&namespace).contains("KUBE-"));
 }
+
+#[test]
+fn the_command_removes_the_rules_and_none_of_ours() {
+    let namespace = Namespace::create("command").unwrap();
+    let ours = "table ip switchyard {\n    chain services { counter; }\n}\n";
+    call(&namespace, "nft -f -", &(whole(NFTABLES[0].1) + ours));
+    let command = format!("{} cleanup --kube-proxy", env!("CARGO_BIN_EXE_switchyard"));
+    assert_eq!(call(&namespace, &command, ""), "nftables tables kube-proxy: 2 removed\n");
+    assert_eq!(listing(&namespace), as_if_alone(&NFTABLES));
+    assert!(call(&namespace, "nft list tables", "").contains("table ip switchyard\n"));
+    assert_eq!(call(&namespace, &command, ""), "kube-proxy: clean; nothing was there to be removed\n");
+}
