@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backend_api::{FrontendKey, Observed, Service};
+use backend_api::{FrontendKey, Observed, Reason, Service};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -34,6 +34,12 @@ pub trait Observer: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// A sentence that says why it cannot be read.
     async fn observe(&self, backend: &'static str) -> Result<Observed, String>;
+
+    /// First packets that were turned away, by why: cheap, whatever the number of services.
+    ///
+    /// # Errors
+    /// A sentence that says why they cannot be read.
+    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String>;
 }
 
 /// Opens the backend anew for each reading: the one that programs is the loop's alone.
@@ -47,6 +53,17 @@ impl Observer for Afresh {
         let backend = named.ok_or_else(|| format!("backend {backend}: not part of this build"))?;
         let mut dataplane = backend.open().await.map_err(|error| error.to_string())?;
         dataplane.observe().await.map_err(|error| error.to_string())
+    }
+
+    #[cfg(any(feature = "nftables", feature = "ipvs"))]
+    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
+        let mut counters = backend_nft::RefusedConnections::open().map_err(|error| error.to_string())?;
+        counters.read().await.map_err(|error| error.to_string())
+    }
+
+    #[cfg(not(any(feature = "nftables", feature = "ipvs")))]
+    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
+        Err("this build has no backend".to_owned())
     }
 }
 
@@ -67,6 +84,11 @@ impl Connections {
     /// Nothing has been read yet.
     pub(super) fn new(observer: Box<dyn Observer>) -> Self {
         Self { observer, read: tokio::sync::Mutex::default() }
+    }
+
+    /// Who reads.
+    pub(super) fn observer(&self) -> &dyn Observer {
+        &*self.observer
     }
 
     /// Connections of the first `most` of `services`, and of all others together.

@@ -1,8 +1,8 @@
 //! Numbers for Prometheus: kube-proxy's, ours, and the process's.
 //!
 //! ```text
-//! News ─► recorder ─► kube_proxy, own ──────────┐
-//! scrape ─► process, localhost, connections ────┴─► registry ─► text
+//! News ─► recorder ─► kube_proxy, own ────────────────┐
+//! scrape ─► process, localhost, connections, refused ─┴─► registry ─► text
 //! ```
 //!
 //! What the loop tells is counted as it is told, at the cost of the change; what only a scraper wants is read when it
@@ -18,6 +18,7 @@ mod problem;
 mod process;
 mod programmed;
 mod recorder;
+mod refused;
 mod text;
 
 use std::sync::{Arc, Mutex};
@@ -35,6 +36,7 @@ use self::own::Own;
 use self::process::Process;
 use self::programmed::Programmed;
 use self::recorder::Recorder;
+use self::refused::Refused;
 use crate::config::ByService;
 use crate::localhost::Counts;
 use crate::reconcile::Witness;
@@ -46,6 +48,7 @@ pub struct Metrics {
     shared: Arc<Shared>,
     connections: Connections,
     shown: Arc<Shown>,
+    refused: Arc<Refused>,
     started: Instant,
 }
 
@@ -72,8 +75,10 @@ impl Metrics {
         let shown = Arc::new(Shown::default());
         registry.register_collector(Box::new(Process));
         registry.register_collector(Box::new(shown.clone()));
+        let refused = Arc::new(Refused::default());
+        registry.register_collector(Box::new(refused.clone()));
         let connections = Connections::new(observer);
-        Self { registry, shared: Arc::new(shared), connections, shown, started: Instant::now() }
+        Self { registry, shared: Arc::new(shared), connections, shown, refused, started: Instant::now() }
     }
 
     /// With those of node ports on localhost.
@@ -97,6 +102,7 @@ impl Metrics {
             }
         };
         *self.shown.0.lock().expect("nothing panics while it holds the numbers") = connections;
+        self.refused.read(self.connections.observer()).await;
         let mut openmetrics = String::new();
         prometheus_client::encoding::text::encode(&mut openmetrics, &self.registry)
             .expect("a text takes what is written to it");

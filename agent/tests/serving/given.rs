@@ -16,7 +16,7 @@ use agent::serving::{Health, Serving, Sources, Unbindable};
 use agent::source::Event;
 use agent::world::{Executor, Namespace};
 use async_trait::async_trait;
-use backend_api::{Observed, Report, Scope, ServiceState, SyncError};
+use backend_api::{Observed, Reason, Report, Scope, ServiceState, SyncError};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -47,6 +47,10 @@ struct Nothing;
 #[async_trait]
 impl Observer for Nothing {
     async fn observe(&self, _: &'static str) -> Result<Observed, String> {
+        Err("nothing to observe".to_owned())
+    }
+
+    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
         Err("nothing to observe".to_owned())
     }
 }

@@ -1,6 +1,6 @@
 //! What only a kernel can tell: the bytes that it was sent, and the connections that it counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agent::backend::Backend;
 use agent::metrics::{Afresh, Observer};
@@ -28,6 +28,7 @@ async fn bytes(mut dataplane: Box<dyn Dataplane>) -> ([u64; 3], Observed, Servic
     resolver.resolve().apply(&mut state);
     let web = BTreeSet::from([ServiceName::new("default", "web")]);
     let one = dataplane.sync(&state, Scope::Services(&web)).await.unwrap().netlink_bytes;
+    assert_eq!(Afresh.refused().await, Ok(BTreeMap::new()), "nobody has dialled");
     let seen = Afresh.observe(dataplane.name()).await.unwrap();
     ([all, nothing, one], seen, state)
 }

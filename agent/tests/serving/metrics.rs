@@ -1,5 +1,6 @@
 //! The metrics server, and what the numbers say of what happened.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,9 @@ use agent::reconcile::News;
 use agent::serving::Health;
 use agent::source::{Event, Trouble};
 use async_trait::async_trait;
-use backend_api::{Cleaning, Conflict, Failure, Observed, PerFamily, Report, ServiceName, ServiceState, SyncError};
+use backend_api::{
+    Cleaning, Conflict, Failure, Observed, PerFamily, Reason, Report, ServiceName, ServiceState, SyncError,
+};
 use serde_json::json;
 
 use super::exposition::Exposition;
@@ -274,6 +277,22 @@ impl Observer for Dialled {
         }
         Ok(observed)
     }
+
+    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
+        Ok([(Reason::NoEndpoints, 5)].into())
+    }
+}
+
+#[test]
+fn who_was_turned_away_is_told_by_why_if_it_can_be_read() {
+    let metrics = Metrics::new("nftables", Box::new(Dialled(ServiceState::default(), Arc::default())));
+    let node = Node::with(Health::PATIENCE, servers(), metrics);
+    for reason in Reason::ALL {
+        let expected = if reason == Reason::NoEndpoints { 5.0 } else { 0.0 };
+        check(&node, &[(&format!("switchyard_refused_connections_total{{reason=\"{}\"}}", reason.name()), expected)]);
+    }
+    let unread = numbers(&Node::new()).types;
+    assert!(!unread.contains_key("switchyard_refused_connections_total"), "what is not known is not zero");
 }
 
 #[test]
