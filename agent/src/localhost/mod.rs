@@ -50,13 +50,6 @@ pub enum OnLocalhost {
     Open,
 }
 
-/// Whether they were asked for.
-impl From<bool> for OnLocalhost {
-    fn from(wanted: bool) -> Self {
-        if wanted { Self::Open } else { Self::Closed }
-    }
-}
-
 impl OnLocalhost {
     /// What the configuration says.
     pub fn wanted(config: &Config) -> PerFamily<Self> {
