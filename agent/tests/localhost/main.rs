@@ -5,3 +5,4 @@ mod given;
 mod node_ports;
 mod plan;
 mod streams;
+mod whole;
