@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use backend_api::Family;
+use tracing::{Instrument, trace_span};
 
 use crate::content::{Content, signature};
 use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
@@ -109,8 +110,8 @@ impl Port for Kernel {
     }
 
     async fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
-        let mut batch = self.batch(transaction);
-        self.nftables.commit_aside(&mut batch, &mut self.watch).await
+        let mut batch = trace_span!("encode").in_scope(|| self.batch(transaction));
+        self.nftables.commit_aside(&mut batch, &mut self.watch).instrument(trace_span!("kernel")).await
     }
 }
 

@@ -20,6 +20,7 @@ use backend_api::{
     Failure, Family, NodeNetwork, Observed, PerFamily, Report, Scope, Service, ServiceName, ServiceState, SyncError,
 };
 use nix::errno::Errno;
+use tracing::{Instrument, trace_span};
 
 use crate::belief::Belief;
 use crate::content::{Content, Whose, table_text, whose};
@@ -101,7 +102,7 @@ impl<P: Port> Programmer<P> {
                 Err(error) => return Err(from_commit(error)),
             }
         }
-        let found = self.look().await?;
+        let found = self.look().instrument(trace_span!("look")).await?;
         let looked = observed(&found, &|_| BTreeMap::new());
         let plan = Plan::adopt(&found, desired, marks, &BTreeSet::new());
         let report = match self.carry_out(plan).await? {

@@ -11,6 +11,7 @@
 
 pub mod api;
 mod run;
+pub mod scale;
 pub mod scenario;
 pub mod vm;
 

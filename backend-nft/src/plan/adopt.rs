@@ -6,6 +6,7 @@ use backend_api::{
     Affinity, EndpointAddress, Family, FrontendKey, NodeNetwork, PerFamily, Pool, ServiceName, ServicePort,
     ServiceState,
 };
+use tracing::trace_span;
 
 use super::{Plan, add_chain, delivery, is_sized, sized_chains, unfit};
 use crate::assign::{Slots, Sticky, first_slot, first_sticky_slot};
@@ -48,6 +49,7 @@ impl Plan {
         marks: Option<&dyn Marks>,
         excluded: &BTreeSet<ServiceName>,
     ) -> Self {
+        let rendering = trace_span!("render").entered();
         let delivery = delivery(marks);
         let node = desired.node().clone();
         let mut transaction = Transaction { delivery, ..Transaction::default() };
@@ -101,6 +103,8 @@ impl Plan {
             wanted.extend(all.filter_map(|chain| sized_element(family, chain)));
             *belief.chains.of_mut(family) = chains;
         }
+        drop(rendering);
+        let _diffing = trace_span!("diff").entered();
         wanted.sort_unstable();
         there.sort_unstable();
         (transaction.remove_elements, transaction.add_elements) = diff(&there, &wanted);

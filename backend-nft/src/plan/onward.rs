@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use backend_api::{Failure, Family, NodeNetwork, Scope, Service, ServiceName, ServiceState};
+use tracing::trace_span;
 
 use super::{Plan, add_chain, all_names, delivery, is_sized, sized_chains, unfit};
 use crate::belief::{Belief, Programmed};
@@ -36,9 +37,12 @@ impl Plan {
                 &all
             }
         };
+        let rendering = trace_span!("render").entered();
         for name in names {
             change.service(&mut belief, name, desired, excluded);
         }
+        drop(rendering);
+        let _diffing = trace_span!("diff").entered();
         let failed = std::mem::take(&mut change.failed);
         let changed = std::mem::take(&mut change.changed);
         let mut transaction = change.transaction(&mut belief);

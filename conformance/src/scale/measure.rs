@@ -1,0 +1,179 @@
+//! Measures one size: the pipeline, its rivals, and packets through all of them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use agent::backend::Backend;
+use agent::world::Namespace;
+
+use super::cluster::{Cluster, First};
+use super::dials::{Target, answers, dial_in_turns, median};
+use super::measured::{Compared, Connect, Measured};
+use super::peer;
+use super::pipeline::{FirstSync, Order};
+use super::place::Place;
+use super::programs::{run, run_pipeline};
+use super::rate::Rate;
+use super::rivals;
+
+/// Changes of the chain-per-service shape that are timed: each is a process, and slow.
+const RIVAL_CHANGES: u32 = 10;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Who programs the kernel.
+    pub backend: Backend,
+    /// What is programmed.
+    pub cluster: Cluster,
+    /// How many endpoints are changed, one at a time.
+    pub changes: u64,
+    /// Changes at a steady rate, afterwards.
+    pub rate: Option<Rate>,
+    /// Rounds of new connections; none are made where it is 0.
+    pub rounds: usize,
+    /// The largest number of services for which rivals are loaded.
+    pub rivals_up_to: u32,
+    /// This program, which is started again with [`super::PART`].
+    pub program: PathBuf,
+}
+
+/// Measures it in network namespaces of its own. What it is doing is told to `progress`.
+///
+/// # Errors
+/// A sentence: the backend does not run here, for example. A rival that does not run is left out, and said.
+pub fn measure(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Measured, String> {
+    let Plan { backend, cluster, changes, rate, .. } = *plan;
+    if !cluster.fits() {
+        return Err(format!("{} services of {}: more than there are addresses", cluster.services, cluster.endpoints));
+    }
+    let load = load();
+    let ours = Place::build("ours")?;
+    let order = Order { backend: backend.name().to_owned(), cluster, changes, rate };
+    progress(&format!("{} services of {}: first sync and {changes} changes", cluster.services, cluster.endpoints));
+    let programmed = run_pipeline(&ours.node, &plan.program, &order)?;
+    progress("restart");
+    let restarted = run_pipeline(&ours.node, &plan.program, &Order { changes: 0, rate: None, ..order })?;
+    let mut compared = Compared::default();
+    let single = Place::build("single")?;
+    run(&single.node, &["nft", "-f", "-"], &rivals::single_dnat(cluster))?;
+    let chains = compare(plan, &ours.node, &mut compared, progress)?;
+    let connect = match plan.rounds {
+        0 => None,
+        rounds => {
+            progress("new connections");
+            Some(connect(cluster, [&ours, &single], chains.as_ref(), rounds)?)
+        }
+    };
+    let FirstSync { seconds, phases, writes, netlink_bytes } = programmed.first;
+    Ok(Measured {
+        backend: backend.name().to_owned(),
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        services: cluster.services,
+        endpoints: cluster.endpoints,
+        first_sync_seconds: seconds,
+        sync_phases: phases,
+        first_sync_writes: writes,
+        change_seconds: programmed.changes,
+        change_writes: programmed.change_writes,
+        changes,
+        restart_seconds: restarted.first.seconds,
+        restart_phases: restarted.first.phases,
+        restart_writes: restarted.first.writes,
+        rss_bytes: programmed.resident,
+        kernel_bytes: programmed.kernel_bytes,
+        netlink_bytes,
+        connect,
+        sustained: programmed.sustained,
+        compared,
+        load,
+    })
+}
+
+/// The same state by other means; the place whose node has a chain for each service, if it came to that.
+fn compare(
+    plan: &Plan,
+    ours: &Namespace,
+    compared: &mut Compared,
+    progress: &dyn Fn(&str),
+) -> Result<Option<Place>, String> {
+    let cluster = plan.cluster;
+    if cluster.services > plan.rivals_up_to {
+        compared.left_out.push(format!("rivals: only up to {} services", plan.rivals_up_to));
+        return Ok(None);
+    }
+    progress("the same state as text");
+    match as_text(plan.backend, ours) {
+        Ok(seconds) => compared.as_text_seconds = Some(seconds),
+        Err(reason) => compared.left_out.push(reason),
+    }
+    progress("a chain for each service");
+    let chains = Place::build("chains")?;
+    let (took, _) = run(&chains.node, &["nft", "-f", "-"], &rivals::chain_per_service(cluster))?;
+    compared.chain_per_service_load_seconds = Some(took.as_secs_f64());
+    let mut times = Vec::new();
+    for number in 0..RIVAL_CHANGES.min(cluster.services) {
+        let service = cluster.services / RIVAL_CHANGES.min(cluster.services) * number;
+        for first in [First::StandIn, First::Home] {
+            let (took, _) = run(&chains.node, &["nft", "-f", "-"], &rivals::change(cluster, service, first))?;
+            times.push(took.as_secs_f64());
+        }
+    }
+    compared.chain_per_service_change_seconds = Some(median(times));
+    match peer::first_sync(cluster, progress) {
+        Ok(seconds) => compared.peer_first_sync_seconds = seconds,
+        Err(reason) => compared.left_out.push(reason),
+    }
+    Ok(Some(chains))
+}
+
+/// Loads into an empty namespace what is in the node's, by the tool of the field.
+fn as_text(backend: Backend, node: &Namespace) -> Result<f64, String> {
+    let empty = Namespace::create("text").map_err(|error| error.to_string())?;
+    let took = match backend {
+        Backend::Nftables => {
+            let (_, listed) = run(node, &["nft", "list", "ruleset"], "")?;
+            run(&empty, &["nft", "-f", "-"], &loadable(&listed))?.0
+        }
+        Backend::Ipvs => {
+            let (_, saved) = run(node, &["ipvsadm", "-S", "-n"], "")?;
+            run(&empty, &["ipvsadm", "-R"], &saved)?.0
+        }
+    };
+    Ok(took.as_secs_f64())
+}
+
+/// A listing without the line of flags, of which nft 1.0.6 prints one that it cannot read.
+fn loadable(listed: &str) -> String {
+    listed.lines().filter(|line| !line.trim_start().starts_with("flags persist") && line.trim() != "flags").fold(
+        String::with_capacity(listed.len()),
+        |mut text, line| {
+            text.push_str(line);
+            text.push('\n');
+            text
+        },
+    )
+}
+
+fn connect(
+    cluster: Cluster,
+    [ours, single]: [&Place; 2],
+    chains: Option<&Place>,
+    rounds: usize,
+) -> Result<Connect, String> {
+    for (name, place) in [("ours", Some(ours)), ("static rule", Some(single)), ("chains", chains)] {
+        if place.is_some_and(|place| !answers(place, cluster.frontend(0))) {
+            return Err(format!("{name}: the first service does not answer"));
+        }
+    }
+    let mut targets = vec![Target { place: ours, services: cluster.services }, Target { place: single, services: 1 }];
+    targets.extend(chains.map(|place| Target { place, services: cluster.services }));
+    let dialled = dial_in_turns(cluster, &targets, rounds)?;
+    Ok(Connect::of(&dialled[0], &dialled[1], dialled.get(2)))
+}
+
+/// The machine's load of the last minute.
+fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0.0)
+}
