@@ -69,16 +69,23 @@ struct Endpoint {
 
 pub(super) async fn status(flags: StatusFlags) -> Result<(), CommandError> {
     let backends = flags.backend.map_or_else(Backend::compiled, |backend| vec![backend]);
-    let rows = rows(&observe(&backends).await?);
+    let observed = observe(&backends).await?;
+    let rows = rows(&observed);
     match flags.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&rows).expect("rows are plain data")),
         Output::Table if rows.is_empty() => {
             let names: Vec<_> = backends.into_iter().map(Backend::name).collect();
             println!("No frontends are programmed by {}.", names.join(" or "))
         }
-        Output::Table => print!("{}", table(&rows)),
+        Output::Table => print!("{}{}", table(&rows), turned_away(&observed)),
     }
     Ok(())
+}
+
+/// Who was turned away, if anybody was.
+fn turned_away(observed: &Observed) -> String {
+    let counts: Vec<_> = observed.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    if counts.is_empty() { String::new() } else { format!("\nTurned away: {}\n", counts.join(", ")) }
 }
 
 /// What the first of these backends has that has something.
@@ -200,7 +207,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::IpAddr;
 
-    use backend_api::{EndpointAddress, Family, FrontendKey, Protocol};
+    use backend_api::{EndpointAddress, Family, FrontendKey, Protocol, Reason};
 
     use super::*;
 
@@ -238,6 +245,14 @@ FRONTEND                     KIND        CONNECTIONS   MASQUERADE   AFFINITY   S
 node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          any       inside: 10.244.0.4:80, 10.244.1.2:80 ×3; outside: dropped
 ";
         assert_eq!(table(&rows(&observed())), expected);
+    }
+
+    #[test]
+    fn who_was_turned_away_is_said_below_the_table_if_anybody_was() {
+        let mut observed = observed();
+        assert_eq!(turned_away(&observed), "");
+        observed.refused = BTreeMap::from([(Reason::WrongPort, 3), (Reason::NoEndpoints, 12)]);
+        assert_eq!(turned_away(&observed), "\nTurned away: no-endpoints 12, wrong-port 3\n");
     }
 
     #[test]

@@ -90,17 +90,19 @@ impl Watch {
             self.suspect();
         }
         let Watch { socket, table, ours, .. } = self;
-        while self.suspicion == Suspicion::None {
-            match socket.receive().await {
-                Ok(mut messages) => {
-                    // Every kind of object names its table in the same attribute; a generation (`NFT_MSG_NEWGEN`) has
-                    // none.
-                    if messages.any(|message| message.port != *ours && table_name(message.attrs()) == Some(table)) {
-                        break;
+        if self.suspicion == Suspicion::None {
+            loop {
+                match socket.receive().await {
+                    Ok(mut messages) => {
+                        // Every kind of object names its table in the same attribute; a generation (`NFT_MSG_NEWGEN`) has
+                        // none.
+                        if messages.any(|message| message.port != *ours && table_name(message.attrs()) == Some(table)) {
+                            break;
+                        }
                     }
+                    Err(error) if overrun(&error) => break,
+                    Err(error) => return Err(error),
                 }
-                Err(error) if overrun(&error) => break,
-                Err(error) => return Err(error),
             }
         }
         loop {
