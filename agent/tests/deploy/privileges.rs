@@ -65,7 +65,10 @@ fn net_admin_is_enough_to_forward_with_nftables() {
     let dial = Dial::new(Protocol::Tcp, "10.105.145.136:8080".parse().unwrap()).within(Duration::from_secs(5));
     let outcome = world.dial("mytools", &dial);
     assert!(matches!(outcome, Outcome::Answered(_)), "{outcome}\n{}", said());
-    assert!(!said().contains("Permission denied"), "{}", said());
+    // Only what is another container's to set, or kubelet's.
+    let log = said();
+    let denied = log.lines().filter(|line| line.contains("os error")).collect::<Vec<_>>();
+    assert!(denied.iter().all(|line| line.contains("nf_conntrack_") || line.contains("oom_score_adj")), "{denied:?}");
 }
 
 #[test]
