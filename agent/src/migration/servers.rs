@@ -24,7 +24,7 @@ pub(super) struct Found {
     pub(super) bound: BTreeSet<IpAddr>,
     /// All virtual servers of the network namespace.
     pub(super) servers: Vec<Server>,
-    /// Source addresses of connections that this node itself has opened, or others: as conntrack has them.
+    /// Addresses that connections start from, as conntrack has them: this node's own, where it dials a service.
     pub(super) sources: BTreeSet<IpAddr>,
 }
 

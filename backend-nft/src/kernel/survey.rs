@@ -26,7 +26,7 @@ pub struct ForeignChain {
 /// Where packets enter a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// The hook; none for one that `ip` and `ip6` share with nobody.
+    /// The hook; none for one that is not of IP, `ingress` for example.
     pub hook: Option<Hook>,
     /// What becomes of a packet that no rule has decided.
     pub policy: Policy,
