@@ -134,6 +134,7 @@ impl ServiceState {
     /// first stays. Endpoints are put in order.
     pub fn upsert(&mut self, mut service: Service) -> Change {
         service.ports.iter_mut().for_each(tidy);
+        service.ports.shrink_to_fit();
         let name = service.name.clone();
         if self.claims_of(&name).is_some_and(|claimed| **claimed == service) {
             return Change::default();

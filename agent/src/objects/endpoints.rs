@@ -1,8 +1,11 @@
 //! v1 Endpoints: what came before EndpointSlices and people still write by hand.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::metadata::or_default;
+use super::name::repeated;
 use super::{Address, EndpointPort, Kind, Metadata, ObjectKey, SliceLabels};
 
 /// v1 Endpoints; it belongs to the service of its own name.
@@ -37,8 +40,8 @@ pub struct EndpointsAddress {
     /// `ip`.
     pub ip: Address,
     /// `nodeName`.
-    #[serde(default)]
-    pub node_name: Option<Box<str>>,
+    #[serde(default, deserialize_with = "repeated")]
+    pub node_name: Option<Arc<str>>,
 }
 
 impl Endpoints {

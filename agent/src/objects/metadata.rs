@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 
+use super::name::{Repeated, repeated};
 use super::text::shared;
 use super::{Kind, ObjectKey};
 
@@ -87,14 +88,10 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
 }
 
 fn default_namespace() -> Arc<str> {
-    "default".into()
+    Repeated::from("default").0
 }
 
 fn namespace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Written(#[serde(deserialize_with = "shared")] Arc<str>);
-
-    let written = Option::<Written>::deserialize(deserializer)?.map(|written| written.0);
+    let written = repeated(deserializer)?;
     Ok(written.filter(|namespace| !namespace.is_empty()).unwrap_or_else(default_namespace))
 }

@@ -18,6 +18,7 @@ mod endpoints;
 mod header;
 mod list;
 mod metadata;
+mod name;
 mod node;
 mod service;
 mod service_cidr;

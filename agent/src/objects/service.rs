@@ -1,9 +1,12 @@
 //! v1 Service.
 
+use std::sync::Arc;
+
 use backend_api::{Protocol, Scheduler, ServiceName};
 use serde::Deserialize;
 
 use super::metadata::{or_default, present};
+use super::name::repeated;
 use super::{Address, Keyword, Kind, Metadata, ObjectKey, Uid, Word};
 
 /// v1 Service.
@@ -111,8 +114,8 @@ pub enum TrafficPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct ServicePort {
     /// `name`; missing and empty are the same.
-    #[serde(default)]
-    pub name: Option<Box<str>>,
+    #[serde(default, deserialize_with = "repeated")]
+    pub name: Option<Arc<str>>,
     /// `protocol`; missing means TCP.
     #[serde(default)]
     pub protocol: Option<Word<Protocol>>,

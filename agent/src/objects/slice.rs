@@ -1,6 +1,7 @@
 //! discovery.k8s.io/v1 EndpointSlice.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use backend_api::{Family, Protocol, ServiceName};
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::metadata::{or_default, present};
+use super::name::{Repeated, repeated};
 use super::{Address, Keyword, Kind, Metadata, ObjectKey, Word};
 
 /// discovery.k8s.io/v1 EndpointSlice.
@@ -67,7 +69,8 @@ pub struct SliceEndpoint {
     #[serde(deserialize_with = "or_default")]
     pub conditions: Conditions,
     /// `nodeName`.
-    pub node_name: Option<Box<str>>,
+    #[serde(deserialize_with = "repeated")]
+    pub node_name: Option<Arc<str>>,
     /// `hints`, made by the EndpointSlice controller.
     pub hints: Option<Box<Hints>>,
 }
@@ -90,18 +93,18 @@ pub struct Conditions {
 pub struct Hints {
     /// Names in `forZones` (KEP-2433).
     #[serde(deserialize_with = "names")]
-    pub for_zones: Box<[Box<str>]>,
+    pub for_zones: Box<[Arc<str>]>,
     /// Names in `forNodes` (KEP-3015).
     #[serde(deserialize_with = "names")]
-    pub for_nodes: Box<[Box<str>]>,
+    pub for_nodes: Box<[Arc<str>]>,
 }
 
 /// One of `ports` of an EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct EndpointPort {
     /// `name`; the port of the service that has the same. Empty is a name, null is none.
-    #[serde(default)]
-    pub name: Option<Box<str>>,
+    #[serde(default, deserialize_with = "repeated")]
+    pub name: Option<Arc<str>>,
     /// `protocol`; missing means TCP.
     #[serde(default)]
     pub protocol: Option<Word<Protocol>>,
@@ -170,12 +173,12 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>
 }
 
 /// Reads a list of `{name: …}`.
-fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[Box<str>]>, D::Error> {
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[Arc<str>]>, D::Error> {
     #[derive(Deserialize)]
     struct Named {
-        name: Box<str>,
+        name: Repeated,
     }
 
     let list: Vec<Named> = or_default(deserializer)?;
-    Ok(list.into_iter().map(|named| named.name).collect())
+    Ok(list.into_iter().map(|named| named.name.0).collect())
 }

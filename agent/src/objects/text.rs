@@ -83,7 +83,7 @@ pub(super) fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<s
 }
 
 /// Reads a text without allocating it first.
-struct Text<T>(PhantomData<T>);
+pub(super) struct Text<T>(pub(super) PhantomData<T>);
 
 impl<T: for<'a> From<&'a str>> Visitor<'_> for Text<T> {
     type Value = T;

@@ -48,7 +48,8 @@ pub struct Resolver {
 #[derive(Clone, Debug, Default)]
 struct Known {
     service: Option<Arc<Service>>,
-    slices: BTreeMap<Arc<str>, Arc<EndpointSlice>>,
+    /// In order of names. Most services have one; a map of one would take nine times as much memory.
+    slices: Vec<Arc<EndpointSlice>>,
     endpoints: Option<Arc<Endpoints>>,
     /// As last resolved.
     warnings: Vec<Warning>,
@@ -160,7 +161,7 @@ impl Resolver {
             };
             let service = known.service.iter().map(move |_| key(Kind::Service, &name.name, &name.namespace));
             let endpoints = known.endpoints.iter().map(move |_| key(Kind::Endpoints, &name.name, &name.namespace));
-            let slices = known.slices.keys().map(move |slice| key(Kind::EndpointSlice, slice, &name.namespace));
+            let slices = known.slices.iter().map(|slice| slice.key());
             service.chain(endpoints).chain(slices)
         });
         let of_the_cluster = |kind, name: &Arc<str>| ObjectKey { kind, namespace: Arc::default(), name: name.clone() };
@@ -246,9 +247,13 @@ impl Resolver {
             self.remove_slice(&key);
         }
         let Some(owner) = owner else { return };
-        let changed = self.change(&owner, |known| {
-            let before = known.slices.insert(key.1.clone(), slice.clone());
-            before.as_ref() != Some(slice)
+        let changed = self.change(&owner, |known| match known.slice(&key.1) {
+            Ok(at) => mem::replace(&mut known.slices[at], slice.clone()) != *slice,
+            Err(at) => {
+                known.slices.reserve_exact(1);
+                known.slices.insert(at, slice.clone());
+                true
+            }
         });
         self.owners.insert(key, owner);
         if let (true, Word::Known(AddressType::Ip(family)), Some(trigger)) =
@@ -260,7 +265,7 @@ impl Resolver {
 
     fn remove_slice(&mut self, key: &(Arc<str>, Arc<str>)) {
         if let Some(owner) = self.owners.remove(key) {
-            self.change(&owner, |known| known.slices.remove(&key.1).is_some());
+            self.change(&owner, |known| known.slice(&key.1).map(|at| known.slices.remove(at)).is_ok());
         }
     }
 
@@ -279,6 +284,11 @@ impl Resolver {
 }
 
 impl Known {
+    /// Where the slice of this name is, or where it would be.
+    fn slice(&self, name: &str) -> Result<usize, usize> {
+        self.slices.binary_search_by(|slice| (*slice.metadata.name).cmp(name))
+    }
+
     fn is_nothing(&self) -> bool {
         self.service.is_none() && self.slices.is_empty() && self.endpoints.is_none()
     }
@@ -286,7 +296,7 @@ impl Known {
     fn resolve(&self, node: &NodeFacts) -> Resolution {
         match &self.service {
             Some(service) => {
-                service::resolve(service, self.slices.values().map(|slice| &**slice), self.endpoints.as_deref(), node)
+                service::resolve(service, self.slices.iter().map(|slice| &**slice), self.endpoints.as_deref(), node)
             }
             None => Resolution::default(),
         }

@@ -135,7 +135,8 @@ fn ports(written: &[objects::ServicePort], log: &mut Log<'_>) -> Vec<Port> {
         names.insert((name, protocol), i);
         numbers.insert((protocol, number), i);
         node_ports.extend(node_port.map(|number| ((protocol, number), i)));
-        ports.push(Port { identity: PortIdentity { name: name.into(), protocol }, number, node_port });
+        let identity = PortIdentity { name: written.name.clone().unwrap_or_default(), protocol };
+        ports.push(Port { identity, number, node_port });
     }
     ports
 }

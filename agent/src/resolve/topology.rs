@@ -3,6 +3,8 @@
 //! Only ready endpoints are looked at. Hints are computed for these alone, and a terminating one without hints must not
 //! switch the preference off.
 
+use std::sync::Arc;
+
 use super::candidates::Candidate;
 use super::node::NodeFacts;
 
@@ -43,7 +45,7 @@ impl Preference {
         place.is_some_and(|place| self.hints(candidate).iter().any(|hint| **hint == *place))
     }
 
-    fn hints<'a>(self, candidate: &Candidate<'a>) -> &'a [Box<str>] {
+    fn hints<'a>(self, candidate: &Candidate<'a>) -> &'a [Arc<str>] {
         match (self, candidate.hints) {
             (Self::SameNode, Some(hints)) => &hints.for_nodes,
             (Self::SameZone, Some(hints)) => &hints.for_zones,

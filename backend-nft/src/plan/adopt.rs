@@ -107,7 +107,7 @@ impl Plan {
         let _diffing = trace_span!("diff").entered();
         wanted.sort_unstable();
         there.sort_unstable();
-        (transaction.remove_elements, transaction.add_elements) = diff(&there, &wanted);
+        (transaction.remove_elements, transaction.add_elements) = diff(there, wanted);
         Plan { transaction, belief, failed, changed: Vec::new() }
     }
 }

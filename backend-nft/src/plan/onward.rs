@@ -174,9 +174,7 @@ impl<'a> Change<'a> {
             }
         }
         self.after.sort_unstable();
-        let (going, coming) = diff(&self.before, &self.after);
-        transaction.remove_elements = going;
-        transaction.add_elements = coming;
+        (transaction.remove_elements, transaction.add_elements) = diff(self.before, self.after);
         for (element, by) in &self.shared {
             for _ in 0..by.unsigned_abs() {
                 if *by > 0 && belief.shared.need(element) {
