@@ -1,7 +1,7 @@
 //! Opens another backend when the configuration names one.
 
 use backend_api::Dataplane;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 use crate::backend::Backend;
@@ -26,12 +26,20 @@ impl From<&Config> for Choice {
     }
 }
 
-/// Opens what is chosen next, and hands it on; one that cannot be opened is told of, and the one before goes on.
+/// Opens what is chosen next, and hands it on; one that cannot be opened is told of, and the one before goes on. Where what was
+/// chosen first has to wait, it is opened when `until` says so.
 pub(super) async fn follow(
     mut choices: watch::Receiver<Choice>,
+    until: Option<oneshot::Receiver<()>>,
     successors: mpsc::Sender<Box<dyn Dataplane>>,
     outbox: Outbox,
 ) {
+    if let Some(until) = until {
+        if until.await.is_err() {
+            return;
+        }
+        choices.mark_changed();
+    }
     while choices.changed().await.is_ok() {
         let Choice { backend, ipvs } = choices.borrow_and_update().clone();
         match backend.open_with(&ipvs.unwrap_or_default()).await {

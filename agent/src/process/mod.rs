@@ -18,7 +18,7 @@ mod preparation;
 
 use std::future::Future;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -28,7 +28,7 @@ use crate::config::{Config, SourceConfig, configz};
 use crate::events::{Herald, Notice, Uids};
 use crate::localhost::{Limits, Localhost, OnLocalhost};
 use crate::metrics::{Afresh, Metrics};
-use crate::migration::{self, FirstSync};
+use crate::migration::{self, FirstSync, Told};
 use crate::node_addresses;
 use crate::reconcile::{self, Desired, Inputs, ReconcileError, Witness};
 use crate::resolve::Settings;
@@ -70,7 +70,8 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     outbox.leave(Notice::Started);
     beside.spawn(preparation::follow(derive(&configs, |config| config.host.clone()), outbox.clone()));
 
-    let dataplane = match config.backend.open_with(&config.ipvs).await {
+    let first = migration::first_backend(config.backend, config.kube_proxy).await;
+    let dataplane = match first.open_with(&config.ipvs).await {
         Ok(dataplane) => dataplane,
         Err(error) => {
             outbox.leave(Notice::BackendUnavailable { reason: error.to_string() });
@@ -100,7 +101,8 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
         Box::new(first_sync),
     ];
     beside.spawn(localhost.serve(derive(&configs, OnLocalhost::wanted)));
-    beside.spawn(migration::follow(config.kube_proxy, programmed, |_| {}));
+    let (tell_alone, alone) = oneshot::channel();
+    beside.spawn(migration::follow(config.kube_proxy, programmed, once_alone(tell_alone)));
     let mut servers = JoinSet::new();
     servers.spawn(serving.serve(Sources {
         config: derive(&configs, |config| config.servers.clone()),
@@ -113,7 +115,9 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     let (found, addresses) = watch::channel(None);
     beside.spawn(node_addresses::follow(found));
     let (succeed, successors) = mpsc::channel(1);
-    beside.spawn(backends::follow(derive(&configs, |config| backends::Choice::from(config)), succeed, outbox));
+    // Whoever was chosen waits where another had to be first.
+    let until = (first != config.backend).then_some(alone);
+    beside.spawn(backends::follow(derive(&configs, |config| backends::Choice::from(config)), until, succeed, outbox));
 
     let settings = derive(&configs, |config| Settings::from(config));
     let inputs = Inputs { settings: Some(settings), successors: Some(successors), ..Inputs::new(objects, addresses) };
@@ -124,4 +128,17 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     }
     info!("stopped; the rules stay in place, `switchyard cleanup` removes them");
     Ok(())
+}
+
+/// Tells once that kube-proxy's rules are gone.
+fn once_alone(tell: oneshot::Sender<()>) -> impl FnMut(Told<'_>) + Send {
+    let mut tell = Some(tell);
+    move |told| {
+        if told == Told::Alone
+            && let Some(tell) = tell.take()
+        {
+            // Nobody waits where the chosen backend could be first.
+            let _ = tell.send(());
+        }
+    }
 }
