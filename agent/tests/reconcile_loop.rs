@@ -401,6 +401,18 @@ async fn a_successor_that_fails_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_successor_that_this_kernel_cannot_run_does_not_end_the_loop() {
+    let running = Running::settled().await;
+    let successor = Fake::default();
+    successor.fail_once(SyncError::Unsupported { feature: "IPVS".into(), reason: "not there".into() });
+    running.successors.send(Box::new(successor.clone())).await.unwrap();
+    running.successors.send(Box::new(running.fake.clone())).await.unwrap();
+    running.tell(vec![service("api", 3)]).await;
+    running.until("the one before goes on", |fake| names(fake) == ["api", "dns", "web"]).await;
+    assert!(running.heard.borrow().contains(&"not synced: IPVS: not available: not there".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_operator_decides_anew_is_programmed_at_once() {
     let running = Running::settled().await;
     running.settings.send_replace(settings("10.244.0.0/16".parse().unwrap()));

@@ -158,6 +158,8 @@ struct Reconciler<'a> {
     /// Of syncs that failed as a whole.
     backoff: Backoff,
     races: u32,
+    /// Whether what the kernel holds is still a predecessor's: its successor has not synced yet.
+    unproven: bool,
     failed: Failed,
     repaired: Option<Instant>,
     said: Said,
@@ -181,6 +183,7 @@ impl<'a> Reconciler<'a> {
             next: Next::Now,
             backoff: Backoff::default(),
             races: 0,
+            unproven: false,
             failed: Failed::default(),
             repaired: None,
             said: Said::default(),
@@ -237,6 +240,7 @@ impl<'a> Reconciler<'a> {
     /// Another dataplane, which knows nothing yet.
     fn succeeded(&mut self, dataplane: &'static str) {
         info!(backend = dataplane, "another backend takes over");
+        self.unproven = true;
         self.witness.hear(&News::Succeeded { dataplane });
         self.pending = Pending::All;
         self.next = Next::Now;
@@ -325,6 +329,7 @@ impl<'a> Reconciler<'a> {
         self.next = Next::Now;
         self.backoff.reset();
         self.races = 0;
+        self.unproven = false;
     }
 
     fn not_synced(&mut self, backend: &'static str, error: SyncError) -> Result<(), ReconcileError> {
@@ -335,6 +340,12 @@ impl<'a> Reconciler<'a> {
                 Duration::ZERO
             }
             SyncError::Raced { .. } | SyncError::Transient { .. } => {
+                let wait = self.backoff.next();
+                self.next = Next::NotBefore(Instant::now() + wait);
+                wait
+            }
+            // A predecessor's rules are in force, and the operator may choose it again: no reason to end.
+            SyncError::Unsupported { .. } if self.unproven => {
                 let wait = self.backoff.next();
                 self.next = Next::NotBefore(Instant::now() + wait);
                 wait
