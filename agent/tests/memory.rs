@@ -139,7 +139,7 @@ fn service(n: u32) -> Event {
 fn slice(n: u32, endpoints: u32, version: u32) -> Event {
     let mut all = String::new();
     for i in 0..endpoints {
-        let pod = (n * endpoints + i) % 0xf0_0000 + if i == 0 { version % 2 << 20 } else { 0 };
+        let pod = (n * endpoints + i) % 0xf0_0000 + if i == 0 { (version % 2) << 20 } else { 0 };
         let address = format!("10.{}.{}.{}", 128 + (pod >> 16) % 100, pod >> 8 & 255, pod & 255);
         let (comma, node, zone) = (if i == 0 { "" } else { "," }, pod % 1000, pod % 3);
         write!(
