@@ -5,9 +5,9 @@
 //! ours is touched, after a restart without memory too. *No flap:* what is right already is left alone, and established
 //! connections to an endpoint that stays survive every sync.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -64,8 +64,8 @@ pub struct Report {
     /// Changes that the kernel was told: elements, rules, chains, virtual and real servers. 0 means that nothing
     /// was sent.
     pub writes: usize,
-    /// Bytes that were sent to the kernel over netlink, questions included.
-    pub netlink_bytes: u64,
+    /// Bytes that were sent to the kernel in messages, questions included.
+    pub bytes_sent: u64,
     /// Stale connection-tracking entries that were deleted.
     pub flows_deleted: usize,
     /// Of each family, what looking for such entries came to; none where there was no reason to look.

@@ -106,7 +106,7 @@ impl Dataplane for IpvsDataplane {
         for synced in &synced {
             report.add_cleanings(self.tables.delete_stale_flows(synced, desired).await);
         }
-        report.netlink_bytes = self.sent() - sent;
+        report.bytes_sent = self.sent() - sent;
         Ok(report)
     }
 

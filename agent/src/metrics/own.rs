@@ -92,7 +92,7 @@ impl Own {
         self.ended(scope, "done");
         self.writes.inc_by(report.writes as u64);
         self.writes_per_sync.observe(report.writes as f64);
-        self.netlink_bytes.inc_by(report.netlink_bytes);
+        self.netlink_bytes.inc_by(report.bytes_sent);
     }
 
     /// A sync has failed as a whole.

@@ -139,7 +139,7 @@ impl Node {
 
     /// Programs what was told; what that did.
     pub(crate) fn sync(&mut self) {
-        self.sync_with(&Report { writes: 3, netlink_bytes: 100, ..Report::default() });
+        self.sync_with(&Report { writes: 3, bytes_sent: 100, ..Report::default() });
     }
 
     pub(crate) fn sync_with(&mut self, report: &Report) {

@@ -22,12 +22,12 @@ async fn bytes(mut dataplane: Box<dyn Dataplane>) -> ([u64; 3], Observed, Servic
     upsert(&mut resolver, &slice("web", "10.0.0.1@here"));
     let mut state = ServiceState::default();
     resolver.resolve().apply(&mut state);
-    let all = dataplane.sync(&state, Scope::All).await.unwrap().netlink_bytes;
-    let nothing = dataplane.sync(&state, Scope::Services(&BTreeSet::new())).await.unwrap().netlink_bytes;
+    let all = dataplane.sync(&state, Scope::All).await.unwrap().bytes_sent;
+    let nothing = dataplane.sync(&state, Scope::Services(&BTreeSet::new())).await.unwrap().bytes_sent;
     upsert(&mut resolver, &slice("web", "10.0.0.1@here 10.0.0.2@here"));
     resolver.resolve().apply(&mut state);
     let web = BTreeSet::from([ServiceName::new("default", "web")]);
-    let one = dataplane.sync(&state, Scope::Services(&web)).await.unwrap().netlink_bytes;
+    let one = dataplane.sync(&state, Scope::Services(&web)).await.unwrap().bytes_sent;
     assert_eq!(Afresh.refused().await, Ok(BTreeMap::new()), "nobody has dialled");
     let seen = Afresh.observe(dataplane.name()).await.unwrap();
     ([all, nothing, one], seen, state)

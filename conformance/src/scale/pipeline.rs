@@ -258,7 +258,7 @@ impl Witness for Teller {
                 None => {
                     let at = Instant::now();
                     let began = self.begun.take().unwrap_or(at - *took);
-                    let (writes, netlink_bytes) = (report.writes, report.netlink_bytes);
+                    let (writes, netlink_bytes) = (report.writes, report.bytes_sent);
                     Ok(Synced { began, at, phases: self.clock.take(), writes, netlink_bytes })
                 }
             },
