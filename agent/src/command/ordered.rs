@@ -31,10 +31,10 @@ pub(super) fn execute(flags: RunFlags, verbosity: Option<Verbosity>) -> ExitCode
             Ok(())
         }),
         // What could not be set has been logged, and keeps nobody from forwarding.
-        Action::InitOnly(config) => {
+        Action::InitOnly(config) => block_on(async {
             Host::default().prepare(&config.host);
-            ExitCode::SUCCESS
-        }
+            Ok(config.backend.prepare(&config.ipvs).await?)
+        }),
         Action::CleanUp => block_on(cleanup::cleanup(CleanupFlags::default())),
     }
 }
