@@ -18,7 +18,7 @@ use backend_api::{Failure, Family, NodeNetwork, PerFamily, Service, ServiceName}
 
 use crate::belief::Belief;
 use crate::marking::Marks;
-use crate::render::{beyond_limits, rules};
+use crate::render::{INITIAL_SIZE, beyond_limits, rules};
 use crate::ruleset::{ChainName, Delivery, Element, Policy, SetName, Tag, Value};
 use crate::transaction::Transaction;
 
@@ -68,7 +68,7 @@ pub(crate) fn sized_chains(elements: &[Element]) -> PerFamily<BTreeSet<ChainName
 /// Whether a chain comes with the first who needs it.
 fn is_sized(chain: ChainName) -> bool {
     match chain {
-        ChainName::Pick(_, _, size) => size > 64,
+        ChainName::Pick(_, _, size) => size > INITIAL_SIZE,
         ChainName::Sticky(..) | ChainName::Slot(..) => true,
         _ => false,
     }

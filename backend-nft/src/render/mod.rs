@@ -20,4 +20,4 @@ mod tests;
 
 pub(crate) use node::node_elements;
 pub(crate) use service::{Assignment, beyond_limits, service_elements};
-pub(crate) use skeleton::{base, constant_elements, initial_chains, rules, sized_element};
+pub(crate) use skeleton::{INITIAL_SIZE, base, constant_elements, initial_chains, rules, sized_element};

@@ -11,8 +11,9 @@ use crate::ruleset::{
 };
 
 /// Pools up to this size have their chains from the start: binding a rule to a map walks all its elements, so these rules
-/// are bound while the maps are empty. Chains for larger pools come on demand, and stay.
-const SIZES: std::ops::RangeInclusive<u16> = 1..=64;
+/// are bound while the maps are empty. Chains for larger pools come on demand, and stay. Each size costs a small cluster's first
+/// sync as much as two services, and almost all pools are small.
+pub(crate) const INITIAL_SIZE: u16 = 16;
 
 /// `NF_IP_PRI_MANGLE`: behind connection tracking, ahead of every DNAT and of routing.
 const DELIVER: i32 = -150;
@@ -33,16 +34,15 @@ const NAT_SOURCE: i32 = 100;
 
 /// The chains that are always there.
 pub(crate) fn initial_chains(delivery: Delivery) -> impl Iterator<Item = ChainName> {
-    let sizes = match delivery {
-        Delivery::Translate => SIZES,
+    let largest = match delivery {
+        Delivery::Translate => INITIAL_SIZE,
         // IPVS picks.
-        Delivery::Mark => 1..=1,
+        Delivery::Mark => 1,
     };
     let picks = By::ALL.into_iter().flat_map(move |by| {
-        let sizes = sizes.clone();
         [Pool::Cluster, Pool::Local]
             .into_iter()
-            .flat_map(move |pool| sizes.clone().map(move |size| ChainName::Pick(by, pool, size)))
+            .flat_map(move |pool| (1..=largest).map(move |size| ChainName::Pick(by, pool, size)))
     });
     picks.chain(ChainName::constant(delivery))
 }
