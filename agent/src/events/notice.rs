@@ -7,6 +7,7 @@ use std::fmt;
 use backend_api::{Conflict, Family, ServiceName};
 
 use crate::host::Unset;
+use crate::migration::Rival;
 
 /// Something an operator should find on an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Notice {
         /// Its name.
         backend: &'static str,
     },
+    /// Somebody else serves, or may serve, services on this node.
+    Rival(Rival),
     /// A setting of the node could not be made.
     SettingRefused(Unset),
     /// A service's health check node port cannot be listened on.
@@ -74,9 +77,11 @@ impl Notice {
     /// What it is about.
     pub fn subject(&self) -> Subject {
         match self {
-            Self::Started | Self::BackendUnavailable { .. } | Self::BackendChanged { .. } | Self::SettingRefused(_) => {
-                Subject::ThisNode
-            }
+            Self::Started
+            | Self::BackendUnavailable { .. }
+            | Self::BackendChanged { .. }
+            | Self::Rival(_)
+            | Self::SettingRefused(_) => Subject::ThisNode,
             Self::HealthCheckNotStarted { service, .. }
             | Self::ServiceRefused { service, .. }
             | Self::SourceRangesOfOtherFamily { service, .. } => Subject::Service(service.clone()),
@@ -89,6 +94,7 @@ impl Notice {
         match self {
             Self::Started | Self::BackendChanged { .. } => Severity::Normal,
             Self::BackendUnavailable { .. }
+            | Self::Rival(_)
             | Self::SettingRefused(_)
             | Self::HealthCheckNotStarted { .. }
             | Self::ServiceRefused { .. }
@@ -103,6 +109,7 @@ impl Notice {
             Self::Started => "Starting",
             Self::BackendUnavailable { .. } => "BackendUnavailable",
             Self::BackendChanged { .. } => "BackendChanged",
+            Self::Rival(_) => "OtherServiceProxy",
             Self::SettingRefused(_) => "SettingRefused",
             Self::HealthCheckNotStarted { .. } => "FailedToStartServiceHealthcheck",
             Self::ServiceRefused { .. } => "ServiceRefused",
@@ -114,7 +121,7 @@ impl Notice {
     /// `action` of the Event: what was being done.
     pub fn action(&self) -> &'static str {
         match self {
-            Self::Started | Self::SettingRefused(_) => "StartKubeProxy",
+            Self::Started | Self::Rival(_) | Self::SettingRefused(_) => "StartKubeProxy",
             Self::HealthCheckNotStarted { .. } => "Listen",
             Self::BackendUnavailable { .. }
             | Self::BackendChanged { .. }
@@ -132,6 +139,7 @@ impl fmt::Display for Notice {
             Self::Started => f.write_str("service traffic of this node is forwarded"),
             Self::BackendUnavailable { reason } => f.write_str(reason),
             Self::BackendChanged { backend } => write!(f, "services are programmed by {backend} from now on"),
+            Self::Rival(rival) => rival.fmt(f),
             Self::SettingRefused(unset) => unset.fmt(f),
             Self::HealthCheckNotStarted { port, reason, .. } => {
                 write!(f, "health check node port {port}: cannot be listened on: {reason}")
@@ -144,5 +152,18 @@ impl fmt::Display for Notice {
                  load-balancer addresses"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_else_serves_is_told_of_on_the_node() {
+        let rival = Notice::Rival(Rival::KubeProxy { process: 7 });
+        assert_eq!((rival.subject(), rival.severity()), (Subject::ThisNode, Severity::Warning));
+        assert_eq!(rival.reason(), "OtherServiceProxy");
+        assert_eq!(rival.to_string(), "kube-proxy runs on this node, process 7");
     }
 }

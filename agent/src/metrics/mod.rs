@@ -11,6 +11,7 @@
 mod connections;
 mod kube_proxy;
 mod labels;
+mod leftovers;
 mod localhost;
 mod missed;
 mod own;
@@ -28,6 +29,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 pub use connections::{Afresh, Observer};
+pub use leftovers::Leftovers;
 
 use self::connections::{ByName, Connections, Shown};
 use self::kube_proxy::KubeProxy;
@@ -57,6 +59,7 @@ pub struct Metrics {
 struct Shared {
     kube_proxy: KubeProxy,
     own: Own,
+    leftovers: Leftovers,
     programmed: Mutex<Programmed>,
     /// Who programs the kernel.
     backend: Mutex<&'static str>,
@@ -69,6 +72,7 @@ impl Metrics {
         let shared = Shared {
             kube_proxy: KubeProxy::new(&mut registry),
             own: Own::new(&mut registry, backend),
+            leftovers: Leftovers::new(&mut registry),
             programmed: Mutex::default(),
             backend: Mutex::new(backend),
         };
@@ -90,6 +94,11 @@ impl Metrics {
     /// Counts what the loop does.
     pub fn recorder(&self) -> impl Witness + 'static {
         Recorder::new(self.shared.clone())
+    }
+
+    /// Counts what kube-proxy left.
+    pub fn leftovers(&self) -> Leftovers {
+        self.shared.leftovers.clone()
     }
 
     /// Everything, in Prometheus' text format.

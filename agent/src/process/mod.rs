@@ -14,6 +14,7 @@
 mod backends;
 mod derive;
 mod events;
+mod migration;
 mod preparation;
 
 use std::future::Future;
@@ -23,12 +24,13 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use self::derive::derive;
+use self::migration::Audience;
 use crate::backend::OpenError;
 use crate::config::{Config, SourceConfig, configz};
 use crate::events::{Herald, Notice, Uids};
 use crate::localhost::{Limits, Localhost, OnLocalhost};
 use crate::metrics::{Afresh, Metrics};
-use crate::migration::{self, FirstSync, Told};
+use crate::migration::{FirstSync, first_backend};
 use crate::node_addresses;
 use crate::reconcile::{self, Desired, Inputs, ReconcileError, Witness};
 use crate::resolve::Settings;
@@ -70,7 +72,7 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     outbox.leave(Notice::Started);
     beside.spawn(preparation::follow(derive(&configs, |config| config.host.clone()), outbox.clone()));
 
-    let first = migration::first_backend(config.backend, config.kube_proxy).await;
+    let first = first_backend(config.backend, config.kube_proxy).await;
     let dataplane = match first.open_with(&config.ipvs).await {
         Ok(dataplane) => dataplane,
         Err(error) => {
@@ -93,6 +95,7 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     let localhost = Localhost::new(Limits::default());
     let (first_sync, programmed) = FirstSync::new();
     let metrics = Metrics::new(dataplane.name(), Box::new(Afresh)).with_localhost(localhost.counts());
+    let leftovers = metrics.leftovers();
     let serving = Serving::new(Health::new(config.node_name.clone(), Health::PATIENCE), metrics);
     let mut witnesses: Vec<Box<dyn Witness>> = vec![
         serving.witness(),
@@ -102,7 +105,8 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     ];
     beside.spawn(localhost.serve(derive(&configs, OnLocalhost::wanted)));
     let (tell_alone, alone) = oneshot::channel();
-    beside.spawn(migration::follow(config.kube_proxy, programmed, once_alone(tell_alone)));
+    let audience = Audience { outbox: outbox.clone(), leftovers, alone: Some(tell_alone) };
+    beside.spawn(migration::follow(derive(&configs, |config| config.kube_proxy), programmed, audience));
     let mut servers = JoinSet::new();
     servers.spawn(serving.serve(Sources {
         config: derive(&configs, |config| config.servers.clone()),
@@ -128,17 +132,4 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     }
     info!("stopped; the rules stay in place, `switchyard cleanup` removes them");
     Ok(())
-}
-
-/// Tells once that kube-proxy's rules are gone.
-fn once_alone(tell: oneshot::Sender<()>) -> impl FnMut(Told<'_>) + Send {
-    let mut tell = Some(tell);
-    move |told| {
-        if told == Told::Alone
-            && let Some(tell) = tell.take()
-        {
-            // Nobody waits where the chosen backend could be first.
-            let _ = tell.send(());
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! The real binary with a configuration file that changes while it runs.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +28,8 @@ ports: [{port: 8080, protocol: TCP}]
 endpoints: [{addresses: [10.244.0.4]}]
 ";
 
+const NO_SERVERS: &str = "serversOff: [healthz, metrics]";
+
 /// `switchyard run --config` in a network namespace; killed when dropped.
 struct Agent {
     namespace: Namespace,
@@ -34,13 +38,13 @@ struct Agent {
 }
 
 impl Agent {
-    fn start() -> Self {
-        let namespace = Namespace::create("config").unwrap();
+    /// With `ours` in the section `switchyard`.
+    fn start(namespace: Namespace, ours: &str) -> Self {
         let folder = TempDir::new().unwrap();
         fs::create_dir(folder.path().join("objects")).unwrap();
         fs::write(folder.path().join("objects/web.yaml"), OBJECTS).unwrap();
         let path = |name: &str| folder.path().join(name);
-        write(path("config.conf"), &path("objects").display().to_string(), "");
+        write(path("config.conf"), &path("objects").display().to_string(), ours, "");
         let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
         command.arg("run").arg("--config").arg(path("config.conf")).args(["--hostname-override=n", "--masquerade-all"]);
         command.stdin(Stdio::null()).stderr(File::create(path("log")).unwrap());
@@ -48,9 +52,9 @@ impl Agent {
         Self { namespace, folder, process }
     }
 
-    fn configure(&self, fields: &str) {
+    fn configure(&self, ours: &str, fields: &str) {
         let objects = self.folder.path().join("objects").display().to_string();
-        write(self.folder.path().join("config.conf"), &objects, fields);
+        write(self.folder.path().join("config.conf"), &objects, ours, fields);
     }
 
     fn log(&self) -> String {
@@ -73,10 +77,10 @@ impl Agent {
     }
 }
 
-fn write(path: PathBuf, objects: &str, fields: &str) {
+fn write(path: PathBuf, objects: &str, ours: &str, fields: &str) {
     let header =
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nconntrack: {maxPerCore: 0}\n";
-    let ours = format!("switchyard: {{source: {objects}, serversOff: [healthz, metrics]}}\n");
+    let ours = format!("switchyard: {{source: {objects}, {ours}}}\n");
     fs::write(path, format!("{header}{ours}{fields}")).unwrap();
 }
 
@@ -90,19 +94,19 @@ impl Drop for Agent {
 
 #[test]
 fn a_running_agent_takes_a_changed_file_and_holds_on_to_the_former_where_the_new_one_is_bad() {
-    let mut agent = Agent::start();
+    let mut agent = Agent::start(Namespace::create("config").unwrap(), NO_SERVERS);
     agent.until("the service", |agent| agent.status().contains("10.96.0.10:80/TCP"));
     assert!(agent.log().contains("WARN") && agent.log().contains("--masquerade-all: is ignored"), "{}", agent.log());
     assert!(agent.status().contains("never"), "{}", agent.status());
     assert!(!agent.log().contains(" DEBUG "), "{}", agent.log());
 
-    agent.configure("nftables: {masqueradeAll: true}\nlogging: {verbosity: 4}\n");
+    agent.configure(NO_SERVERS, "nftables: {masqueradeAll: true}\nlogging: {verbosity: 4}\n");
     agent.until("masquerading", |agent| agent.status().contains("always"));
     let objects = agent.folder.path().join("objects/web.yaml");
     fs::write(objects, OBJECTS.replace("10.244.0.4", "10.244.0.5")).unwrap();
     agent.until("another log level", |agent| agent.log().contains("DEBUG agent::reconcile: changed services"));
 
-    agent.configure("nftables: {masqueradeAll: perhaps}\nmode: some\n");
+    agent.configure(NO_SERVERS, "nftables: {masqueradeAll: perhaps}\nmode: some\n");
     agent.until("both mistakes", |agent| {
         let mistakes =
             ["nftables.masqueradeAll: \"perhaps\": must be true or false", "mode: \"some\": must be nftables"];
@@ -112,4 +116,51 @@ fn a_running_agent_takes_a_changed_file_and_holds_on_to_the_former_where_the_new
 
     kill(Pid::from_raw(agent.process.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(agent.process.wait().unwrap().code(), Some(0), "{}", agent.log());
+}
+
+#[test]
+fn what_kube_proxy_left_goes_when_the_file_says_so_and_what_stays_is_counted() {
+    let namespace = Namespace::create("leftovers").unwrap();
+    let nft = |rules: &str| {
+        namespace.run(|| {
+            let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+            nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
+            assert!(nft.wait().unwrap().success());
+        });
+    };
+    nft("table ip kube-proxy { comment \"rules for kube-proxy\"; }");
+    let metrics = |agent: &Agent| {
+        agent.namespace.run(|| {
+            let mut stream = TcpStream::connect("127.0.0.1:10249").ok()?;
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n").ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok().map(|_| answer)
+        })
+    };
+    let lists = |agent: &Agent| {
+        let list = agent.namespace.run(|| Command::new("nft").args(["list", "tables"]).output().unwrap());
+        String::from_utf8(list.stdout).unwrap()
+    };
+    // A namespace is made with its loopback down.
+    namespace.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+            tokio::spawn(connection);
+            handle.link().set(rtnetlink::LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
+        });
+    });
+    let mut agent = Agent::start(namespace, "cleanupKubeProxy: false");
+    agent.until("the service", |agent| agent.status().contains("10.96.0.10:80/TCP"));
+    agent.until("the word that it stays", |agent| agent.log().contains("stays, as configured"));
+    assert!(lists(&agent).contains("table ip kube-proxy"));
+    assert!(!metrics(&agent).unwrap().contains("switchyard_kube_proxy_leftovers{"), "nothing was looked at yet");
+
+    agent.configure("cleanupKubeProxy: true", "");
+    agent.until("the table to go", |agent| !lists(agent).contains("kube-proxy"));
+    agent.until("the count", |agent| {
+        metrics(agent).is_some_and(|text| text.contains("switchyard_kube_proxy_leftovers{state=\"failed\"} 0"))
+    });
+    assert!(agent.status().contains("10.96.0.10:80/TCP"));
+    assert_eq!(agent.process.try_wait().unwrap(), None);
 }
