@@ -24,8 +24,9 @@ struct Flags {
     /// Run only the scenarios whose name contains this.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["tests", "shell", "command", "prepare"])]
     scenario: Option<String>,
-    /// Run the tests of this package, all its test programs one after the other, instead of the scenarios. May be repeated.
-    #[arg(long, value_name = "PACKAGE", conflicts_with_all = ["shell", "command", "prepare"])]
+    /// Run the tests of this package, all its test programs one after the other or the one that is named, instead of the scenarios.
+    /// May be repeated.
+    #[arg(long, value_name = "PACKAGE[::PROGRAM]", conflicts_with_all = ["shell", "command", "prepare"])]
     tests: Vec<String>,
     /// Open a shell in the machine.
     #[arg(long, conflicts_with_all = ["command", "prepare"])]
@@ -91,7 +92,11 @@ fn order(flags: &Flags) -> Result<Order, VmError> {
     let commands = match flags.tests.as_slice() {
         [] => suite(flags, &programs)?,
         packages => {
-            let tests = packages.iter().map(|package| programs.tests(package)).collect::<Result<Vec<_>, _>>()?;
+            let tests = |wanted: &String| match wanted.split_once("::") {
+                Some((package, name)) => programs.test(package, name).map(|program| vec![program]),
+                None => programs.tests(wanted),
+            };
+            let tests = packages.iter().map(tests).collect::<Result<Vec<_>, _>>()?;
             tests.into_iter().flatten().map(|program| vec![program.display().to_string()]).collect()
         }
     };
@@ -111,6 +116,7 @@ fn suite(flags: &Flags, programs: &Programs) -> Result<Vec<Vec<String>>, VmError
         suite.push(scenario.clone());
         return Ok(vec![suite]);
     }
-    let tests = ["property", "weights"].map(|name| programs.test(name).map(|file| vec![file.display().to_string()]));
+    let tests = ["property", "weights"]
+        .map(|name| programs.test("conformance", name).map(|file| vec![file.display().to_string()]));
     std::iter::once(Ok(suite)).chain(tests).collect()
 }

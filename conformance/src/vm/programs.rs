@@ -73,14 +73,14 @@ impl Programs {
         self.found(&format!("tests of {package}"), |program| program.is_test && program.package == package)
     }
 
-    /// One test program of this crate.
+    /// One test program of a package.
     ///
     /// # Errors
     ///
     /// There is none of that name.
-    pub fn test(&self, name: &str) -> Result<PathBuf, VmError> {
-        let mut found =
-            self.found(&format!("test {name}"), |it| it.is_test && it.package == "conformance" && it.name == name)?;
+    pub fn test(&self, package: &str, name: &str) -> Result<PathBuf, VmError> {
+        let mut found = self
+            .found(&format!("test {name} of {package}"), |it| it.is_test && it.package == package && it.name == name)?;
         Ok(found.remove(0))
     }
 
