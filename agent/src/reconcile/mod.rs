@@ -145,6 +145,8 @@ async fn next<T>(values: &mut Option<mpsc::Receiver<T>>) -> T {
 
 async fn until(instant: Option<Instant>) {
     match instant {
+        // A timer would wait for the next millisecond, and for ever while something keeps coming.
+        Some(instant) if instant <= Instant::now() => {}
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }
