@@ -10,4 +10,5 @@ mod followed;
 mod lists;
 mod pipeline;
 mod recorded;
+mod tls;
 mod weather;

@@ -1,0 +1,213 @@
+//! Servers as real ones are: behind TLS, which clients verify, and which may ask them who they are.
+//!
+//! The double speaks plain HTTP; before it stands what speaks TLS.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use agent::config::KubernetesConfig;
+use conformance::api::Api;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::followed::{Followed, service};
+
+/// Whom a cluster trusts.
+struct Authority {
+    pem: String,
+    der: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What somebody shows.
+struct Identity {
+    certificate: String,
+    key: String,
+    der: CertificateDer<'static>,
+    key_der: PrivateKeyDer<'static>,
+}
+
+/// Whether a server asks clients for a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Nobody,
+    Clients,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "a cluster's own");
+        let certificate = params.self_signed(&key).unwrap();
+        Self { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
+    }
+
+    fn signs(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+            der: certificate.der().clone(),
+            key_der: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        }
+    }
+}
+
+/// A double behind TLS, and a folder for a kubeconfig.
+struct Cluster {
+    authority: Authority,
+    api: Api,
+    address: SocketAddr,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Its server shows a certificate for `name`.
+    async fn new(name: &str, asks: Asks) -> Self {
+        let authority = Authority::new();
+        let shown = authority.signs(name);
+        let config = ServerConfig::builder();
+        let config = match asks {
+            Asks::Nobody => config.with_no_client_auth(),
+            Asks::Clients => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der.clone()).unwrap();
+                config.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
+            }
+        };
+        let config = config.with_single_cert(vec![shown.der], shown.key_der).unwrap();
+        let api = Api::local().await.unwrap();
+        api.put(service("web", 80));
+        let plain: SocketAddr = api.urls()[0].trim_start_matches("http://").parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), plain));
+        Self { authority, api, address, folder: TempDir::new().unwrap() }
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A kubeconfig with these lines of its cluster, and of its user.
+    fn kubeconfig(&self, cluster: &str, user: &str) -> KubernetesConfig {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster:\n    server: https://{}\n    {cluster}\n\
+             contexts:\n- name: x\n  context: {{cluster: c, user: u}}\ncurrent-context: x\nusers:\n- name: u\n  user:\n\
+             \x20   {user}\n",
+            self.address
+        );
+        KubernetesConfig { kubeconfig: Some(self.file("kubeconfig", &text)), ..KubernetesConfig::default() }
+    }
+
+    fn followed(self, config: KubernetesConfig) -> (Followed, TempDir) {
+        (Followed::with(self.api, |given| *given = config), self.folder)
+    }
+}
+
+async fn serve(listener: TcpListener, acceptor: TlsAcceptor, plain: SocketAddr) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            // Whoever is refused, or goes away, is the client's matter.
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let Ok(mut api) = TcpStream::connect(plain).await else { return };
+            let _ = copy_bidirectional(&mut stream, &mut api).await;
+        });
+    }
+}
+
+fn authority(path: &Path) -> String {
+    format!("certificate-authority: {}", path.display())
+}
+
+#[tokio::test]
+async fn a_server_of_the_clusters_own_authority_is_believed() {
+    let cluster = Cluster::new("127.0.0.1", Asks::Nobody).await;
+    let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
+    cluster.api.set(|abilities| abilities.token = Some("known".to_owned()));
+    let config = cluster.kubeconfig(&trusted, "token: known");
+    let (mut followed, _folder) = cluster.followed(config);
+    assert_eq!(followed.until("listed").await, ["web:80", "listed"]);
+}
+
+#[tokio::test]
+async fn a_client_shows_its_certificate() {
+    let cluster = Cluster::new("127.0.0.1", Asks::Clients).await;
+    let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
+    let client = cluster.authority.signs("system:kube-proxy");
+    let certificate = cluster.file("client.crt", &client.certificate).display().to_string();
+    let key = cluster.file("client.key", &client.key).display().to_string();
+    let config = cluster.kubeconfig(&trusted, &format!("client-certificate: {certificate}\n    client-key: {key}"));
+    let (mut followed, _folder) = cluster.followed(config);
+    assert_eq!(followed.until("listed").await, ["web:80", "listed"]);
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_told_so() {
+    let cluster = Cluster::new("127.0.0.1", Asks::Clients).await;
+    let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
+    let config = cluster.kubeconfig(&trusted, "token: any");
+    let (mut followed, _folder) = cluster.followed(config);
+    let told = followed.until("! ").await;
+    assert!(told.iter().all(|word| word.starts_with("! ") && word.contains("CertificateRequired")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_is_not_believed() {
+    let cluster = Cluster::new("127.0.0.1", Asks::Nobody).await;
+    let other = authority(&cluster.file("ca.crt", &Authority::new().pem));
+    let config = cluster.kubeconfig(&other, "token: secret");
+    let (mut followed, _folder) = cluster.followed(config);
+    let told = followed.until("! ").await;
+    assert!(told.iter().all(|word| word.starts_with("! ") && word.contains("certificate")), "{told:?}");
+    assert_eq!(followed.api.requests(), [""; 0], "a token is not told to strangers");
+}
+
+#[tokio::test]
+async fn a_certificate_is_for_the_name_that_the_kubeconfig_gives() {
+    for (cluster_says, believed) in [("", false), ("tls-server-name: kubernetes.default.svc", true)] {
+        let cluster = Cluster::new("kubernetes.default.svc", Asks::Nobody).await;
+        let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
+        let config = cluster.kubeconfig(&format!("{trusted}\n    {cluster_says}"), "token: any");
+        let (mut followed, _folder) = cluster.followed(config);
+        match believed {
+            true => assert_eq!(followed.until("listed").await, ["web:80", "listed"]),
+            false => {
+                let told = followed.until("! ").await;
+                assert!(told[0].contains("certificate"), "{told:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_program_may_give_the_token() {
+    let cluster = Cluster::new("127.0.0.1", Asks::Nobody).await;
+    let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
+    cluster.api.set(|abilities| abilities.token = Some("given".to_owned()));
+    let credential =
+        r#"{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "given"}}"#;
+    let credential = cluster.file("credential", credential);
+    let exec = format!(
+        "exec: {{apiVersion: client.authentication.k8s.io/v1, command: cat, args: [{}], interactiveMode: Never}}",
+        credential.display()
+    );
+    let config = cluster.kubeconfig(&trusted, &exec);
+    let (mut followed, _folder) = cluster.followed(config);
+    assert_eq!(followed.until("listed").await, ["web:80", "listed"]);
+}
