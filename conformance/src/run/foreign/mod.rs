@@ -13,9 +13,10 @@ mod servers;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use agent::world::Namespace;
+use backend_nft::kernel::Nftables;
 
 use super::listing::{nft, ruleset};
 
@@ -38,6 +39,8 @@ const IPVS_SETTINGS: &str = "/proc/sys/net/ipv4/vs";
 #[derive(Debug)]
 pub(super) struct Foreign {
     before: Snapshot,
+    /// The ruleset's generation when it was last found to be as before: while it is that, nobody has written.
+    same_at: Mutex<Option<u32>>,
 }
 
 /// Everything in a namespace that a backend may touch, as text for whoever reads a difference.
@@ -61,24 +64,32 @@ impl Foreign {
         // The table that was just made, alone in a fresh world: every world's is listed alike.
         static RULESET: OnceLock<Result<String, String>> = OnceLock::new();
         let ruleset = RULESET.get_or_init(|| ruleset(namespace)).clone()?;
-        Ok(Self { before: Snapshot { ruleset, others: others(namespace)? } })
+        Ok(Self { before: Snapshot { ruleset, others: others(namespace)? }, same_at: Mutex::default() })
     }
 
     /// What is another than before.
     pub(super) fn difference(&self, namespace: &Namespace) -> Option<String> {
-        match Snapshot::take(namespace) {
+        match self.now(namespace) {
             Ok(after) if after == self.before => None,
             Ok(after) => Some(self.before.difference(&after)),
             Err(error) => Some(error),
         }
     }
+
+    fn now(&self, namespace: &Namespace) -> Result<Snapshot, String> {
+        let mut same_at = self.same_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = generation(namespace)?;
+        let ruleset = match *same_at {
+            Some(same) if same == generation => self.before.ruleset.clone(),
+            _ => ruleset(namespace)?,
+        };
+        // Read before the listing: if somebody wrote in between, the next generation is another.
+        *same_at = (ruleset == self.before.ruleset).then_some(generation);
+        Ok(Snapshot { ruleset, others: others(namespace)? })
+    }
 }
 
 impl Snapshot {
-    fn take(namespace: &Namespace) -> Result<Self, String> {
-        Ok(Self { ruleset: ruleset(namespace)?, others: others(namespace)? })
-    }
-
     fn difference(&self, after: &Self) -> String {
         let mut text = String::new();
         if self.ruleset != after.ruleset {
@@ -93,6 +104,14 @@ impl Snapshot {
         }
         text
     }
+}
+
+/// The generation of the namespace's ruleset.
+fn generation(namespace: &Namespace) -> Result<u32, String> {
+    inside(namespace, async {
+        let mut kernel = Nftables::open("foreign").map_err(|error| error.to_string())?;
+        kernel.generation().await.map_err(|error| error.to_string())
+    })
 }
 
 fn others(namespace: &Namespace) -> Result<BTreeMap<String, String>, String> {
@@ -152,5 +171,16 @@ mod tests {
         inside(namespace, routing::leave_a_rule()).unwrap();
         let told = foreign.difference(namespace).expect("a rule more than before");
         assert!(told.contains("was not there before") && told.contains("Priority(101)"), "{told}");
+    }
+
+    #[test]
+    fn a_table_that_comes_between_two_looks_is_noticed() {
+        let world = World::build(&plan()).unwrap();
+        let namespace = &world.node().namespace;
+        let foreign = Foreign::plant(namespace).unwrap();
+        assert_eq!(foreign.difference(namespace), None);
+        nft(namespace, &["-f", "-"], "table ip late {}").unwrap().unwrap();
+        let told = foreign.difference(namespace).expect("a table more than before");
+        assert!(told.contains("table ip late"), "{told}");
     }
 }
