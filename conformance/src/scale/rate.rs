@@ -11,9 +11,13 @@ use std::time::{Duration, Instant};
 use agent::source::Event;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
+use tokio::time::timeout;
 
 use super::cluster::Cluster;
 use super::pipeline::{Moves, Synced, on_processor};
+
+/// How long nothing is heard before what was taken is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// So many changes a second, for so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,11 +64,14 @@ pub(super) async fn sustain(
         thread::spawn(move || make(changes, rate, start, &queue, &sent))
     };
     let (mut backlog, mut syncs) = (vec![0u64; rate.seconds as usize], 0);
+    let mut elapsed = start.elapsed();
     loop {
-        let outcome = heard.recv().await.ok_or("reconcile: ended early")?;
-        outcome?;
-        syncs += 1;
-        let elapsed = start.elapsed();
+        // The loop may have taken the last change before it is counted here: then nothing more is heard.
+        if let Ok(outcome) = timeout(LOOK_AGAIN, heard.recv()).await {
+            outcome.ok_or("reconcile: ended early")??;
+            syncs += 1;
+            elapsed = start.elapsed();
+        }
         let waiting = (objects.max_capacity() - objects.capacity()) as u64;
         let taken = sent.load(Ordering::Relaxed).saturating_sub(waiting);
         let due = due(rate, elapsed).min(count);
@@ -75,7 +82,7 @@ pub(super) async fn sustain(
             break;
         }
     }
-    let (cpu, elapsed) = (on_processor() - cpu, start.elapsed());
+    let cpu = on_processor() - cpu;
     pace.join().map_err(|_| "rate: whoever makes the changes has ended")?;
     Ok(Sustained {
         asked: rate,
