@@ -233,6 +233,15 @@ async fn only_services_that_changed_are_synced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_waits_for_no_timer() {
+    let mut running = Running::settled().await;
+    let start = Instant::now();
+    running.tell(vec![service("web", 3)]).await;
+    running.begun(2).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_changes_nothing_is_no_reason_to_sync() {
     let running = Running::settled().await;
     running.tell(vec![service("web", 1)]).await;
