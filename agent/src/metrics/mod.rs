@@ -96,7 +96,7 @@ impl Metrics {
         Recorder::new(self.shared.clone())
     }
 
-    /// Counts what kube-proxy left.
+    /// Counts what of kube-proxy's cannot be removed.
     pub fn leftovers(&self) -> Leftovers {
         self.shared.leftovers.clone()
     }
