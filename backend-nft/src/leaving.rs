@@ -16,7 +16,7 @@ use crate::kernel::{Base, Batch, Chain, Hook, Nftables, Ownership, Rule as Kerne
 use crate::port::Kernel;
 use crate::render::{base, rules};
 use crate::ruleset::lower::{kernel_family, lower};
-use crate::ruleset::{ChainName, Delivery, Mark, Rule, Statement, TABLE};
+use crate::ruleset::{ChainName, Delivery, Label, Mark, Rule, Statement, TABLE};
 
 /// The name of the tables, one in `ip` and one in `ip6`.
 pub const LEAVING_TABLE: &str = "switchyard-leaving";
@@ -169,6 +169,9 @@ fn wanted(family: Family) -> Chains {
         same(ChainName::Deliver),
         (route_output.to_string(), base(route_output, Delivery::Mark), self::route_output()),
         same(ChainName::Unmark),
+        same(ChainName::Bystander),
+        same(ChainName::Veil),
+        same(ChainName::Unveil),
         late("late-prerouting", Hook::Prerouting, LATE_LABEL, late_label()),
         late("late-output", Hook::Output, LATE_LABEL, late_label()),
         late("late-postrouting", Hook::Postrouting, LATE, late_source()),
@@ -194,7 +197,7 @@ fn route_output() -> Vec<Rule> {
         Rule(vec![
             Statement::NotLeavingThroughLo,
             Statement::FromClient,
-            Statement::Labelled,
+            Statement::Labelled(Label::SERVED),
             Statement::DestinationIsLocal,
             Statement::SetMark(Mark::DELIVER),
         ]),
@@ -205,7 +208,7 @@ fn route_output() -> Vec<Rule> {
 fn late_label() -> Vec<Rule> {
     vec![
         // meta mark & 0xff000000 == 0x53000000 ct label set 117
-        Rule(vec![Statement::Marked, Statement::SetLabel]),
+        Rule(vec![Statement::Marked, Statement::SetLabel(Label::SERVED)]),
     ]
 }
 

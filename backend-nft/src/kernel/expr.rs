@@ -20,6 +20,17 @@ pub enum Expr {
         /// Into which register.
         dreg: Reg,
     },
+    /// `[ payload write reg 1 => 2b @ transport header + 0 csum_type 0 csum_off 0 csum_flags 0x0 ]`: no checksum follows.
+    PayloadSet {
+        /// Which header.
+        base: PayloadBase,
+        /// Where in it.
+        offset: u32,
+        /// How many bytes.
+        len: u32,
+        /// From which register.
+        sreg: Reg,
+    },
     /// `[ meta load l4proto => reg 1 ]`
     Meta {
         /// What.

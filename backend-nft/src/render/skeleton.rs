@@ -7,7 +7,7 @@ use super::{affinity, masquerade};
 use crate::assign::first_slot;
 use crate::kernel::{Base, Hook};
 use crate::ruleset::{
-    By, ChainName, Code, Delivery, Element, Field, Key, Mark, Policy, Rule, SetName, Statement, Tag, Value,
+    By, ChainName, Code, Delivery, Element, Field, Key, Label, Mark, Policy, Rule, SetName, Statement, Tag, Value,
 };
 
 /// Pools up to this size have their chains from the start: binding a rule to a map walks all its elements, so these rules
@@ -21,6 +21,10 @@ const DELIVER: i32 = -150;
 const ROUTE: i32 = NAT + 3;
 /// Behind that.
 const UNMARK: i32 = ROUTE + 1;
+/// Right before IPVS, which translates answers at 99 (ICMP) and 100.
+const VEIL: i32 = 98;
+/// Right behind it.
+const UNVEIL: i32 = 101;
 
 /// Ahead of every DNAT, ours or another's: source ranges are written against the address that the client dialled, and
 /// afterwards nobody remembers it.
@@ -62,8 +66,10 @@ pub(crate) fn base(chain: ChainName, delivery: Delivery) -> Option<Base> {
         RouteOutput => ("route", Hook::Output, ROUTE),
         Unserved => ("nat", Hook::Input, NAT_SOURCE),
         Unmark => ("filter", Hook::Output, UNMARK),
+        Veil => ("filter", Hook::Forward, VEIL),
+        Unveil => ("filter", Hook::Forward, UNVEIL),
         Refuse | NoEndpoints | NoLocalEndpoints | Pick(..) | Sticky(..) | Slot(..) | Split(_) | SplitInside(_)
-        | Guard | Services | Undelivered | MasqueradeUnlessPod | MasqueradeFromNode => return None,
+        | Guard | Services | Undelivered | MasqueradeUnlessPod | MasqueradeFromNode | Bystander => return None,
     };
     Some(Base { kind: kind.to_owned(), hook, priority })
 }
@@ -109,6 +115,9 @@ pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family, delive
         RouteOutput => route_output(),
         Unserved => unserved(),
         Unmark => unmark(),
+        Bystander => bystander(),
+        Veil => veil(),
+        Unveil => vec![flip()],
     }
 }
 
@@ -209,7 +218,7 @@ fn pick(by: By, pool: Pool, size: u16, delivery: Delivery) -> Vec<Rule> {
 fn undelivered(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
     let mut rules = match delivery {
         // meta mark & 0xff000000 == 0x53000000 ct label set 117 accept: IPVS comes later, and nothing is translated yet
-        Delivery::Mark => vec![Rule(vec![Statement::Marked, Statement::SetLabel, Statement::Accept])],
+        Delivery::Mark => vec![Rule(vec![Statement::Marked, Statement::SetLabel(Label::SERVED), Statement::Accept])],
         // meta mark & 0xff000000 == 0x53000000 accept: tables that mark are about to take our place
         Delivery::Translate => vec![Rule(vec![Statement::Marked, Statement::Accept])],
     };
@@ -248,7 +257,7 @@ pub(super) fn hand_over(key: Vec<Field>, map: SetName, delivery: Delivery) -> Ru
 fn deliver() -> Vec<Rule> {
     vec![
         // ct direction original ct label 117 meta mark set 0x53000000
-        Rule(vec![Statement::FromClient, Statement::Labelled, Statement::SetMark(Mark::DELIVER)]),
+        Rule(vec![Statement::FromClient, Statement::Labelled(Label::SERVED), Statement::SetMark(Mark::DELIVER)]),
     ]
 }
 
@@ -286,4 +295,32 @@ fn unmark() -> Vec<Rule> {
         // meta mark 0x53000000 meta mark set 0x00000000
         Rule(vec![Statement::MarkIs(Mark::DELIVER), Statement::SetMark(Mark(0))]),
     ]
+}
+
+/// IPVS knows whose an answer is by the endpoint and the client, not by what the client dialled: one that dials an endpoint
+/// itself, from a port that it also dialled a service from, would be answered in the service's name. What is forwarded on its
+/// way out IPVS has no part in, for it sends on from the input hook; so it is not to know the answers either.
+fn veil() -> Vec<Rule> {
+    vec![
+        flip(),
+        // ct state new goto bystander
+        Rule(vec![Statement::IsNew, Statement::Goto(ChainName::Bystander)]),
+    ]
+}
+
+fn flip() -> Rule {
+    // ct direction reply ct state established ct label 118 th sport set th sport ^ 65535
+    Rule(vec![
+        Statement::FromServer,
+        Statement::IsEstablished,
+        Statement::Labelled(Label::BYSTANDER),
+        Statement::FlipSourcePort,
+    ])
+}
+
+/// Whatever has ports.
+fn bystander() -> Vec<Rule> {
+    let label = |protocol| Rule(vec![Statement::ProtocolIs(protocol), Statement::SetLabel(Label::BYSTANDER)]);
+    // meta l4proto tcp ct label set 118
+    Protocol::ALL.map(label).into()
 }

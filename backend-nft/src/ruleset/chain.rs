@@ -61,11 +61,17 @@ pub enum ChainName {
     Unserved,
     /// Takes the mark of established packets away, once they have met IPVS.
     Unmark,
+    /// Labels what is forwarded without IPVS.
+    Bystander,
+    /// Keeps answers that are not IPVS's from it.
+    Veil,
+    /// Undoes that.
+    Unveil,
 }
 
 impl ChainName {
     /// Chains that are always there, however many endpoints anybody has; those that only tables which mark have come last.
-    const CONSTANT: [Self; 23] = [
+    const CONSTANT: [Self; 26] = [
         Self::Refuse,
         Self::NoEndpoints,
         Self::NoLocalEndpoints,
@@ -89,12 +95,15 @@ impl ChainName {
         Self::RouteOutput,
         Self::Unserved,
         Self::Unmark,
+        Self::Bystander,
+        Self::Veil,
+        Self::Unveil,
     ];
 
     /// Chains that are always there in one kind of tables.
     pub(crate) fn constant(delivery: Delivery) -> impl Iterator<Item = Self> {
         let count = match delivery {
-            Delivery::Translate => Self::CONSTANT.len() - 4,
+            Delivery::Translate => Self::CONSTANT.len() - 7,
             Delivery::Mark => Self::CONSTANT.len(),
         };
         Self::CONSTANT.into_iter().take(count)
@@ -157,6 +166,9 @@ impl fmt::Display for ChainName {
             Self::RouteOutput => f.write_str("route-output"),
             Self::Unserved => f.write_str("unserved"),
             Self::Unmark => f.write_str("unmark"),
+            Self::Bystander => f.write_str("bystander"),
+            Self::Veil => f.write_str("veil"),
+            Self::Unveil => f.write_str("unveil"),
         }
     }
 }

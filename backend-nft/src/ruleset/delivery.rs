@@ -19,9 +19,17 @@ pub enum Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub u32);
 
-/// The conntrack label of connections that IPVS translates. Labels are 128 bits of which others use few, with names of
-/// their own in `connlabel.conf`; setting one leaves the others alone.
-pub const LABEL: u32 = 117;
+/// A conntrack label. They are 128 bits of which others use few, with names of their own in `connlabel.conf`; setting one
+/// leaves the others alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(pub u8);
+
+impl Label {
+    /// Of connections that IPVS translates.
+    pub const SERVED: Self = Self(117);
+    /// Of connections that were forwarded without it.
+    pub const BYSTANDER: Self = Self(118);
+}
 
 impl Mark {
     /// The bits by which marks of ours are told from others'.

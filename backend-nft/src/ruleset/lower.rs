@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use backend_api::{Cidr, Family};
 
-use super::delivery::{LABEL, Mark};
+use super::delivery::{Label, Mark};
 use super::name::SetName;
 use super::rule::{CLIENT_MODULUS, CLIENT_SEED, Field, REMEMBERED_BY, Rule, Statement, loopback};
 use crate::kernel::expr::{
-    CmpOp, CtDirection, CtKey, DynsetOp, FIB_DADDR, FIB_SADDR, FibResult, ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH,
-    IPS_DST_NAT, Membership, MetaKey, NAT_FULLY_RANDOM, NatKind, PayloadBase, RTN_LOCAL, Reject,
+    CT_STATE_ESTABLISHED, CT_STATE_NEW, CmpOp, CtDirection, CtKey, DynsetOp, FIB_DADDR, FIB_SADDR, FibResult,
+    ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH, IPS_DST_NAT, Membership, MetaKey, NAT_FULLY_RANDOM, NatKind, PayloadBase,
+    RTN_LOCAL, Reject,
 };
 use crate::kernel::{self, Counter, Expr, Reg, Verdict, attr};
 
@@ -64,18 +65,23 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
         Statement::SourceIsLocal => match_local(out, FIB_SADDR, CmpOp::Eq),
         Statement::DestinationIsLocal => match_local(out, FIB_DADDR, CmpOp::Eq),
         Statement::DestinationIsNotLocal => match_local(out, FIB_DADDR, CmpOp::Neq),
-        Statement::FromClient => {
-            out.push(Expr::Ct { key: CtKey::Direction, direction: None, dreg: FIRST });
-            out.push(equal(vec![CtDirection::Original.abi() as u8]));
-        }
-        Statement::Labelled => {
+        Statement::FromClient => match_direction(out, CtDirection::Original),
+        Statement::FromServer => match_direction(out, CtDirection::Reply),
+        Statement::IsNew => match_state(out, CT_STATE_NEW),
+        Statement::IsEstablished => match_state(out, CT_STATE_ESTABLISHED),
+        Statement::Labelled(label) => {
             out.push(Expr::Ct { key: CtKey::Labels, direction: None, dreg: FIRST });
-            out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask: label(), xor: vec![0; 16] });
+            out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask: bitmap(*label), xor: vec![0; 16] });
             out.push(Expr::Cmp { op: CmpOp::Neq, sreg: FIRST, value: vec![0; 16] });
         }
-        Statement::SetLabel => {
-            out.push(Expr::Immediate { dreg: FIRST, value: label() });
+        Statement::SetLabel(label) => {
+            out.push(Expr::Immediate { dreg: FIRST, value: bitmap(*label) });
             out.push(Expr::CtSet { key: CtKey::Labels, sreg: FIRST });
+        }
+        Statement::FlipSourcePort => {
+            out.push(Expr::Payload { base: PayloadBase::Transport, offset: 0, len: 2, dreg: FIRST });
+            out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask: vec![0xff; 2], xor: vec![0xff; 2] });
+            out.push(Expr::PayloadSet { base: PayloadBase::Transport, offset: 0, len: 2, sreg: FIRST });
         }
         Statement::NotTranslated => {
             out.push(Expr::Ct { key: CtKey::Status, direction: None, dreg: FIRST });
@@ -180,9 +186,20 @@ fn match_range(out: &mut Vec<Expr>, field: Field, cidr: Cidr, op: CmpOp) {
     }
 }
 
+fn match_direction(out: &mut Vec<Expr>, direction: CtDirection) {
+    out.push(Expr::Ct { key: CtKey::Direction, direction: None, dreg: FIRST });
+    out.push(equal(vec![direction.abi() as u8]));
+}
+
+fn match_state(out: &mut Vec<Expr>, state: u32) {
+    out.push(Expr::Ct { key: CtKey::State, direction: None, dreg: FIRST });
+    out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask: state.to_ne_bytes().to_vec(), xor: vec![0; 4] });
+    out.push(Expr::Cmp { op: CmpOp::Neq, sreg: FIRST, value: vec![0; 4] });
+}
+
 /// The label as the kernel keeps it: a bitmap of machine words.
-fn label() -> Vec<u8> {
-    (1u128 << LABEL)
+fn bitmap(Label(label): Label) -> Vec<u8> {
+    (1u128 << label)
         .to_le_bytes()
         .chunks(8)
         .flat_map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")).to_ne_bytes())

@@ -9,7 +9,7 @@ use backend_api::{Cidr, Family, Protocol};
 
 use super::chain::ChainName;
 use super::code::Code;
-use super::delivery::{LABEL, Mark};
+use super::delivery::{Label, Mark};
 use super::name::SetName;
 
 /// A rule: statements from left to right; the first that does not hold ends it.
@@ -70,8 +70,14 @@ pub enum Statement {
     DestinationIsNotLocal,
     /// `ct direction original`
     FromClient,
+    /// `ct direction reply`
+    FromServer,
+    /// `ct state new`
+    IsNew,
+    /// `ct state established`: not an ICMP error about the connection, which is `related`.
+    IsEstablished,
     /// `ct label 117`
-    Labelled,
+    Labelled(Label),
     /// `ct status ! dnat`
     NotTranslated,
     /// `meta mark & 0xff000000 == 0x53000000`
@@ -111,7 +117,9 @@ pub enum Statement {
     /// `meta mark set 0x53000000`
     SetMark(Mark),
     /// `ct label set 117`
-    SetLabel,
+    SetLabel(Label),
+    /// `th sport set th sport ^ 65535`: hides it, and a second time shows it again. Checksums stay as they are.
+    FlipSourcePort,
     /// `meta mark set ip daddr . … map @endpoints`
     SetMarkFrom(Vec<Field>, SetName),
     /// `masquerade fully-random`
@@ -168,9 +176,13 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
         Statement::SourceIsLocal => f.write_str("fib saddr type local"),
         Statement::DestinationIsLocal => f.write_str("fib daddr type local"),
         Statement::DestinationIsNotLocal => f.write_str("fib daddr type != local"),
-        Statement::Labelled => write!(f, "ct label {LABEL}"),
-        Statement::SetLabel => write!(f, "ct label set {LABEL}"),
+        Statement::Labelled(Label(label)) => write!(f, "ct label {label}"),
+        Statement::SetLabel(Label(label)) => write!(f, "ct label set {label}"),
         Statement::FromClient => f.write_str("ct direction original"),
+        Statement::FromServer => f.write_str("ct direction reply"),
+        Statement::IsNew => f.write_str("ct state new"),
+        Statement::IsEstablished => f.write_str("ct state established"),
+        Statement::FlipSourcePort => f.write_str("th sport set th sport ^ 65535"),
         Statement::NotTranslated => f.write_str("ct status ! dnat"),
         Statement::Marked => write!(f, "meta mark & {:#010x} == {}", Mark::MASK, Mark::DELIVER),
         Statement::NotMarked => write!(f, "meta mark & {:#010x} != {}", Mark::MASK, Mark::DELIVER),

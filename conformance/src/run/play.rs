@@ -324,8 +324,8 @@ impl<'a> Play<'a> {
     }
 
     fn open(&mut self, wanted: &Open) -> Result<(), String> {
-        let Open { name, from, to, answered_by_one_of, remember } = wanted;
-        let (held, answer) = open(place(&self.world, from)?, to)
+        let Open { name, from, to, source_port, answered_by_one_of, remember } = wanted;
+        let (held, answer) = open(place(&self.world, from)?, to, source_port.unwrap_or(0))
             .map_err(|outcome| format!("{from} → {to}: awaited: a connection; came: {outcome}"))?;
         self.counts.probes += 1;
         self.counts.connections += 1;

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use agent::world::{Answer, Dial, Held, Outcome, Place, World, probe};
-use backend_api::{Family, Protocol};
+use backend_api::Family;
 
 use super::judge::Met;
 use super::listing::children_are_gone;
 use super::patience::patient;
-use super::stage::NODE;
+use super::stage::{CONTROL_PORT, CONTROLS, NODE};
 use crate::scenario::{self, Probe, Target};
 
 /// How long an answer or a refusal is waited for. Generous: it passes on a busy machine only.
@@ -97,23 +97,22 @@ fn dial_once(dial: &Dial) -> Met {
     }
 }
 
-/// Opens a connection that is held.
-pub(super) fn open(place: &Place, target: &Target) -> Result<(Held, Answer), Outcome> {
-    probe::open(&place.namespace, &place.sourced(&dial(target).within(patient(PATIENCE))))
+/// Opens a connection that is held, from a port of the client's or any.
+pub(super) fn open(place: &Place, target: &Target, source_port: u16) -> Result<(Held, Answer), Outcome> {
+    let dial = dial(target).within(patient(PATIENCE));
+    let from = SocketAddr::new(dial.from.ip(), source_port);
+    probe::open(&place.namespace, &place.sourced(&dial.from(from)))
 }
 
 /// Whether packets of this family and protocol get from `from` to a pod and back at all, past every service: silence
 /// means something only then.
 pub(super) fn control(world: &World, from: &str, target: &Target) -> Result<(), String> {
-    let answerer = if from == "nginx-node2" { "whoami-node2" } else { "nginx-node2" };
+    let answerer = CONTROLS.into_iter().find(|name| *name != from).expect("there are two");
     let family = Family::of(target.address);
     let place = place(world, from)?;
     let pod = self::place(world, answerer)?;
     let address = pod.address(family).ok_or_else(|| format!("{answerer}: no {family} address"))?;
-    let port = match target.protocol {
-        Protocol::Tcp | Protocol::Udp | Protocol::Sctp => 80,
-    };
-    let dial = Dial::new(target.protocol, SocketAddr::new(address, port)).within(patient(PATIENCE));
+    let dial = Dial::new(target.protocol, SocketAddr::new(address, CONTROL_PORT)).within(patient(PATIENCE));
     match probe::dial(&place.namespace, &place.sourced(&dial)) {
         Outcome::Answered(answer) if answer.name == answerer => Ok(()),
         other => Err(format!("{from}: silence means nothing: a control probe of {answerer} met: {other}")),

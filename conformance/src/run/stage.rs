@@ -20,6 +20,12 @@ use crate::scenario::PodAddresses;
 /// The node under test.
 pub(super) const NODE: &str = "node2";
 
+/// Pods that answer control probes, by preference.
+pub(super) const CONTROLS: [&str; 2] = ["nginx-node2", "whoami-node2"];
+
+/// The port for that (RFC 862), which no scenario uses: nobody has connections there who dialled the pod by a service.
+pub(super) const CONTROL_PORT: u16 = 7;
+
 /// Pods: name, node, last number of the address.
 const PODS: [(&str, &str, u8); 8] = [
     ("mytools", "node2", 3),
@@ -42,7 +48,7 @@ pub fn plan() -> WorldPlan {
             (_, NODE) => Placement::Bridge,
             _ => Placement::Remote,
         },
-        listens: pod_listens(),
+        listens: if CONTROLS.contains(name) { [pod_listens(), control_listens()].concat() } else { pod_listens() },
     });
     let host = |name: &str, last: u8, listens: Vec<Listen>| HostPlan {
         name: name.to_owned(),
@@ -93,6 +99,10 @@ fn addresses_of(name: &str) -> Option<Vec<IpAddr>> {
 fn pod_listens() -> Vec<Listen> {
     let web = [Listen::tcp(80), Listen::udp(80), Listen::sctp(80), Listen::tcp(8080)];
     web.into_iter().chain([Listen::udp(53), Listen::tcp(53)]).collect()
+}
+
+fn control_listens() -> Vec<Listen> {
+    vec![Listen::tcp(CONTROL_PORT), Listen::udp(CONTROL_PORT), Listen::sctp(CONTROL_PORT)]
 }
 
 /// Ports that scenarios expect to reach the node itself where no service has them.

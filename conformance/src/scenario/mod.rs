@@ -323,6 +323,9 @@ pub struct Open {
     pub from: String,
     /// What is dialled.
     pub to: Target,
+    /// From which port of its own; the kernel's choice without it.
+    #[serde(default)]
+    pub source_port: Option<u16>,
     /// Who may answer.
     pub answered_by_one_of: Vec<String>,
     /// The endpoint is remembered by this name.

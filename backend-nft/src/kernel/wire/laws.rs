@@ -43,6 +43,8 @@ fn loads() -> impl Strategy<Value = Expr> {
     prop_oneof![
         (select(PayloadBase::ALL), any::<u32>(), any::<u32>(), reg())
             .prop_map(|(base, offset, len, dreg)| Expr::Payload { base, offset, len, dreg }),
+        (select(PayloadBase::ALL), any::<u32>(), any::<u32>(), reg())
+            .prop_map(|(base, offset, len, sreg)| Expr::PayloadSet { base, offset, len, sreg }),
         (select(MetaKey::ALL), reg()).prop_map(|(key, dreg)| Expr::Meta { key, dreg }),
         (select(MetaKey::ALL), reg()).prop_map(|(key, sreg)| Expr::MetaSet { key, sreg }),
         (select(CtKey::ALL), reg()).prop_map(|(key, sreg)| Expr::CtSet { key, sreg }),

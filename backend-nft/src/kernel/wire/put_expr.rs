@@ -53,7 +53,7 @@ pub(super) fn put_counter(bytes: &mut Vec<u8>, counter: Counter) {
 
 fn name(expr: &Expr) -> &str {
     match expr {
-        Expr::Payload { .. } => "payload",
+        Expr::Payload { .. } | Expr::PayloadSet { .. } => "payload",
         Expr::Meta { .. } | Expr::MetaSet { .. } => "meta",
         Expr::Ct { .. } | Expr::CtSet { .. } => "ct",
         Expr::Fib { .. } => "fib",
@@ -83,6 +83,15 @@ fn put_body(bytes: &mut Vec<u8>, expr: &Expr) {
             put_be32(bytes, NFTA_PAYLOAD_BASE, base.abi());
             put_be32(bytes, NFTA_PAYLOAD_OFFSET, *offset);
             put_be32(bytes, NFTA_PAYLOAD_LEN, *len);
+        }
+        Expr::PayloadSet { base, offset, len, sreg } => {
+            put_reg(bytes, NFTA_PAYLOAD_SREG, *sreg);
+            put_be32(bytes, NFTA_PAYLOAD_BASE, base.abi());
+            put_be32(bytes, NFTA_PAYLOAD_OFFSET, *offset);
+            put_be32(bytes, NFTA_PAYLOAD_LEN, *len);
+            put_be32(bytes, NFTA_PAYLOAD_CSUM_TYPE, NFT_PAYLOAD_CSUM_NONE);
+            put_be32(bytes, NFTA_PAYLOAD_CSUM_OFFSET, 0);
+            put_be32(bytes, NFTA_PAYLOAD_CSUM_FLAGS, 0);
         }
         Expr::Meta { key, dreg } => {
             put_be32(bytes, NFTA_META_KEY, key.abi());

@@ -43,13 +43,17 @@ pub(crate) fn read_verdict(container: Attrs<'_>) -> Option<Verdict<&str>> {
 fn read_body(name: &str, attrs: Attrs<'_>) -> Option<Expr> {
     match name {
         "payload" => {
-            only(attrs, &[NFTA_PAYLOAD_DREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN])?;
-            Some(Expr::Payload {
-                base: PayloadBase::from_abi(u32_in(attrs, NFTA_PAYLOAD_BASE)?)?,
-                offset: u32_in(attrs, NFTA_PAYLOAD_OFFSET)?,
-                len: u32_in(attrs, NFTA_PAYLOAD_LEN)?,
-                dreg: reg(attrs, NFTA_PAYLOAD_DREG)?,
-            })
+            let base = PayloadBase::from_abi(u32_in(attrs, NFTA_PAYLOAD_BASE)?)?;
+            let (offset, len) = (u32_in(attrs, NFTA_PAYLOAD_OFFSET)?, u32_in(attrs, NFTA_PAYLOAD_LEN)?);
+            let place = [NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN];
+            if attrs.find(NFTA_PAYLOAD_SREG).is_none() {
+                only(attrs, &[&place[..], &[NFTA_PAYLOAD_DREG]].concat())?;
+                return Some(Expr::Payload { base, offset, len, dreg: reg(attrs, NFTA_PAYLOAD_DREG)? });
+            }
+            let checksum = [NFTA_PAYLOAD_CSUM_TYPE, NFTA_PAYLOAD_CSUM_OFFSET, NFTA_PAYLOAD_CSUM_FLAGS];
+            only(attrs, &[&place[..], &checksum, &[NFTA_PAYLOAD_SREG]].concat())?;
+            let untouched = checksum.into_iter().all(|kind| u32_in(attrs, kind).is_none_or(|number| number == 0));
+            untouched.then_some(Expr::PayloadSet { base, offset, len, sreg: reg(attrs, NFTA_PAYLOAD_SREG)? })
         }
         "meta" => {
             only(attrs, &[NFTA_META_KEY, NFTA_META_DREG, NFTA_META_SREG])?;
