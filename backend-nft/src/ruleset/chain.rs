@@ -109,9 +109,42 @@ impl ChainName {
         Self::CONSTANT.into_iter().take(count)
     }
 
+    /// The name of a chain that is always there; none of those that carry numbers.
+    const fn fixed(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Pick(..) | Self::Sticky(..) | Self::Slot(..) => return None,
+            Self::Refuse => "refuse",
+            Self::NoEndpoints => "no-endpoints",
+            Self::NoLocalEndpoints => "no-local-endpoints",
+            Self::Split(By::Address) => "split",
+            Self::Split(By::NodePort) => "node-port-split",
+            Self::SplitInside(By::Address) => "split-inside",
+            Self::SplitInside(By::NodePort) => "node-port-split-inside",
+            Self::Guard => "guard",
+            Self::Services => "services",
+            Self::Undelivered => "undelivered",
+            Self::MasqueradeUnlessPod => "masquerade-unless-pod",
+            Self::MasqueradeFromNode => "masquerade-from-node",
+            Self::GuardPrerouting => "guard-prerouting",
+            Self::GuardOutput => "guard-output",
+            Self::NatPrerouting => "nat-prerouting",
+            Self::NatOutput => "nat-output",
+            Self::UndeliveredPrerouting => "undelivered-prerouting",
+            Self::UndeliveredOutput => "undelivered-output",
+            Self::NatPostrouting => "nat-postrouting",
+            Self::Deliver => "deliver",
+            Self::RouteOutput => "route-output",
+            Self::Unserved => "unserved",
+            Self::Unmark => "unmark",
+            Self::Bystander => "bystander",
+            Self::Veil => "veil",
+            Self::Unveil => "unveil",
+        })
+    }
+
     /// The chain of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        if let Some(chain) = Self::CONSTANT.into_iter().find(|chain| chain.to_string() == name) {
+        if let Some(chain) = Self::CONSTANT.into_iter().find(|chain| chain.fixed() == Some(name)) {
             return Some(chain);
         }
         let (by, rest) = match name.strip_prefix(By::NodePort.prefix()) {
@@ -142,33 +175,10 @@ impl fmt::Display for ChainName {
             Pool::Local => "local-",
         };
         match *self {
-            Self::Refuse => f.write_str("refuse"),
-            Self::NoEndpoints => f.write_str("no-endpoints"),
-            Self::NoLocalEndpoints => f.write_str("no-local-endpoints"),
             Self::Pick(by, pool, size) => write!(f, "{}pick-{}{size}", by.prefix(), local(pool)),
             Self::Sticky(by, pool, size) => write!(f, "{}sticky-{}{size}", by.prefix(), local(pool)),
             Self::Slot(by, Tag { slot, timeout }) => write!(f, "{}slot-{slot}-{timeout}", by.prefix()),
-            Self::Split(by) => write!(f, "{}split", by.prefix()),
-            Self::SplitInside(by) => write!(f, "{}split-inside", by.prefix()),
-            Self::Guard => f.write_str("guard"),
-            Self::Services => f.write_str("services"),
-            Self::Undelivered => f.write_str("undelivered"),
-            Self::MasqueradeUnlessPod => f.write_str("masquerade-unless-pod"),
-            Self::MasqueradeFromNode => f.write_str("masquerade-from-node"),
-            Self::GuardPrerouting => f.write_str("guard-prerouting"),
-            Self::GuardOutput => f.write_str("guard-output"),
-            Self::NatPrerouting => f.write_str("nat-prerouting"),
-            Self::NatOutput => f.write_str("nat-output"),
-            Self::UndeliveredPrerouting => f.write_str("undelivered-prerouting"),
-            Self::UndeliveredOutput => f.write_str("undelivered-output"),
-            Self::NatPostrouting => f.write_str("nat-postrouting"),
-            Self::Deliver => f.write_str("deliver"),
-            Self::RouteOutput => f.write_str("route-output"),
-            Self::Unserved => f.write_str("unserved"),
-            Self::Unmark => f.write_str("unmark"),
-            Self::Bystander => f.write_str("bystander"),
-            Self::Veil => f.write_str("veil"),
-            Self::Unveil => f.write_str("unveil"),
+            constant => f.write_str(constant.fixed().unwrap_or_default()),
         }
     }
 }
