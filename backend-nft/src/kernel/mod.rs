@@ -38,5 +38,5 @@ pub use nftables::Nftables;
 pub use notify::Watch;
 pub use object::{Base, Bound, Chain, Element, Hook, Rule, Set, SetData, Table, Value};
 pub use socket::Socket;
-pub use survey::{Entry, ForeignChain, Jump, Policy};
+pub use survey::{Entry, ForeignChain, ForeignObject, Jump, Policy};
 pub use wire::message;

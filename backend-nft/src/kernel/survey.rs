@@ -12,6 +12,9 @@ use super::object::Hook;
 use super::wire::message::{self, Message};
 use super::wire::{read_verdict, table_name};
 
+/// `NFPROTO_UNSPEC` (linux/netfilter.h).
+const ALL_FAMILIES: u8 = 0;
+
 /// A chain of anybody's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForeignChain {
@@ -52,7 +55,43 @@ pub struct Jump {
     pub targets: Vec<String>,
 }
 
+/// A table, chain, rule or set of anybody's, as the kernel tells of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ForeignObject {
+    /// What it is.
+    pub kind: &'static str,
+    /// `NFPROTO_*`
+    pub family: u8,
+    /// Its attributes; other bytes, another object.
+    pub attributes: Vec<u8>,
+}
+
 impl Nftables {
+    /// Tables, chains, rules and sets of all families: to see whether anything is another than before. Elements are not in it.
+    ///
+    /// # Errors
+    /// As [`ReadError`] says.
+    pub async fn foreign_objects(&mut self) -> Result<Vec<ForeignObject>, ReadError> {
+        let kinds = [
+            ("table", NFT_MSG_GETTABLE),
+            ("chain", NFT_MSG_GETCHAIN),
+            ("rule", NFT_MSG_GETRULE),
+            ("set", NFT_MSG_GETSET),
+        ];
+        let mut all = Vec::new();
+        for (kind, get) in kinds {
+            let mut request = Vec::new();
+            let start = message::begin(&mut request, (NFNL_SUBSYS_NFTABLES << 8) | get, 0, ALL_FAMILIES);
+            message::end(&mut request, start);
+            let read = |objects: &mut Vec<ForeignObject>, message: Message<'_>| {
+                let attributes = message.attrs().0.to_vec();
+                objects.push(ForeignObject { kind, family: message.family(), attributes });
+            };
+            all.extend(self.socket.dump(kind, request, Vec::new, read).await?);
+        }
+        Ok(all)
+    }
+
     /// The chains of all tables.
     ///
     /// # Errors

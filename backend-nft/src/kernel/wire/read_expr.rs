@@ -45,13 +45,13 @@ fn read_body(name: &str, attrs: Attrs<'_>) -> Option<Expr> {
         "payload" => {
             let base = PayloadBase::from_abi(u32_in(attrs, NFTA_PAYLOAD_BASE)?)?;
             let (offset, len) = (u32_in(attrs, NFTA_PAYLOAD_OFFSET)?, u32_in(attrs, NFTA_PAYLOAD_LEN)?);
-            let place = [NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN];
             if attrs.find(NFTA_PAYLOAD_SREG).is_none() {
-                only(attrs, &[&place[..], &[NFTA_PAYLOAD_DREG]].concat())?;
+                only(attrs, &[NFTA_PAYLOAD_DREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN])?;
                 return Some(Expr::Payload { base, offset, len, dreg: reg(attrs, NFTA_PAYLOAD_DREG)? });
             }
             let checksum = [NFTA_PAYLOAD_CSUM_TYPE, NFTA_PAYLOAD_CSUM_OFFSET, NFTA_PAYLOAD_CSUM_FLAGS];
-            only(attrs, &[&place[..], &checksum, &[NFTA_PAYLOAD_SREG]].concat())?;
+            let place = [NFTA_PAYLOAD_SREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN];
+            only(attrs, &[&place[..], &checksum].concat())?;
             let untouched = checksum.into_iter().all(|kind| u32_in(attrs, kind).is_none_or(|number| number == 0));
             untouched.then_some(Expr::PayloadSet { base, offset, len, sreg: reg(attrs, NFTA_PAYLOAD_SREG)? })
         }

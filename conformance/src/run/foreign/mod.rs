@@ -1,7 +1,7 @@
 //! What is somebody else's in the node: it must be the same before and after a scenario, and nothing else be left.
 //!
 //! ```text
-//! plant: a table of nftables, IP rules and routes, virtual servers of IPVS ──► Snapshot ─┐
+//! plant: tables of nftables, IP rules and routes, virtual servers of IPVS ──► Snapshot ─┐
 //! the scenario; remove_all ─────────────────────────────────────────────────► Snapshot ─┴─► equal
 //! ```
 //!
@@ -10,24 +10,12 @@
 
 mod routing;
 mod servers;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use agent::world::Namespace;
-use backend_nft::kernel::Nftables;
-
-use super::listing::{nft, ruleset};
-
-/// A foreign table with what ours is made of: chains at our priorities, a map, a set.
-const TABLE: &str = "table inet foreign {
-    map ports { type inet_service : ipv4_addr; elements = { 7777 : 192.0.2.7 }; }
-    set names { type ipv4_addr; elements = { 192.0.2.8 }; }
-    chain prerouting { type nat hook prerouting priority dstnat; ip daddr @names counter accept; }
-    chain forward { type filter hook forward priority filter; policy accept; }
-}
-";
 
 /// Kernel settings of a network namespace that a backend may change while it runs, besides all of IPVS.
 const SETTINGS: [&str; 3] = ["ipv4/ip_forward", "ipv4/conf/all/arp_ignore", "ipv4/conf/all/arp_announce"];
@@ -39,89 +27,56 @@ const IPVS_SETTINGS: &str = "/proc/sys/net/ipv4/vs";
 #[derive(Debug)]
 pub(super) struct Foreign {
     before: Snapshot,
-    /// The ruleset's generation when it was last found to be as before: while it is that, nobody has written.
-    same_at: Mutex<Option<u32>>,
 }
 
-/// Everything in a namespace that a backend may touch, as text for whoever reads a difference.
+/// Everything in a namespace that a backend may touch, and what is said of it, as text for whoever reads a difference.
 #[derive(Debug, PartialEq, Eq)]
-struct Snapshot {
-    ruleset: String,
-    /// What is said of each object: rules, routes, virtual servers, settings.
-    others: BTreeMap<String, String>,
-}
+struct Snapshot(BTreeMap<String, String>);
 
 impl Foreign {
     /// Makes what is somebody else's.
     pub(super) fn plant(namespace: &Namespace) -> Result<Self, String> {
-        // Not skipped: a check that is left out in silence looks like one that passed.
-        nft(namespace, &["-f", "-"], TABLE)
-            .ok_or("nft: not installed, others' rules cannot be watched without it")??;
         inside(namespace, async {
+            tables::plant().await?;
             routing::plant().await?;
             servers::plant().await
         })?;
-        // The table that was just made, alone in a fresh world: every world's is listed alike.
-        static RULESET: OnceLock<Result<String, String>> = OnceLock::new();
-        let ruleset = RULESET.get_or_init(|| ruleset(namespace)).clone()?;
-        Ok(Self { before: Snapshot { ruleset, others: others(namespace)? }, same_at: Mutex::default() })
+        Ok(Self { before: now(namespace)? })
     }
 
     /// What is another than before.
     pub(super) fn difference(&self, namespace: &Namespace) -> Option<String> {
-        match self.now(namespace) {
+        match now(namespace) {
             Ok(after) if after == self.before => None,
             Ok(after) => Some(self.before.difference(&after)),
             Err(error) => Some(error),
         }
-    }
-
-    fn now(&self, namespace: &Namespace) -> Result<Snapshot, String> {
-        let mut same_at = self.same_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let generation = generation(namespace)?;
-        let ruleset = match *same_at {
-            Some(same) if same == generation => self.before.ruleset.clone(),
-            _ => ruleset(namespace)?,
-        };
-        // Read before the listing: if somebody wrote in between, the next generation is another.
-        *same_at = (ruleset == self.before.ruleset).then_some(generation);
-        Ok(Snapshot { ruleset, others: others(namespace)? })
     }
 }
 
 impl Snapshot {
     fn difference(&self, after: &Self) -> String {
         let mut text = String::new();
-        if self.ruleset != after.ruleset {
-            text += &format!("before:\n{}\nafter:\n{}\n", self.ruleset, after.ruleset);
-        }
-        for (object, value) in self.others.iter().filter(|(object, value)| after.others.get(*object) != Some(value)) {
-            let now = after.others.get(object).map_or("gone", String::as_str);
+        for (object, value) in self.0.iter().filter(|(object, value)| after.0.get(*object) != Some(value)) {
+            let now = after.0.get(object).map_or("gone", String::as_str);
             text += &format!("{object}: before: {value}; after: {now}\n");
         }
-        for (object, value) in after.others.iter().filter(|(object, _)| !self.others.contains_key(*object)) {
+        for (object, value) in after.0.iter().filter(|(object, _)| !self.0.contains_key(*object)) {
             text += &format!("{object}: was not there before: {value}\n");
         }
         text
     }
 }
 
-/// The generation of the namespace's ruleset.
-fn generation(namespace: &Namespace) -> Result<u32, String> {
-    inside(namespace, async {
-        let mut kernel = Nftables::open("foreign").map_err(|error| error.to_string())?;
-        kernel.generation().await.map_err(|error| error.to_string())
-    })
-}
-
-fn others(namespace: &Namespace) -> Result<BTreeMap<String, String>, String> {
-    let mut others = inside(namespace, async {
-        let mut all = routing::list().await?;
+fn now(namespace: &Namespace) -> Result<Snapshot, String> {
+    let mut all = inside(namespace, async {
+        let mut all = tables::list().await?;
+        all.extend(routing::list().await?);
         all.extend(servers::list().await?);
         Ok(all)
     })?;
-    others.extend(namespace.run(settings)?);
-    Ok(others)
+    all.extend(namespace.run(settings)?);
+    Ok(Snapshot(all))
 }
 
 fn settings() -> Result<BTreeMap<String, String>, String> {
@@ -148,10 +103,11 @@ mod tests {
 
     use super::*;
     use crate::plan;
+    use crate::run::listing::nft;
 
     fn snapshot(others: &[(&str, &str)]) -> Snapshot {
         let others = others.iter().map(|(object, value)| ((*object).to_owned(), (*value).to_owned())).collect();
-        Snapshot { ruleset: "table inet foreign".into(), others }
+        Snapshot(others)
     }
 
     #[test]
@@ -179,8 +135,18 @@ mod tests {
         let namespace = &world.node().namespace;
         let foreign = Foreign::plant(namespace).unwrap();
         assert_eq!(foreign.difference(namespace), None);
-        nft(namespace, &["-f", "-"], "table ip late {}").unwrap().unwrap();
+        nft(namespace, &["-f", "-"], "table inet late { set s { type ipv4_addr; } }").unwrap().unwrap();
         let told = foreign.difference(namespace).expect("a table more than before");
-        assert!(told.contains("table ip late"), "{told}");
+        assert!(told.contains("table of nftables, family 1: late") && told.contains("set of nftables"), "{told}");
+    }
+
+    #[test]
+    fn a_foreign_element_that_goes_is_noticed() {
+        let world = World::build(&plan()).unwrap();
+        let namespace = &world.node().namespace;
+        let foreign = Foreign::plant(namespace).unwrap();
+        nft(namespace, &["delete", "element", "ip", "foreign", "names", "{ 192.0.2.7 }"], "").unwrap().unwrap();
+        let told = foreign.difference(namespace).expect("an element less");
+        assert!(told.contains("elements of Ipv4 foreign names"), "{told}");
     }
 }

@@ -1,0 +1,102 @@
+//! Somebody else's tables of nftables, and everybody's as text.
+//!
+//! Told by netlink itself: an `nft` process takes longer than all the rest of a scenario's check, where the processor is
+//! emulated.
+
+use std::collections::BTreeMap;
+
+use backend_nft::kernel::attr::Attrs;
+use backend_nft::kernel::expr::{Membership, PayloadBase};
+use backend_nft::kernel::object::{Base, Chain, Element, Hook, Rule, Set, SetData, Table};
+use backend_nft::kernel::{Batch, Counter, Expr, Family, Nftables, Reg, Verdict};
+
+const TABLE: &str = "foreign";
+const PORTS: &str = "ports";
+const NAMES: &str = "names";
+
+/// nft's numbers of the types `ipv4_addr`, `ipv6_addr` and `inet_service`.
+const PORT_TYPE: u32 = 13;
+
+/// `NF_IP_PRI_NAT_DST` and `NF_IP_PRI_FILTER` (linux/netfilter_ipv4.h).
+const DESTINATION_NAT: i32 = -100;
+const FILTER: i32 = 0;
+
+/// A table of each family with what ours is made of: chains at our priorities, a map, a set, a rule that counts.
+pub(super) async fn plant() -> Result<(), String> {
+    let mut nftables = Nftables::open(TABLE).map_err(|error| error.to_string())?;
+    let mut batch = Batch::new(TABLE);
+    Family::ALL.iter().for_each(|family| put(&mut batch, *family));
+    nftables.commit(&mut batch).await.map_err(|error| format!("foreign tables: {error}"))
+}
+
+/// Every table, chain, rule and set there is, and the elements of those that were planted.
+pub(super) async fn list() -> Result<BTreeMap<String, String>, String> {
+    let mut nftables = Nftables::open(TABLE).map_err(|error| error.to_string())?;
+    let objects = nftables.foreign_objects().await.map_err(|error| error.to_string())?;
+    let described = objects.iter().map(|object| {
+        let words = words(Attrs(&object.attributes)).join(" ");
+        format!("{} of nftables, family {}: {words} {:02x?}", object.kind, object.family, object.attributes)
+    });
+    let mut all: BTreeMap<String, String> = described.map(|object| (object, "there".to_owned())).collect();
+    for family in Family::ALL {
+        for set in nftables.sets(*family).await.map_err(|error| error.to_string())? {
+            let text = |all: &mut Vec<String>, element: &Element<'_>| all.push(format!("{element:?}"));
+            let elements = nftables.elements(*family, &set.name, Vec::new, text).await;
+            let mut elements = elements.map_err(|error| error.to_string())?;
+            elements.sort();
+            all.insert(format!("elements of {family:?} {TABLE} {}", set.name), elements.join(", "));
+        }
+    }
+    Ok(all)
+}
+
+fn put(batch: &mut Batch, family: Family) {
+    let (source, bytes, own_type, some): (u32, u32, u32, [u8; 16]) = match family {
+        Family::Ipv4 => (16, 4, 7, [192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        Family::Ipv6 => (24, 16, 8, [0x20, 0x01, 0x0d, 0xb8, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]),
+    };
+    let address = &some[..bytes as usize];
+    batch.put_table(0, &Table { family, flags: 0, owner: None, userdata: Vec::new() });
+    let names = set(NAMES, (own_type, bytes), None);
+    let ports = set(PORTS, (PORT_TYPE, 2), Some(SetData::Value { kind: own_type, len: bytes }));
+    batch.put_set(0, family, &names);
+    batch.put_set(0, family, &ports);
+    batch.put_elements(family, NAMES).push(0, &Element::key(address));
+    batch.put_elements(family, PORTS).push(0, &Element::pair(&7777u16.to_be_bytes(), address));
+    for (name, kind, hook, priority) in
+        [("prerouting", "nat", Hook::Prerouting, DESTINATION_NAT), ("forward", "filter", Hook::Forward, FILTER)]
+    {
+        let base = Base { kind: kind.to_owned(), hook, priority };
+        batch.put_chain(0, family, &Chain { name: name.to_owned(), base: Some(base) });
+    }
+    // ip daddr @names counter accept
+    let first = Reg::word(0);
+    let exprs = vec![
+        Expr::Payload { base: PayloadBase::Network, offset: source, len: bytes, dreg: first },
+        Expr::Lookup { set: NAMES.to_owned(), sreg: first, dreg: None, expect: Membership::Present },
+        Expr::Counter(Counter::default()),
+        Expr::Verdict(Verdict::Accept),
+    ];
+    batch.append_rule(0, family, &Rule { chain: "prerouting".to_owned(), handle: 0, exprs, userdata: Vec::new() });
+}
+
+fn set(name: &str, (key_type, key_len): (u32, u32), data: Option<SetData>) -> Set {
+    Set {
+        name: name.to_owned(),
+        flags: 0,
+        key_type,
+        key_len,
+        fields: Vec::new(),
+        data,
+        timeout: std::time::Duration::ZERO,
+        size: 0,
+        userdata: Vec::new(),
+        exprs: Vec::new(),
+    }
+}
+
+/// The names among the attributes, for whoever reads a difference.
+fn words(attributes: Attrs<'_>) -> Vec<String> {
+    let word = |text: &str| text.len() > 1 && text.chars().all(|c| c.is_ascii_graphic());
+    attributes.filter_map(|attribute| attribute.str().filter(|text| word(text)).map(str::to_owned)).collect()
+}
