@@ -16,7 +16,7 @@ use super::judge::{Met, describe, judge};
 use super::listing::ruleset;
 use super::patience::{patient, stretch_affinity};
 use super::probes::{Dialling, control, dial_all, open, place};
-use super::stage::{node_object, plan, pod_addresses};
+use super::stage::{node_object, plan_for, pod_addresses};
 use super::subject::Subject;
 use crate::scenario::{
     self, Cluster, Flags, Forgotten, Members, Open, Probe, ProbeEach, Remembered, Sabotage, Scenario, Step, Targets,
@@ -48,7 +48,7 @@ impl Counts {
 
 /// Plays `scenario` against `subject` in a world of its own. Blocks.
 pub fn play(subject: &Subject, scenario: &Scenario) -> (Result<(), Box<Failure>>, Counts) {
-    let world = match World::build(&plan()) {
+    let world = match World::build(&plan_for(scenario)) {
         Ok(world) => world,
         Err(error) => return (Err(bare(scenario, error.to_string())), Counts::default()),
     };

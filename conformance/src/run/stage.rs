@@ -10,12 +10,13 @@
 //!
 //! Every IPv4 address has an IPv6 twin that spells the same: `fd00:10:244:2::3`, `fd00:192:168:67::10`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use agent::world::{HostPlan, Listen, NodePlan, Placement, PodPlan, WorldPlan};
 use serde_json::{Value, json};
 
-use crate::scenario::PodAddresses;
+use crate::scenario::{PodAddresses, Scenario};
 
 /// The node under test.
 pub(super) const NODE: &str = "node2";
@@ -66,6 +67,24 @@ pub fn plan() -> WorldPlan {
         hosts: vec![host("node1", 9, vec![Listen::tcp(30080), Listen::tcp(80)]), host("outsider", 100, vec![])],
         announced: (240..=241).flat_map(machine).collect(),
     }
+}
+
+/// The world's plan for a scenario: nobody is in it whom the file does not mention by name or address, for making and unmaking
+/// namespaces is a large part of a scenario's time. Who answers for another plays in the whole cluster or is mentioned.
+pub(super) fn plan_for(scenario: &Scenario) -> WorldPlan {
+    let mut plan = plan();
+    if scenario.script.cluster.is_some() {
+        return plan;
+    }
+    let text = scenario.text.as_str();
+    let words: BTreeSet<&str> = text.split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c))).collect();
+    let is_control = |name: &str| CONTROLS.contains(&name) && words.contains("silent");
+    let is_met = |name: &str, addresses: &[IpAddr]| {
+        words.contains(name) || is_control(name) || addresses.iter().any(|address| text.contains(&address.to_string()))
+    };
+    plan.pods.retain(|pod| is_met(&pod.name, &pod.addresses));
+    plan.hosts.retain(|host| is_met(&host.name, &host.addresses));
+    plan
 }
 
 /// Where a pod of the stage runs, and its addresses.

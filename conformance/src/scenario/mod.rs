@@ -36,6 +36,8 @@ pub struct Scenario {
     pub file: PathBuf,
     /// What the file says.
     pub script: Script,
+    /// As it is written.
+    pub text: String,
 }
 
 /// The content of a scenario file.

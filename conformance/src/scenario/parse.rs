@@ -72,7 +72,7 @@ impl ScenarioFile {
     pub fn load(&self) -> Result<Scenario, ParseError> {
         let text = fs::read_to_string(&self.file).map_err(|error| unreadable(&self.file, &error))?;
         let script = parse(&self.file, &text)?;
-        Ok(Scenario { topic: self.topic.clone(), claim: self.claim.clone(), file: self.file.clone(), script })
+        Ok(Scenario { topic: self.topic.clone(), claim: self.claim.clone(), file: self.file.clone(), script, text })
     }
 
     /// Why it is not for `backend`, if it says that it is not. Costs no parsing where it does not say so.
