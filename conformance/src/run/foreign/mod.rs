@@ -135,7 +135,7 @@ mod tests {
         let namespace = &world.node().namespace;
         let foreign = Foreign::plant(namespace).unwrap();
         assert_eq!(foreign.difference(namespace), None);
-        nft(namespace, &["-f", "-"], "table inet late { set s { type ipv4_addr; } }").unwrap().unwrap();
+        nft(namespace, &["-f", "-"], "table inet late {\n set s { type ipv4_addr; }\n}\n").unwrap().unwrap();
         let told = foreign.difference(namespace).expect("a table more than before");
         assert!(told.contains("table of nftables, family 1: late") && told.contains("set of nftables"), "{told}");
     }
