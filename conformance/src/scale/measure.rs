@@ -127,17 +127,18 @@ fn compare(
     Ok(Some(chains))
 }
 
-/// Loads into an empty namespace what is in the node's, by the tool of the field.
+/// Loads into an empty node what is in this one, by the tool of the field.
 fn as_text(backend: Backend, node: &Namespace) -> Result<f64, String> {
-    let empty = Namespace::create("text").map_err(|error| error.to_string())?;
+    // A node with addresses: IPVS takes no real server where there never was one.
+    let empty = Place::build("text")?;
     let took = match backend {
         Backend::Nftables => {
             let (_, listed) = run(node, &["nft", "list", "ruleset"], "")?;
-            run(&empty, &["nft", "-f", "-"], &loadable(&listed))?.0
+            run(&empty.node, &["nft", "-f", "-"], &loadable(&listed))?.0
         }
         Backend::Ipvs => {
             let (_, saved) = run(node, &["ipvsadm", "-S", "-n"], "")?;
-            run(&empty, &["ipvsadm", "-R"], &saved)?.0
+            run(&empty.node, &["ipvsadm", "-R"], &saved)?.0
         }
     };
     Ok(took.as_secs_f64())
