@@ -1,4 +1,4 @@
-//! What `nft` says of a namespace: for whoever reads a failure, and to see that foreign rules are untouched.
+//! What `nft` says of a namespace, for whoever reads a failure.
 //!
 //! `nft` is asked where it is installed; nothing else depends on it.
 
