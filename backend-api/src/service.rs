@@ -193,6 +193,11 @@ pub enum Masquerade {
     FromNode,
 }
 
+impl Masquerade {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Never, Self::Always, Self::UnlessPod, Self::FromNode];
+}
+
 /// Whether a client comes back to the same endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Affinity {

@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use backend_api::{
-    Affinity, EndpointAddress, Family, FrontendKey, FrontendKind, Masquerade, NodeNetwork, Observed, ObservedAnswer,
+    Affinity, EndpointAddress, Family, FrontendKey, FrontendKind, Masquerade, Observed, ObservedAnswer,
     ObservedFrontend, ObservedRoute, SourceRanges,
 };
 
 use crate::assign::first_slot;
 use crate::content::Content;
-use crate::render::rules;
-use crate::ruleset::lower::lower;
-use crate::ruleset::{By, ChainName, Delivery, Element, Key, Mark, Policy, Rewrite, SetName, Tag, Value};
+use crate::kernel::expr::CtDirection;
+use crate::kernel::{self, Expr};
+use crate::ruleset::code::masquerade_of;
+use crate::ruleset::{By, ChainName, Element, Key, Mark, Policy, SetName, Tag, Value};
 
 /// Who answers a mark, each with its share.
 pub(crate) type Servers<'a> = dyn Fn(Mark) -> BTreeMap<EndpointAddress, u32> + Sync + 'a;
 
 /// Every frontend in one of our tables.
 pub(crate) fn observe(content: &Content, family: Family, servers: &Servers<'_>, into: &mut Observed) {
-    let cluster_default = cluster_default(content, family);
+    let cluster_default = cluster_default(content);
     let view = View { elements: &content.elements, family, servers };
     for (element, counter) in &content.counters {
         let (SetName::Services(by), Key::Frontend(frontend), Value::Code(code)) =
@@ -128,16 +129,10 @@ impl View<'_> {
     }
 
     fn masquerade(&self, frontend: FrontendKey, by: By) -> Option<Masquerade> {
-        let says = |rewrite: &Rewrite| {
-            (by, *rewrite) != (By::NodePort, Rewrite::Never)
-                && self.has(SetName::Masquerade(by, *rewrite), Key::Frontend(frontend))
-        };
-        Rewrite::ALL.into_iter().find(says).map(|rewrite| match rewrite {
-            Rewrite::Always => Masquerade::Always,
-            Rewrite::UnlessPod => Masquerade::UnlessPod,
-            Rewrite::FromNode => Masquerade::FromNode,
-            Rewrite::Never => Masquerade::Never,
-        })
+        match self.value(SetName::Masquerade(by), Key::Frontend(frontend))? {
+            Value::Code(code) => masquerade_of(code),
+            _ => None,
+        }
     }
 
     fn source_ranges(&self, frontend: FrontendKey, by: By) -> SourceRanges {
@@ -173,22 +168,19 @@ fn dialled(key: Key) -> Option<FrontendKey> {
     }
 }
 
-/// What holds for cluster addresses that are in no set: the one rule about them says so.
-fn cluster_default(content: &Content, family: Family) -> Masquerade {
+/// What holds for cluster addresses that have no code: how the rules about all of them end.
+fn cluster_default(content: &Content) -> Masquerade {
     let chain = ChainName::NatPostrouting.to_string();
-    let candidates = [(true, Masquerade::Always), (false, Masquerade::UnlessPod)];
-    for (masquerade_all, masquerade) in candidates {
-        let known = backend_api::LocalTraffic::Bridge("any".to_owned());
-        let local_traffic = backend_api::PerFamily { v4: known.clone(), v6: known };
-        let node = NodeNetwork { masquerade_all, local_traffic, ..NodeNetwork::default() };
-        let cluster_rule = |rule: &crate::ruleset::Rule| {
-            matches!(rule.0.first(), Some(crate::ruleset::Statement::In(_, SetName::ClusterIps)))
-        };
-        let ours = rules(ChainName::NatPostrouting, &node, family, Delivery::Translate).into_iter().find(cluster_rule);
-        let exprs = ours.map(|rule| lower(&rule, family));
-        if content.rules.iter().any(|rule| rule.chain == chain && Some(&rule.exprs) == exprs.as_ref()) {
-            return masquerade;
-        }
+    let about_all = |rule: &&kernel::Rule| {
+        let dialled = |expr: &Expr| matches!(expr, Expr::Ct { direction: Some(CtDirection::Original), .. });
+        let looked_up = |expr: &Expr| matches!(expr, Expr::Lookup { set, .. } if set == SetName::ClusterIps.as_str());
+        rule.chain == chain && rule.exprs.iter().any(dialled) && rule.exprs.iter().any(looked_up)
+    };
+    let ends: Vec<Option<&Expr>> = content.rules.iter().filter(about_all).map(|rule| rule.exprs.last()).collect();
+    match ends[..] {
+        [Some(Expr::Masquerade { .. })] => Masquerade::Always,
+        // Pods are let go first.
+        [Some(Expr::Verdict(_)), Some(Expr::Masquerade { .. })] => Masquerade::UnlessPod,
+        _ => Masquerade::Never,
     }
-    Masquerade::Never
 }

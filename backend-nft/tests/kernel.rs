@@ -156,7 +156,7 @@ fn a_flush_by_somebody_else_is_noticed_and_repaired() {
             "add rule ip switchyard guard tcp dport 22 drop",
             "add chain ip switchyard mine; add rule ip switchyard mine accept; add rule ip switchyard guard jump mine",
             "add set ip6 switchyard mine { type ipv6_addr; }",
-            "add element ip switchyard masquerade-never { 1.2.3.4 . icmp . 7 }",
+            "add element ip switchyard masquerades { 1.2.3.4 . icmp . 7 : 5356:0 }",
         ] {
             let Some(done) = nft(&["-f", "-"], damage) else { return };
             done.unwrap();

@@ -3,7 +3,8 @@
 use backend_api::{Family, Masquerade, NodeNetwork, Protocol};
 
 use super::conditions::from_pod;
-use crate::ruleset::{By, ChainName, Delivery, Field, Mark, Rewrite, Rule, SetName, Statement};
+use crate::ruleset::code::masquerade_code;
+use crate::ruleset::{By, ChainName, Code, Delivery, Element, Field, Key, Mark, Rule, SetName, Statement, Value};
 
 /// The rules of `nat-postrouting`.
 pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
@@ -29,68 +30,69 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
         // ip saddr . ip daddr @hairpin masquerade fully-random
         Rule(vec![Statement::In(vec![Field::Source, Field::Destination], SetName::Hairpin), Statement::Masquerade]),
     );
-    let dialled = vec![Field::OriginalDestination, Field::Protocol, Field::OriginalPort];
-    for (protocol, rewrite) in every_protocol(&Rewrite::ALL) {
-        // meta l4proto tcp ct original ip daddr . meta l4proto . ct original proto-dst @masquerade-always masquerade …
-        rules.push(Rule(vec![
-            Statement::ProtocolIs(protocol),
-            Statement::In(dialled.clone(), SetName::Masquerade(By::Address, rewrite)),
-            verdict(rewrite),
-        ]));
+    let dialled = [Field::OriginalDestination, Field::Protocol, Field::OriginalPort];
+    for protocol in Protocol::ALL {
+        // meta l4proto tcp meta priority set ct original ip daddr . meta l4proto . ct original proto-dst map @masquerades
+        // meta priority vmap @masquerade-policies
+        rules.push(Rule(
+            [vec![Statement::ProtocolIs(protocol)], follow(dialled.to_vec(), SetName::Masquerade(By::Address))]
+                .concat(),
+        ));
     }
-    // ct original ip daddr @cluster-ips goto masquerade-unless-pod
-    rules.push(Rule(vec![
-        Statement::In(vec![Field::OriginalDestination], SetName::ClusterIps),
-        verdict(rewrite(node.cluster_masquerade(family))),
-    ]));
-    for (protocol, rewrite) in every_protocol(&[Rewrite::Always, Rewrite::UnlessPod, Rewrite::FromNode]) {
-        // meta l4proto tcp ct original ip daddr @node-addresses meta l4proto . ct original proto-dst @node-port-… goto …
+    // ct original ip daddr @cluster-ips masquerade fully-random
+    let cluster = Statement::In(vec![Field::OriginalDestination], SetName::ClusterIps);
+    rules.extend(rewrite(node.cluster_masquerade(family), &[cluster], node, family));
+    for protocol in Protocol::ALL {
+        // meta l4proto tcp ct original ip daddr @node-addresses meta priority set meta l4proto . ct original proto-dst …
         // The address too: another's translation of the same port on another address is none of our business.
-        rules.push(Rule(vec![
-            Statement::ProtocolIs(protocol),
-            Statement::In(vec![Field::OriginalDestination], SetName::NodeAddresses),
-            Statement::In(vec![Field::Protocol, Field::OriginalPort], SetName::Masquerade(By::NodePort, rewrite)),
-            verdict(rewrite),
-        ]));
+        let to_node = Statement::In(vec![Field::OriginalDestination], SetName::NodeAddresses);
+        let found = follow(dialled[1..].to_vec(), SetName::Masquerade(By::NodePort));
+        rules.push(Rule([vec![Statement::ProtocolIs(protocol), to_node], found].concat()));
     }
     rules
 }
 
-/// `ct original proto-dst` needs the protocol to be matched before it in the same rule, hence a rule for each.
-fn every_protocol(rewrites: &[Rewrite]) -> impl Iterator<Item = (Protocol, Rewrite)> + '_ {
-    Protocol::ALL.into_iter().flat_map(|protocol| rewrites.iter().map(move |rewrite| (protocol, *rewrite)))
+/// Where a map says whose source is rewritten: on to the chain for those. `ct original proto-dst` needs the protocol to be
+/// matched before it in the same rule, hence a rule for each.
+fn follow(key: Vec<Field>, map: SetName) -> Vec<Statement> {
+    vec![Statement::SetPriorityFrom(key, map), Statement::Follow(SetName::MasqueradePolicies)]
 }
 
-/// The rules of `masquerade-unless-pod`.
-pub(super) fn unless_pod(node: &NodeNetwork, family: Family) -> Vec<Rule> {
+/// The chain of those whose source is rewritten so.
+pub(super) fn chain(masquerade: Masquerade, node: &NodeNetwork, family: Family) -> Vec<Rule> {
+    // meta priority set none: it carried the code here
+    let carried = Rule(vec![Statement::SetPriority(Code(0))]);
+    [carried].into_iter().chain(rewrite(masquerade, &[], node, family)).collect()
+}
+
+/// By which codes these chains are found.
+pub(super) fn constant_elements(family: Family) -> impl Iterator<Item = Element> {
+    Masquerade::ALL.into_iter().map(move |masquerade| {
+        let chain = match masquerade {
+            Masquerade::Never => ChainName::MasqueradeNever,
+            Masquerade::Always => ChainName::MasqueradeAlways,
+            Masquerade::UnlessPod => ChainName::MasqueradeUnlessPod,
+            Masquerade::FromNode => ChainName::MasqueradeFromNode,
+        };
+        let key = Key::Code(masquerade_code(masquerade));
+        Element::maps(family, SetName::MasqueradePolicies, key, Value::Goto(chain))
+    })
+}
+
+/// Rules that end with the source rewritten, or kept, of what `condition` holds for.
+fn rewrite(masquerade: Masquerade, condition: &[Statement], node: &NodeNetwork, family: Family) -> Vec<Rule> {
+    let rule = |first: &[Statement], verdict| Rule([first, condition, &[verdict]].concat());
     // ip saddr 10.244.0.0/16 accept
-    let pods = from_pod(node, family).map(|from_pod| Rule(vec![from_pod, Statement::Accept]));
-    // masquerade fully-random
-    pods.into_iter().chain([Rule(vec![Statement::Masquerade])]).collect()
-}
-
-/// The rules of `masquerade-from-node`.
-pub(super) fn from_node(node: &NodeNetwork, family: Family) -> Vec<Rule> {
-    let pods = from_pod(node, family).map(|from_pod| Rule(vec![from_pod, Statement::Accept]));
-    // fib saddr type local masquerade fully-random
-    pods.into_iter().chain([Rule(vec![Statement::SourceIsLocal, Statement::Masquerade])]).collect()
-}
-
-/// The set that says `masquerade`.
-pub(super) fn rewrite(masquerade: Masquerade) -> Rewrite {
+    let pods = from_pod(node, family).map(|from_pod| rule(&[from_pod], Statement::Accept));
     match masquerade {
-        Masquerade::Never => Rewrite::Never,
-        Masquerade::Always => Rewrite::Always,
-        Masquerade::UnlessPod => Rewrite::UnlessPod,
-        Masquerade::FromNode => Rewrite::FromNode,
-    }
-}
-
-fn verdict(rewrite: Rewrite) -> Statement {
-    match rewrite {
-        Rewrite::Always => Statement::Masquerade,
-        Rewrite::UnlessPod => Statement::Goto(ChainName::MasqueradeUnlessPod),
-        Rewrite::FromNode => Statement::Goto(ChainName::MasqueradeFromNode),
-        Rewrite::Never => Statement::Accept,
+        // accept
+        Masquerade::Never => vec![rule(&[], Statement::Accept)],
+        // masquerade fully-random
+        Masquerade::Always => vec![rule(&[], Statement::Masquerade)],
+        Masquerade::UnlessPod => pods.into_iter().chain([rule(&[], Statement::Masquerade)]).collect(),
+        // fib saddr type local masquerade fully-random
+        Masquerade::FromNode => {
+            pods.into_iter().chain([rule(&[Statement::SourceIsLocal], Statement::Masquerade)]).collect()
+        }
     }
 }

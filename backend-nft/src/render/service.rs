@@ -8,11 +8,11 @@ use backend_api::{
 };
 
 use super::affinity::affinity_id;
-use super::masquerade::rewrite;
 use super::ranges::disjoint;
 use crate::assign::{Slots, assign, first_slot, first_sticky_slot, live};
 use crate::marking::{Marks, Target};
-use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Mark, Policy, Rewrite, SetName, Tag, Value};
+use crate::ruleset::code::masquerade_code;
+use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Mark, Policy, SetName, Tag, Value};
 
 /// The slots of every port and pool of a service, where they differ from what they would be without a past: mostly
 /// nowhere, so that 50,000 services weigh little.
@@ -281,14 +281,10 @@ impl Context<'_> {
                 put(Element::member(family, SetName::Allowed(by), Key::Source(frontend.key, range)));
             }
         }
-        let is_default = match frontend.kind {
-            FrontendKind::ClusterIp => frontend.masquerade == self.cluster_default,
-            FrontendKind::External => false,
-            FrontendKind::NodePort => false,
-        };
-        let rewrite = rewrite(frontend.masquerade);
-        if !is_default && (by, rewrite) != (By::NodePort, Rewrite::Never) {
-            put(Element::member(family, SetName::Masquerade(by, rewrite), Key::Frontend(frontend.key)));
+        let is_default = frontend.kind == FrontendKind::ClusterIp && frontend.masquerade == self.cluster_default;
+        if !is_default {
+            let code = Value::Code(masquerade_code(frontend.masquerade));
+            put(Element::maps(family, SetName::Masquerade(by), Key::Frontend(frontend.key), code));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The chains of our tables and their rules.
 
-use backend_api::{Family, NodeNetwork, Pool, Protocol};
+use backend_api::{Family, Masquerade, NodeNetwork, Pool, Protocol};
 
 use super::conditions::{from_pod, frontend, frontend_and, to_node};
 use super::{affinity, masquerade};
@@ -69,7 +69,8 @@ pub(crate) fn base(chain: ChainName, delivery: Delivery) -> Option<Base> {
         Veil => ("filter", Hook::Forward, VEIL),
         Unveil => ("filter", Hook::Forward, UNVEIL),
         Refuse | NoEndpoints | NoLocalEndpoints | Pick(..) | Sticky(..) | Slot(..) | Split(_) | SplitInside(_)
-        | Guard | Services | Undelivered | MasqueradeUnlessPod | MasqueradeFromNode | Bystander => return None,
+        | Guard | Services | Undelivered | MasqueradeAlways | MasqueradeUnlessPod | MasqueradeFromNode
+        | MasqueradeNever | Bystander => return None,
     };
     Some(Base { kind: kind.to_owned(), hook, priority })
 }
@@ -105,8 +106,10 @@ pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family, delive
         Guard => guard(node, family),
         Services => services(node, family),
         Undelivered => undelivered(node, family, delivery),
-        MasqueradeUnlessPod => masquerade::unless_pod(node, family),
-        MasqueradeFromNode => masquerade::from_node(node, family),
+        MasqueradeAlways => masquerade::chain(Masquerade::Always, node, family),
+        MasqueradeUnlessPod => masquerade::chain(Masquerade::UnlessPod, node, family),
+        MasqueradeFromNode => masquerade::chain(Masquerade::FromNode, node, family),
+        MasqueradeNever => masquerade::chain(Masquerade::Never, node, family),
         GuardPrerouting | GuardOutput => vec![Rule(vec![Statement::Jump(Guard)])],
         NatPrerouting | NatOutput => vec![Rule(vec![Statement::Jump(Services)])],
         UndeliveredPrerouting | UndeliveredOutput => vec![Rule(vec![Statement::Jump(Undelivered)])],
@@ -123,13 +126,14 @@ pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family, delive
 
 /// Elements of the verdict maps that need no size.
 pub(crate) fn constant_elements(family: Family) -> impl Iterator<Item = Element> {
-    By::ALL.into_iter().flat_map(move |by| {
+    let policies = By::ALL.into_iter().flat_map(move |by| {
         [(Policy::Refuse, ChainName::NoEndpoints), (Policy::Drop, ChainName::NoLocalEndpoints)].map(
             |(policy, chain)| {
                 Element::maps(family, SetName::Policies(by), Key::Code(policy.code()), Value::Goto(chain))
             },
         )
-    })
+    });
+    policies.chain(masquerade::constant_elements(family))
 }
 
 /// The element by which a chain is found; none for chains that are found by rules alone.

@@ -104,24 +104,17 @@ fn remembered_clients_have_slots_and_timeouts() {
 }
 
 #[test]
-fn only_what_differs_from_the_nodes_default_is_said_of_sources() {
+fn of_cluster_addresses_only_what_differs_from_the_default_is_said_of_sources() {
     let rewritten = |frontend: Frontend, masquerade| Frontend { masquerade, ..frontend };
-    let sets = &[
-        "masquerade-always",
-        "masquerade-unless-pod",
-        "masquerade-from-node",
-        "masquerade-never",
-        "node-port-masquerade-from-node",
-        "node-port-masquerade-always",
-    ];
+    let sets = &["masquerades", "node-port-masquerades"];
     let of = |frontend| port(vec![frontend], vec![]);
     // The default node cannot tell pods: nobody's source is rewritten.
     check(of(rewritten(cluster_ip(), Masquerade::Never)), sets, &[]);
-    check(of(rewritten(cluster_ip(), Masquerade::Always)), sets, &["masquerade-always: 10.96.0.1 . tcp . 80"]);
+    check(of(rewritten(cluster_ip(), Masquerade::Always)), sets, &["masquerades: 10.96.0.1 . tcp . 80 : 5356:1"]);
     let external = Frontend::external([10, 96, 0, 9].into(), Protocol::Tcp, 80);
-    check(of(rewritten(external, Masquerade::Never)), sets, &["masquerade-never: 10.96.0.9 . tcp . 80"]);
-    check(of(rewritten(node_port(), Masquerade::Never)), sets, &[]);
-    check(of(rewritten(node_port(), Masquerade::FromNode)), sets, &["node-port-masquerade-from-node: tcp . 30080"]);
+    check(of(rewritten(external, Masquerade::Never)), sets, &["masquerades: 10.96.0.9 . tcp . 80 : 5356:0"]);
+    check(of(rewritten(node_port(), Masquerade::Never)), sets, &["node-port-masquerades: tcp . 30080 : 5356:0"]);
+    check(of(rewritten(node_port(), Masquerade::FromNode)), sets, &["node-port-masquerades: tcp . 30080 : 5356:3"]);
 }
 
 #[test]

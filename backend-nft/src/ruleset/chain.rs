@@ -35,10 +35,14 @@ pub enum ChainName {
     Services,
     /// What nobody translated.
     Undelivered,
+    /// Rewrites everybody's source.
+    MasqueradeAlways,
     /// Rewrites the source of whoever is no local pod.
     MasqueradeUnlessPod,
     /// Rewrites the node's own source.
     MasqueradeFromNode,
+    /// Rewrites nobody's source.
+    MasqueradeNever,
     /// Entry to `guard`.
     GuardPrerouting,
     /// Entry to `guard`.
@@ -71,7 +75,7 @@ pub enum ChainName {
 
 impl ChainName {
     /// Chains that are always there, however many endpoints anybody has; those that only tables which mark have come last.
-    const CONSTANT: [Self; 26] = [
+    const CONSTANT: [Self; 28] = [
         Self::Refuse,
         Self::NoEndpoints,
         Self::NoLocalEndpoints,
@@ -82,8 +86,10 @@ impl ChainName {
         Self::Guard,
         Self::Services,
         Self::Undelivered,
+        Self::MasqueradeAlways,
         Self::MasqueradeUnlessPod,
         Self::MasqueradeFromNode,
+        Self::MasqueradeNever,
         Self::GuardPrerouting,
         Self::GuardOutput,
         Self::NatPrerouting,
@@ -123,8 +129,10 @@ impl ChainName {
             Self::Guard => "guard",
             Self::Services => "services",
             Self::Undelivered => "undelivered",
+            Self::MasqueradeAlways => "masquerade-always",
             Self::MasqueradeUnlessPod => "masquerade-unless-pod",
             Self::MasqueradeFromNode => "masquerade-from-node",
+            Self::MasqueradeNever => "masquerade-never",
             Self::GuardPrerouting => "guard-prerouting",
             Self::GuardOutput => "guard-output",
             Self::NatPrerouting => "nat-prerouting",

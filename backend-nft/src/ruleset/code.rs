@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use backend_api::Pool;
+use backend_api::{Masquerade, Pool};
 
 use super::chain::ChainName;
 use super::name::{By, LOCAL_STICKY_SLOT, Tag};
@@ -90,6 +90,22 @@ impl Tag {
     }
 }
 
+/// Whose source is rewritten: `5356:0` to `5356:3`.
+pub fn masquerade_code(masquerade: Masquerade) -> Code {
+    let number = match masquerade {
+        Masquerade::Never => 0,
+        Masquerade::Always => 1,
+        Masquerade::UnlessPod => 2,
+        Masquerade::FromNode => 3,
+    };
+    Code(0x5356 << 16 | number)
+}
+
+/// Whose source a code says is rewritten.
+pub fn masquerade_of(code: Code) -> Option<Masquerade> {
+    Masquerade::ALL.into_iter().find(|masquerade| masquerade_code(*masquerade) == code)
+}
+
 /// What clients are remembered to have: `5357:slot`.
 pub fn remembered(slot: u16) -> Code {
     Code(0x5357 << 16 | u32::from(slot))
@@ -124,8 +140,12 @@ mod tests {
                 assert_eq!(Policy::of(policy.code()), Some(policy));
             }
         }
+        for masquerade in Masquerade::ALL {
+            assert_eq!(masquerade_of(masquerade_code(masquerade)), Some(masquerade));
+        }
         for code in [0, 6, 0x5352_0000, 0x5356_0001, u32::MAX] {
             assert_eq!(Policy::of(Code(code)), None, "{code:x}");
+            assert!(code == 0x5356_0001 || masquerade_of(Code(code)).is_none(), "{code:x}");
         }
     }
 

@@ -25,6 +25,9 @@ pub(super) fn userdata(spec: &Spec, family: Family) -> Vec<u8> {
     }
     if spec.declared == Declared::Type {
         udata::put_nested(&mut bytes, SET_KEY_TYPEOF, |bytes| put_expr(bytes, EXPR_CONCAT, |_| {}));
+        if spec.maps != Maps::Nothing {
+            udata::put_u32(&mut bytes, SET_DATA_INTERVAL, 0);
+        }
         return bytes;
     }
     udata::put_nested(&mut bytes, SET_KEY_TYPEOF, |bytes| put_concat(bytes, &spec.key, family));

@@ -71,7 +71,10 @@ pub fn decode(family: Family, set: SetName, element: &kernel::Element<'_>) -> Op
     }
     let key = take_key(family, set, element)?;
     let value = match (set, element.value) {
-        (SetName::Policies(_) | SetName::StickySlots(_), kernel::Value::Verdict(verdict)) => match verdict {
+        (
+            SetName::Policies(_) | SetName::StickySlots(_) | SetName::MasqueradePolicies,
+            kernel::Value::Verdict(verdict),
+        ) => match verdict {
             Verdict::Goto(chain) => Value::Goto(ChainName::parse(chain)?),
             _ => return None,
         },
@@ -152,7 +155,7 @@ fn take_key(family: Family, set: SetName, element: &kernel::Element<'_>) -> Opti
         | SetName::Outside(by)
         | SetName::AffinityIds(by)
         | SetName::Restricted(by)
-        | SetName::Masquerade(by, _) => Key::Frontend(rest.frontend(family, by)?),
+        | SetName::Masquerade(by) => Key::Frontend(rest.frontend(family, by)?),
         SetName::Endpoints(by) | SetName::StickyPicks(by) => Key::Slot(rest.frontend(family, by)?, rest.number()?),
         SetName::StickyEndpoints(by) => Key::Remembered(rest.frontend(family, by)?, slot_of(Code(rest.number()?))?),
         SetName::Allowed(by) => {
@@ -170,7 +173,7 @@ fn take_key(family: Family, set: SetName, element: &kernel::Element<'_>) -> Opti
             };
             Key::Source(frontend, range(first, last)?)
         }
-        SetName::Policies(_) | SetName::StickySlots(_) => Key::Code(Code(rest.number()?)),
+        SetName::Policies(_) | SetName::StickySlots(_) | SetName::MasqueradePolicies => Key::Code(Code(rest.number()?)),
         SetName::ClusterIps | SetName::NodeAddresses | SetName::OwnAddresses => Key::Address(rest.address(family)?),
         SetName::Hairpin => {
             let address = rest.address(family)?;

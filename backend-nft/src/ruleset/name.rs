@@ -19,19 +19,6 @@ pub enum By {
     NodePort,
 }
 
-/// How a translated connection's source is rewritten, beyond the default for cluster addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rewrite {
-    /// Everybody's.
-    Always,
-    /// That of whoever is no local pod.
-    UnlessPod,
-    /// The node's own.
-    FromNode,
-    /// Nobody's.
-    Never,
-}
-
 /// A set or a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SetName {
@@ -57,9 +44,10 @@ pub enum SetName {
     Restricted(By),
     /// Frontend and the range of sources that may dial it.
     Allowed(By),
-    /// Frontends, as dialled, by whose source is rewritten. Node ports that are in none have their clients' sources kept:
-    /// there is no set of those.
-    Masquerade(By, Rewrite),
+    /// Frontend, as dialled → code of whose source is rewritten; cluster addresses that are treated as most are have none.
+    Masquerade(By),
+    /// Code → chain.
+    MasqueradePolicies,
     /// Client and service port → slot; filled by the packet path.
     Affinity,
     /// Cluster addresses that services have.
@@ -96,16 +84,10 @@ impl By {
     }
 }
 
-impl Rewrite {
-    /// Every one, in the order in which they are asked.
-    pub const ALL: [Self; 4] = [Self::Always, Self::UnlessPod, Self::FromNode, Self::Never];
-}
-
 impl SetName {
     /// Every one, in the order in which they are created; what only tables which mark have comes last.
-    pub const ALL: [Self; 34] = {
+    pub const ALL: [Self; 30] = {
         use By::{Address, NodePort};
-        use Rewrite::{Always, FromNode, Never, UnlessPod};
         [
             Self::Services(Address),
             Self::Inside(Address),
@@ -118,10 +100,7 @@ impl SetName {
             Self::StickyEndpoints(Address),
             Self::Restricted(Address),
             Self::Allowed(Address),
-            Self::Masquerade(Address, Always),
-            Self::Masquerade(Address, UnlessPod),
-            Self::Masquerade(Address, FromNode),
-            Self::Masquerade(Address, Never),
+            Self::Masquerade(Address),
             Self::Services(NodePort),
             Self::Inside(NodePort),
             Self::Outside(NodePort),
@@ -133,9 +112,8 @@ impl SetName {
             Self::StickyEndpoints(NodePort),
             Self::Restricted(NodePort),
             Self::Allowed(NodePort),
-            Self::Masquerade(NodePort, Always),
-            Self::Masquerade(NodePort, UnlessPod),
-            Self::Masquerade(NodePort, FromNode),
+            Self::Masquerade(NodePort),
+            Self::MasqueradePolicies,
             Self::Affinity,
             Self::ClusterIps,
             Self::NodeAddresses,
@@ -156,7 +134,6 @@ impl SetName {
     /// Its name in the kernel.
     pub fn as_str(self) -> &'static str {
         use By::{Address, NodePort};
-        use Rewrite::{Always, FromNode, Never, UnlessPod};
         match self {
             Self::Services(Address) => "services",
             Self::Services(NodePort) => "node-ports",
@@ -180,14 +157,9 @@ impl SetName {
             Self::Restricted(NodePort) => "node-port-restricted",
             Self::Allowed(Address) => "allowed",
             Self::Allowed(NodePort) => "node-port-allowed",
-            Self::Masquerade(Address, Always) => "masquerade-always",
-            Self::Masquerade(Address, UnlessPod) => "masquerade-unless-pod",
-            Self::Masquerade(Address, FromNode) => "masquerade-from-node",
-            Self::Masquerade(Address, Never) => "masquerade-never",
-            Self::Masquerade(NodePort, Always) => "node-port-masquerade-always",
-            Self::Masquerade(NodePort, UnlessPod) => "node-port-masquerade-unless-pod",
-            Self::Masquerade(NodePort, FromNode) => "node-port-masquerade-from-node",
-            Self::Masquerade(NodePort, Never) => "node-port-masquerade-never",
+            Self::Masquerade(Address) => "masquerades",
+            Self::Masquerade(NodePort) => "node-port-masquerades",
+            Self::MasqueradePolicies => "masquerade-policies",
             Self::Affinity => "affinity",
             Self::ClusterIps => "cluster-ips",
             Self::NodeAddresses => "node-addresses",

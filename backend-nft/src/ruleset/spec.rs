@@ -73,13 +73,13 @@ impl SetName {
             Self::Services(by) | Self::Inside(by) | Self::Outside(by) | Self::AffinityIds(by) => {
                 spec(frontend(by, &[]), Maps::Code)
             }
-            Self::Policies(_) | Self::StickySlots(_) => spec(vec![Code], Maps::Verdict),
+            Self::Policies(_) | Self::StickySlots(_) | Self::MasqueradePolicies => spec(vec![Code], Maps::Verdict),
             Self::Endpoints(by) => spec(frontend(by, &[Number]), answers),
             Self::StickyPicks(by) => spec(frontend(by, &[Number]), Maps::Code),
             Self::StickyEndpoints(by) => spec(frontend(by, &[Code]), answers),
             Self::Restricted(by) => spec(frontend(by, &[]), Maps::Nothing),
             Self::Allowed(by) => spec(frontend(by, &[Source]), Maps::Nothing),
-            Self::Masquerade(by, _) => Spec { declared: Declared::Type, ..spec(frontend(by, &[]), Maps::Nothing) },
+            Self::Masquerade(by) => Spec { declared: Declared::Type, ..spec(frontend(by, &[]), Maps::Code) },
             Self::Affinity => match family {
                 Family::V4 => spec(vec![Source, Code], Maps::Code),
                 Family::V6 => spec(vec![Number, Code], Maps::Code),
@@ -135,6 +135,7 @@ impl SetName {
         };
         let maps = match spec.maps {
             Maps::Nothing => String::new(),
+            Maps::Code if spec.declared == Declared::Type => " : classid".to_owned(),
             Maps::Code => " : meta priority".to_owned(),
             Maps::Endpoint => format!(" : {} daddr . tcp dport", keyword(family)),
             Maps::Mark => " : meta mark".to_owned(),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ruleset::{LOCAL_STICKY_SLOT, Rewrite, Tag};
+use crate::ruleset::{LOCAL_STICKY_SLOT, Tag};
 use backend_api::Pool;
 
 fn address(family: Family) -> BoxedStrategy<IpAddr> {
@@ -38,7 +38,7 @@ fn element() -> impl Strategy<Value = Element> {
                     2 => (SetName::StickyPicks(by), Key::Slot(frontend, number), code),
                     3 => (SetName::StickyEndpoints(by), Key::Remembered(frontend, small), endpoint),
                     4 => (SetName::Allowed(by), Key::Source(frontend, cidr), Value::None),
-                    5 => (SetName::Masquerade(by, Rewrite::Always), Key::Frontend(frontend), Value::None),
+                    5 => (SetName::Masquerade(by), Key::Frontend(frontend), code),
                     6 => (SetName::Hairpin, Key::Itself(address), Value::None),
                     7 => (SetName::ClusterIps, Key::Address(address), Value::None),
                     _ => {
