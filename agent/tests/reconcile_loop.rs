@@ -79,7 +79,7 @@ impl Witness for Notes {
             News::Unchanged => "unchanged".to_owned(),
             News::Syncing => "syncing".to_owned(),
             News::Synced { state, report, .. } => {
-                format!("synced {} of {}", report.writes, state.services().len())
+                format!("synced {} of {}", report.writes, state.len())
             }
             News::NotSynced { error, .. } => format!("not synced: {error}"),
             News::Failed { service, reason } => format!("failed {service}: {reason}"),

@@ -6,6 +6,7 @@
 //! **Invariant:** the outcome depends on the set of services alone, not on the order in which they came
 //! (`tests/laws.rs::order_never_decides`).
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use crate::{Age, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, Servi
 pub struct ServiceState {
     node: Arc<NodeNetwork>,
     /// As granted: frontends that an older service owns are taken out.
-    services: BTreeMap<ServiceName, Arc<Service>>,
+    services: HashMap<ServiceName, Arc<Service>>,
     /// As claimed, of those services only that lost a frontend, to another or to themselves.
     claimed: BTreeMap<ServiceName, Arc<Service>>,
     owners: HashMap<FrontendKey, Claim>,
@@ -89,9 +90,22 @@ impl ServiceState {
     }
 
     /// Every service, in order of names, each with the frontends that it owns. A service keeps its `Arc` for as long as
-    /// its granted form stays the same: equal pointers mean an equal service.
+    /// its granted form stays the same: equal pointers mean an equal service. The order is made for whoever asks:
+    /// [`ServiceState::len`] counts without.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
-        self.services.values()
+        let mut services: Vec<_> = self.services.values().collect();
+        services.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        services.into_iter()
+    }
+
+    /// How many services there are.
+    pub fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Whether there is no service.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
     }
 
     /// One service, with the frontends that it owns.
@@ -135,29 +149,40 @@ impl ServiceState {
     pub fn upsert(&mut self, mut service: Service) -> Change {
         service.ports.iter_mut().for_each(tidy);
         service.ports.shrink_to_fit();
-        let name = service.name.clone();
-        if self.claims_of(&name).is_some_and(|claimed| **claimed == service) {
+        let before = self.claims_of(&service.name).cloned();
+        if before.as_ref().is_some_and(|before| **before == service) {
             return Change::default();
         }
-        let mut unsettled = self.release(&name);
-        let claim = Claim { age: service.age, service: name.clone() };
-        for frontend in frontends(&service) {
-            self.waiting.entry(frontend).or_default().insert(claim.clone());
-            unsettled.insert(frontend);
+        let claim = Claim { age: service.age, service: service.name.clone() };
+        let (claimed_before, claimed) = (before.as_deref().map(claims).unwrap_or_default(), claims(&service));
+        let aged = before.as_ref().is_some_and(|before| before.age != service.age);
+        let mut affected = BTreeSet::new();
+        if let Some(before) = &before {
+            let claim = Claim { age: before.age, service: service.name.clone() };
+            for frontend in claimed_before.iter().filter(|frontend| aged || claimed.binary_search(frontend).is_err()) {
+                affected.extend(self.withdraw(frontend, &claim));
+            }
         }
-        self.claimed.insert(name.clone(), Arc::new(service));
-        let mut affected = self.settle(unsettled);
-        affected.insert(name);
-        self.grant_all(affected)
+        for frontend in claimed.iter().filter(|frontend| aged || claimed_before.binary_search(frontend).is_err()) {
+            affected.extend(self.stake(*frontend, &claim));
+        }
+        affected.remove(&claim.service);
+        let mut change = self.grant_all(affected);
+        if self.grant(Arc::new(service)) {
+            change.touched.insert(claim.service);
+        }
+        change
     }
 
     /// Takes a service out; what it owned goes to the next older claimant.
     pub fn remove(&mut self, name: &ServiceName) -> Change {
-        let unsettled = self.release(name);
-        let removed = self.services.remove(name);
-        let affected = self.settle(unsettled);
+        let Some(before) = self.claims_of(name).cloned() else { return Change::default() };
+        let claim = Claim { age: before.age, service: name.clone() };
+        let affected = claims(&before).iter().filter_map(|frontend| self.withdraw(frontend, &claim)).collect();
+        self.claimed.remove(name);
+        self.services.remove(name);
         let mut change = self.grant_all(affected);
-        change.touched.extend(removed.map(|service| service.name.clone()));
+        change.touched.insert(claim.service);
         change
     }
 
@@ -180,51 +205,73 @@ impl ServiceState {
         self.claimed.get(name).or_else(|| self.services.get(name))
     }
 
-    /// Withdraws every claim of `name` and returns what it claimed; its granted form stays as it is.
-    fn release(&mut self, name: &ServiceName) -> BTreeSet<FrontendKey> {
-        let Some(service) = self.claims_of(name).cloned() else { return BTreeSet::new() };
-        let claim = Claim { age: service.age, service: name.clone() };
-        let released: BTreeSet<_> = frontends(&service).collect();
-        for frontend in &released {
-            if self.owners.get(frontend) == Some(&claim) {
-                self.owners.remove(frontend);
+    /// Takes a claim back. Returns who has the frontend from now on, if somebody waited for it.
+    fn withdraw(&mut self, frontend: &FrontendKey, claim: &Claim) -> Option<ServiceName> {
+        let waiting = self.waiting.get_mut(frontend);
+        if self.owners.get(frontend) != Some(claim) {
+            let waiting = waiting?;
+            waiting.remove(claim);
+            if waiting.is_empty() {
+                self.waiting.remove(frontend);
             }
-            if let Some(waiting) = self.waiting.get_mut(frontend) {
-                waiting.remove(&claim);
+            return None;
+        }
+        let next = waiting.and_then(BTreeSet::pop_first);
+        if self.waiting.get(frontend).is_some_and(BTreeSet::is_empty) {
+            self.waiting.remove(frontend);
+        }
+        match next {
+            Some(next) => {
+                let winner = next.service.clone();
+                self.owners.insert(*frontend, next);
+                Some(winner)
+            }
+            None => {
+                self.owners.remove(frontend);
+                None
             }
         }
-        self.claimed.remove(name);
-        released
     }
 
-    /// Gives each of these frontends to its smallest claim. Returns who won one or lost one to another.
-    fn settle(&mut self, unsettled: BTreeSet<FrontendKey>) -> BTreeSet<ServiceName> {
-        let mut affected = BTreeSet::new();
-        for frontend in unsettled {
-            let mut claims = self.waiting.remove(&frontend).unwrap_or_default();
-            let before = self.owners.remove(&frontend);
-            claims.extend(before.clone());
-            let Some(winner) = claims.pop_first() else { continue };
-            affected.extend(before.filter(|before| *before != winner).map(|loser| loser.service));
-            affected.insert(winner.service.clone());
-            self.owners.insert(frontend, winner);
-            if !claims.is_empty() {
-                self.waiting.insert(frontend, claims);
+    /// Adds a claim. Returns who had the frontend until now, if it is taken from somebody.
+    fn stake(&mut self, frontend: FrontendKey, claim: &Claim) -> Option<ServiceName> {
+        let owner = match self.owners.entry(frontend) {
+            Entry::Vacant(place) => {
+                place.insert(claim.clone());
+                return None;
             }
+            Entry::Occupied(owner) => owner.into_mut(),
+        };
+        let waiting = self.waiting.entry(frontend).or_default();
+        if *owner < *claim {
+            waiting.insert(claim.clone());
+            return None;
         }
-        affected
+        let loser = std::mem::replace(owner, claim.clone());
+        waiting.insert(loser.clone());
+        Some(loser.service)
     }
 
     fn grant_all(&mut self, affected: BTreeSet<ServiceName>) -> Change {
-        Change { touched: affected.into_iter().filter(|name| self.grant(name)).collect() }
+        let mut touched = BTreeSet::new();
+        for name in affected {
+            if let Some(claimed) = self.claims_of(&name).cloned()
+                && self.grant(claimed)
+            {
+                touched.insert(name);
+            }
+        }
+        Change { touched }
     }
 
-    /// Recomputes what `name` is granted; returns whether that changed.
-    fn grant(&mut self, name: &ServiceName) -> bool {
-        let Some(claimed) = self.claims_of(name).cloned() else { return false };
+    /// Recomputes what a service is granted of what it claims; returns whether that changed.
+    fn grant(&mut self, claimed: Arc<Service>) -> bool {
+        let name = &claimed.name;
         let owned = |frontend: &FrontendKey| self.owner(frontend) == Some(name);
         let granted = if frontends(&claimed).all(|frontend| owned(&frontend)) && claimed_twice(&claimed).is_empty() {
-            self.claimed.remove(name);
+            if !self.claimed.is_empty() {
+                self.claimed.remove(name);
+            }
             claimed
         } else {
             let (mut granted, mut first) = ((*claimed).clone(), BTreeSet::new());
@@ -234,10 +281,13 @@ impl ServiceState {
             self.claimed.insert(name.clone(), claimed);
             Arc::new(granted)
         };
-        if self.services.get(name) == Some(&granted) {
-            return false;
+        match self.services.get_mut(&granted.name) {
+            Some(before) if *before == granted => return false,
+            Some(before) => *before = granted,
+            None => {
+                self.services.insert(granted.name.clone(), granted);
+            }
         }
-        self.services.insert(name.clone(), granted);
         true
     }
 }
@@ -253,9 +303,20 @@ impl fmt::Display for Conflict {
     }
 }
 
-fn claimed_twice(service: &Service) -> BTreeSet<FrontendKey> {
-    let mut seen = BTreeSet::new();
-    frontends(service).filter(|frontend| !seen.insert(*frontend)).collect()
+fn claimed_twice(service: &Service) -> Vec<FrontendKey> {
+    let mut all: Vec<_> = frontends(service).collect();
+    all.sort_unstable();
+    let mut twice: Vec<_> = all.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    twice.dedup();
+    twice
+}
+
+/// What a service claims, in order, each once.
+fn claims(service: &Service) -> Vec<FrontendKey> {
+    let mut claims: Vec<_> = frontends(service).collect();
+    claims.sort_unstable();
+    claims.dedup();
+    claims
 }
 
 /// Puts endpoints in order of addresses, each once: the first of two at one address stays. Gives spare memory back.

@@ -1,6 +1,6 @@
 //! What we believe to be in the kernel: what was programmed last, and nothing that can be rendered again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) struct Belief {
     /// For which node.
     pub(crate) node: Arc<NodeNetwork>,
     /// Every service, as it was programmed.
-    pub(crate) services: BTreeMap<ServiceName, Programmed>,
+    pub(crate) services: HashMap<ServiceName, Programmed>,
     /// Chains beyond those that are always there.
     pub(crate) chains: PerFamily<BTreeSet<ChainName>>,
     /// How many services need each element that several may need.

@@ -143,7 +143,7 @@ fn program(page: &mut Page, stage: &mut Stage, state: &ServiceState) -> Result<(
     page.doing("programming the services");
     let first = stage.program(state)?;
     let again = stage.program(state)?;
-    let services = state.services().len();
+    let services = state.len();
     let (took, writes) = (page::brief(first.took), first.report.writes);
     page.line(&format!(
         "    {services} services programmed in {took}: {writes} writes; once more: {} writes",

@@ -1,6 +1,6 @@
 //! What is programmed, as far as it is counted. Services are shared with the state itself, so this costs a map of names.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use backend_api::{Scope, Service, ServiceName, ServiceState};
@@ -8,7 +8,7 @@ use backend_api::{Scope, Service, ServiceName, ServiceState};
 /// Every service that is programmed, with running totals.
 #[derive(Debug, Default)]
 pub(super) struct Programmed {
-    services: BTreeMap<ServiceName, Arc<Service>>,
+    services: HashMap<ServiceName, Arc<Service>>,
     totals: Totals,
 }
 
@@ -56,7 +56,9 @@ impl Programmed {
 
     /// All of them, in order of names.
     pub(super) fn all(&self) -> Vec<Arc<Service>> {
-        self.services.values().cloned().collect()
+        let mut all: Vec<_> = self.services.values().cloned().collect();
+        all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 }
 

@@ -310,7 +310,7 @@ impl<'a> Reconciler<'a> {
 
     fn synced(&mut self, pending: Pending, report: Report, took: Duration) {
         let Report { writes, bytes_sent: netlink_bytes, flows_deleted, cleanings: _, failed } = report;
-        let services = self.desired.state().services().len();
+        let services = self.desired.state().len();
         match &pending {
             Pending::All => info!(services, writes, netlink_bytes, flows_deleted, ?took, "every service was checked"),
             Pending::Services(changed) => {

@@ -28,7 +28,7 @@ pub struct Resolver {
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     addresses: BTreeSet<IpAddr>,
-    services: BTreeMap<ServiceName, Known>,
+    services: HashMap<ServiceName, Known>,
     /// Told by a source that is no more, and not yet by its successor.
     doubtful: HashSet<ObjectKey>,
     /// Under which service each slice is kept, by namespace and name.
@@ -87,7 +87,7 @@ impl Resolver {
             nodes: BTreeMap::new(),
             service_cidrs: BTreeMap::new(),
             addresses: BTreeSet::new(),
-            services: BTreeMap::new(),
+            services: HashMap::new(),
             doubtful: HashSet::new(),
             owners: HashMap::new(),
             dirty: BTreeSet::new(),
@@ -193,7 +193,9 @@ impl Resolver {
 
     /// Everything that is wrong with the objects as last resolved, in order of services.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
-        self.node_warnings.iter().chain(self.services.values().flat_map(|known| &known.warnings))
+        let mut warned: Vec<_> = self.services.iter().filter(|(_, known)| !known.warnings.is_empty()).collect();
+        warned.sort_unstable_by_key(|(name, _)| *name);
+        self.node_warnings.iter().chain(warned.into_iter().flat_map(|(_, known)| &known.warnings))
     }
 
     /// Whether nothing is known of any service.

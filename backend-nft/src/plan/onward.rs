@@ -58,22 +58,12 @@ fn changed_names(belief: &Belief, desired: &ServiceState, rerender: bool) -> BTr
     if rerender {
         return all_names(belief, desired);
     }
-    let mut changed = BTreeSet::new();
-    let mut believed = belief.services.iter().peekable();
-    for service in desired.services() {
-        while let Some((gone, _)) = believed.next_if(|(name, _)| **name < service.name) {
-            changed.insert(gone.clone());
-        }
-        match believed.next_if(|(name, _)| **name == service.name) {
-            Some((_, programmed)) if Arc::ptr_eq(&programmed.service, service) => {}
-            Some((_, programmed)) if programmed.service == *service => {}
-            _ => {
-                changed.insert(service.name.clone());
-            }
-        }
-    }
-    changed.extend(believed.map(|(gone, _)| gone.clone()));
-    changed
+    let is_as_believed = |service: &Arc<Service>| {
+        belief.services.get(&service.name).is_some_and(|programmed| programmed.service == *service)
+    };
+    let gone = belief.services.keys().filter(|name| desired.service(name).is_none());
+    let others = desired.services().filter(|service| !is_as_believed(service)).map(|service| &service.name);
+    gone.chain(others).cloned().collect()
 }
 
 /// Elements of everything that changes, before and after.
