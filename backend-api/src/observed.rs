@@ -84,7 +84,7 @@ pub enum ObservedAnswer {
 impl Observed {
     /// What a backend observes once `state` is programmed, before anybody connects.
     pub fn expected(state: &ServiceState) -> Self {
-        let ports = state.services().flat_map(|service| &service.ports);
+        let ports = state.services_unordered().flat_map(|service| &service.ports);
         let frontends = ports.flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)));
         let expected =
             |(port, frontend): (&ServicePort, &Frontend)| (frontend.key, ObservedFrontend::expected(port, frontend));

@@ -277,7 +277,7 @@ fn undelivered(state: &ServiceState, destination: IpAddr) -> (Verdict, Reason) {
         (FrontendKind::ClusterIp, FrontendKey::Address { address, .. }) => address == destination,
         _ => false,
     };
-    let mut frontends = state.services().flat_map(|service| &service.ports).flat_map(|port| &port.frontends);
+    let mut frontends = state.services_unordered().flat_map(|service| &service.ports).flat_map(|port| &port.frontends);
     if frontends.any(cluster_ip) {
         return (Verdict::Rejected, Reason::WrongPort(destination));
     }

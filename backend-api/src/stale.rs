@@ -77,7 +77,7 @@ impl<'a> StaleFlows<'a> {
             return stale;
         }
         stale.node_before = Some(node_before.clone());
-        for (_, frontend) in now.services().flat_map(|service| tracked(service)) {
+        for (_, frontend) in now.services_unordered().flat_map(|service| tracked(service)) {
             if matches!(frontend.key, FrontendKey::NodePort { family, .. } if moved.contains(&family)) {
                 stale.note(frontend.key);
             }
@@ -94,7 +94,7 @@ impl<'a> StaleFlows<'a> {
         for key in observed.frontends.keys().filter(|key| is_tracked(key.protocol())) {
             stale.note(*key);
         }
-        for (_, frontend) in now.services().flat_map(|service| tracked(service)) {
+        for (_, frontend) in now.services_unordered().flat_map(|service| tracked(service)) {
             stale.note(frontend.key);
         }
         stale

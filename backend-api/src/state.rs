@@ -6,9 +6,11 @@
 //! **Invariant:** the outcome depends on the set of services alone, not on the order in which they came
 //! (`tests/laws.rs::order_never_decides`).
 
+use std::borrow::Borrow;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::{Age, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, ServicePort};
@@ -32,17 +34,41 @@ use crate::{Age, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, Servi
 /// state.remove(&conflict.owner);
 /// assert_eq!(state.owner(&conflict.frontend), Some(&conflict.loser));
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ServiceState {
     node: Arc<NodeNetwork>,
     /// As granted: frontends that an older service owns are taken out.
-    services: HashMap<ServiceName, Arc<Service>>,
+    services: HashSet<Named>,
     /// As claimed, of those services only that lost a frontend, to another or to themselves.
     claimed: BTreeMap<ServiceName, Arc<Service>>,
     owners: HashMap<FrontendKey, Claim>,
     /// Who waits for a frontend that another service owns.
     waiting: BTreeMap<FrontendKey, BTreeSet<Claim>>,
 }
+
+/// A service, found by its name: the name is kept once.
+#[derive(Clone, Debug)]
+struct Named(Arc<Service>);
+
+impl Borrow<ServiceName> for Named {
+    fn borrow(&self) -> &ServiceName {
+        &self.0.name
+    }
+}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Named {}
 
 /// A service's claim to a frontend; the smallest wins: the older, then by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,11 +117,16 @@ impl ServiceState {
 
     /// Every service, in order of names, each with the frontends that it owns. A service keeps its `Arc` for as long as
     /// its granted form stays the same: equal pointers mean an equal service. The order is made for whoever asks:
-    /// [`ServiceState::len`] counts without.
+    /// [`ServiceState::services_unordered`] does without.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
-        let mut services: Vec<_> = self.services.values().collect();
+        let mut services: Vec<_> = self.services_unordered().collect();
         services.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         services.into_iter()
+    }
+
+    /// Every service, in any order.
+    pub fn services_unordered(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
+        self.services.iter().map(|Named(service)| service)
     }
 
     /// How many services there are.
@@ -110,7 +141,7 @@ impl ServiceState {
 
     /// One service, with the frontends that it owns.
     pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
-        self.services.get(name)
+        self.services.get(name).map(|Named(service)| service)
     }
 
     /// Who owns `frontend`.
@@ -120,7 +151,7 @@ impl ServiceState {
 
     /// What answers `frontend`: its service, its port, and the frontend itself.
     pub fn find(&self, frontend: &FrontendKey) -> Option<(&Arc<Service>, &ServicePort, &Frontend)> {
-        let service = self.services.get(self.owner(frontend)?)?;
+        let service = self.service(self.owner(frontend)?)?;
         let (port, frontend) = service.ports.iter().find_map(|port| found_in(port, frontend))?;
         Some((service, port, frontend))
     }
@@ -188,7 +219,7 @@ impl ServiceState {
 
     /// Makes these all the services there are: adds, replaces, and removes the others.
     pub fn replace_all(&mut self, services: impl IntoIterator<Item = Service>) -> Change {
-        let mut gone: BTreeSet<ServiceName> = self.services.keys().cloned().collect();
+        let mut gone: BTreeSet<ServiceName> = self.services_unordered().map(|service| service.name.clone()).collect();
         let mut change = Change::default();
         for service in services {
             gone.remove(&service.name);
@@ -202,7 +233,7 @@ impl ServiceState {
 
     /// What `name` claims, granted or not.
     fn claims_of(&self, name: &ServiceName) -> Option<&Arc<Service>> {
-        self.claimed.get(name).or_else(|| self.services.get(name))
+        self.claimed.get(name).or_else(|| self.service(name))
     }
 
     /// Takes a claim back. Returns who has the frontend from now on, if somebody waited for it.
@@ -266,7 +297,7 @@ impl ServiceState {
 
     /// Recomputes what a service is granted of what it claims; returns whether that changed.
     fn grant(&mut self, claimed: Arc<Service>) -> bool {
-        let name = &claimed.name;
+        let name = &claimed.name.clone();
         let owned = |frontend: &FrontendKey| self.owner(frontend) == Some(name);
         let granted = if frontends(&claimed).all(|frontend| owned(&frontend)) && claimed_twice(&claimed).is_empty() {
             if !self.claimed.is_empty() {
@@ -281,16 +312,26 @@ impl ServiceState {
             self.claimed.insert(name.clone(), claimed);
             Arc::new(granted)
         };
-        match self.services.get_mut(&granted.name) {
-            Some(before) if *before == granted => return false,
-            Some(before) => *before = granted,
-            None => {
-                self.services.insert(granted.name.clone(), granted);
-            }
+        if self.service(name) == Some(&granted) {
+            return false;
         }
+        self.services.replace(Named(granted));
         true
     }
 }
+
+/// By what the services are, not by their names alone.
+impl PartialEq for ServiceState {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { node, services, claimed, owners, waiting } = self;
+        let rest = (node, claimed, owners, waiting);
+        rest == (&other.node, &other.claimed, &other.owners, &other.waiting)
+            && services.len() == other.services.len()
+            && services.iter().all(|Named(service)| other.service(&service.name) == Some(service))
+    }
+}
+
+impl Eq for ServiceState {}
 
 /// `frontend 192.168.67.240:80/TCP: default/old has it, default/young goes without`.
 impl fmt::Display for Conflict {

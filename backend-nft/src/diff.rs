@@ -9,10 +9,6 @@ use crate::ruleset::Element;
 /// Elements that go, and elements that come; each in order. Both inputs are sorted and without repetition. An element
 /// whose value changes goes and comes: the kernel refuses to overwrite.
 pub(crate) fn diff(from: Vec<Element>, to: Vec<Element>) -> (Vec<Element>, Vec<Element>) {
-    // The first sync of all: nothing is copied.
-    if from.is_empty() {
-        return (from, to);
-    }
     let (mut going, mut coming) = (Vec::new(), Vec::new());
     let (mut from, mut to) = (from.iter().peekable(), to.iter().peekable());
     loop {
@@ -31,6 +27,17 @@ pub(crate) fn diff(from: Vec<Element>, to: Vec<Element>) -> (Vec<Element>, Vec<E
             }
         }
     }
+}
+
+/// The same for lists in any order. Where nothing goes, nothing is compared: what comes is grouped by sets, and no more.
+pub(crate) fn diff_of_unsorted(mut from: Vec<Element>, mut to: Vec<Element>) -> (Vec<Element>, Vec<Element>) {
+    if from.is_empty() {
+        to.sort_unstable_by_key(|element| (element.family, element.set));
+        return (from, to);
+    }
+    from.sort_unstable();
+    to.sort_unstable();
+    diff(from, to)
 }
 
 #[cfg(test)]

@@ -86,8 +86,9 @@ fn used(elements: &[Element]) -> BTreeSet<ChainName> {
 }
 
 fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> String {
-    let elements: Vec<Element> =
+    let mut elements: Vec<Element> =
         transaction.add_elements.iter().filter(|element| element.family == family).copied().collect();
+    elements.sort_unstable();
     let used = used(&elements);
     let is_shown = |chain: ChainName| !matches!(chain, ChainName::Pick(..)) || used.contains(&chain);
     let mut text = format!(

@@ -84,7 +84,7 @@ fn add_chain(transaction: &mut Transaction, family: Family, chain: ChainName, no
 
 /// The names that `desired` and `belief` have.
 fn all_names(belief: &Belief, desired: &backend_api::ServiceState) -> BTreeSet<ServiceName> {
-    let desired = desired.services().map(|service| service.name.clone());
+    let desired = desired.services_unordered().map(|service| service.name.clone());
     belief.services.keys().cloned().chain(desired).collect()
 }
 

@@ -26,7 +26,7 @@ impl Programmed {
     pub(super) fn update(&mut self, state: &ServiceState, scope: Scope<'_>) {
         match scope {
             Scope::All => {
-                let services = state.services().map(|service| (service.name.clone(), service.clone()));
+                let services = state.services_unordered().map(|service| (service.name.clone(), service.clone()));
                 self.services = services.collect();
                 self.totals = Totals::default();
                 self.services.values().for_each(|service| self.totals.add(service, 1));

@@ -1,5 +1,6 @@
 //! Which addresses a service is dialled on.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use backend_api::{Family, PerFamily};
@@ -27,7 +28,7 @@ pub(super) struct Addresses {
 pub(super) fn of_service(service: &Service, log: &mut Log<'_>) -> PerFamily<Option<Addresses>> {
     let mut families: PerFamily<Option<Addresses>> = PerFamily::default();
     for (field, written) in cluster_ips(service) {
-        let Some(ip) = usable_address(written, &field, log) else { continue };
+        let Some(ip) = usable_address(written, field, log) else { continue };
         let empty = Addresses { cluster_ip: ip, vips: Vec::new(), external: Vec::new() };
         match families.of_mut(Family::of(ip)) {
             Some(_) => log.warn(field, Problem::SecondClusterIp(ip)),
@@ -35,18 +36,16 @@ pub(super) fn of_service(service: &Service, log: &mut Log<'_>) -> PerFamily<Opti
         }
     }
     for (i, ingress) in service.status.load_balancer.ingress.iter().enumerate() {
-        let field = format!("status.loadBalancer.ingress[{i}]");
-        let Some(written) = captured(ingress, &field, log) else { continue };
-        let field = format!("{field}.ip");
-        if let Some((ip, addresses)) = placed(written, &field, &mut families, log)
+        let field = format_args!("status.loadBalancer.ingress[{i}]");
+        let Some(written) = captured(ingress, field, log) else { continue };
+        if let Some((ip, addresses)) = placed(written, format_args!("{field}.ip"), &mut families, log)
             && !addresses.contains(ip)
         {
             addresses.vips.push(ip);
         }
     }
     for (i, written) in service.spec.external_ips.iter().enumerate() {
-        let field = format!("spec.externalIPs[{i}]");
-        if let Some((ip, addresses)) = placed(written, &field, &mut families, log)
+        if let Some((ip, addresses)) = placed(written, format_args!("spec.externalIPs[{i}]"), &mut families, log)
             && !addresses.contains(ip)
         {
             addresses.external.push(ip);
@@ -63,11 +62,11 @@ impl Addresses {
 
 /// The address of a load balancer if the node answers in its place: it has an address and not just a hostname, and
 /// does not insist on rewriting itself (KEP-1860).
-fn captured<'a>(ingress: &'a IngressIp, field: &str, log: &mut Log<'_>) -> Option<&'a Address> {
+fn captured<'a>(ingress: &'a IngressIp, field: fmt::Arguments<'_>, log: &mut Log<'_>) -> Option<&'a Address> {
     let written = ingress.ip.as_ref().filter(|ip| **ip != Address::Text(Box::default()))?;
     let mode = match &ingress.ip_mode {
         None => IpMode::Vip,
-        Some(mode) => word(mode, "connections to the address are left alone", &format!("{field}.ipMode"), log)?,
+        Some(mode) => word(mode, "connections to the address are left alone", format_args!("{field}.ipMode"), log)?,
     };
     match mode {
         IpMode::Vip => Some(written),
@@ -78,7 +77,7 @@ fn captured<'a>(ingress: &'a IngressIp, field: &str, log: &mut Log<'_>) -> Optio
 /// The address with its family's others, if the service exists in that family.
 fn placed<'a>(
     written: &Address,
-    field: &str,
+    field: fmt::Arguments<'_>,
     families: &'a mut PerFamily<Option<Addresses>>,
     log: &mut Log<'_>,
 ) -> Option<(IpAddr, &'a mut Addresses)> {

@@ -6,6 +6,7 @@
 //! a service without selector into slices, and slices know more.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use backend_api::{Family, Protocol};
@@ -64,8 +65,8 @@ pub(super) fn of_endpoints<'a>(endpoints: &'a Endpoints, warnings: &mut Vec<Warn
         let mut families: BTreeMap<Family, Vec<Candidate<'a>>> = BTreeMap::new();
         let mut add = |addresses: &'a [EndpointsAddress], list: &str, ready: bool, log: &mut Log<'_>| {
             for (j, address) in addresses.iter().enumerate() {
-                let field = format!("subsets[{i}].{list}[{j}].ip");
-                let Some(ip) = usable_address(&address.ip, &field, log) else { continue };
+                let field = format_args!("subsets[{i}].{list}[{j}].ip");
+                let Some(ip) = usable_address(&address.ip, field, log) else { continue };
                 let node_name = address.node_name.as_deref();
                 let candidate = Candidate { ip, ready, serving: ready, terminating: false, node_name, hints: None };
                 families.entry(Family::of(ip)).or_default().push(candidate);
@@ -73,7 +74,7 @@ pub(super) fn of_endpoints<'a>(endpoints: &'a Endpoints, warnings: &mut Vec<Warn
         };
         add(&subset.addresses, "addresses", true, &mut log);
         add(&subset.not_ready_addresses, "notReadyAddresses", false, &mut log);
-        let ports = offers(&subset.ports, &format!("subsets[{i}].ports"), &mut log);
+        let ports = offers(&subset.ports, format_args!("subsets[{i}].ports"), &mut log);
         let of_family = |(family, candidates)| Group { family, candidates, ports: ports.clone() };
         groups.extend(families.into_iter().map(of_family));
     }
@@ -87,9 +88,9 @@ fn of_endpoint<'a>(
     family: Family,
     log: &mut Log<'_>,
 ) -> Option<Candidate<'a>> {
-    let field = format!("endpoints[{index}].addresses[0]");
+    let field = format_args!("endpoints[{index}].addresses[0]");
     let nothing = Address::Text(Box::default());
-    let ip = usable_address(endpoint.address.as_ref().unwrap_or(&nothing), &field, log)?;
+    let ip = usable_address(endpoint.address.as_ref().unwrap_or(&nothing), field, log)?;
     if Family::of(ip) != family {
         log.warn(field, Problem::OtherFamily { address: ip, family });
         return None;
@@ -106,13 +107,13 @@ fn of_endpoint<'a>(
 
 /// A missing name is the empty one and a missing protocol TCP, as the API itself fills them in
 /// (`SetDefaults_EndpointPort`); a missing port or 0 is left out in silence: not for proxies.
-fn offers<'a>(ports: &'a [EndpointPort], list: &str, log: &mut Log<'_>) -> Vec<Offer<'a>> {
+fn offers<'a>(ports: &'a [EndpointPort], list: impl fmt::Display, log: &mut Log<'_>) -> Vec<Offer<'a>> {
     let offer = |(i, written): (usize, &'a EndpointPort)| {
         let number = written.port.filter(|number| *number != 0)?;
-        let port = port(number, &format!("{list}[{i}].port"), log)?;
+        let port = port(number, format_args!("{list}[{i}].port"), log)?;
         let protocol = match &written.protocol {
             None => Protocol::Tcp,
-            Some(protocol) => word(protocol, "the port is left out", &format!("{list}[{i}].protocol"), log)?,
+            Some(protocol) => word(protocol, "the port is left out", format_args!("{list}[{i}].protocol"), log)?,
         };
         Some(Offer { name: written.name.as_deref().unwrap_or_default(), protocol, port })
     };

@@ -5,6 +5,7 @@
 //! reads leading zeros as octal.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use backend_api::{Cidr, Family};
@@ -13,7 +14,7 @@ use super::warning::{Log, Problem};
 use crate::objects::{Address, Word};
 
 /// An address that somebody can be forwarded to or from.
-pub(super) fn usable_address(address: &Address, field: &str, log: &mut Log<'_>) -> Option<IpAddr> {
+pub(super) fn usable_address(address: &Address, field: impl fmt::Display, log: &mut Log<'_>) -> Option<IpAddr> {
     let read = match address {
         Address::Ip(ip) => Some(ip.to_canonical()),
         Address::Text(text) => old_ipv4(text).map(IpAddr::V4),
@@ -23,7 +24,7 @@ pub(super) fn usable_address(address: &Address, field: &str, log: &mut Log<'_>) 
         return None;
     };
     if *address != Address::Ip(ip) {
-        log.warn(field, Problem::OldAddress { text: address.to_string(), means: ip });
+        log.warn(&field, Problem::OldAddress { text: address.to_string(), means: ip });
     }
     if is_special(ip) {
         log.warn(field, Problem::SpecialAddress(ip));
@@ -33,7 +34,7 @@ pub(super) fn usable_address(address: &Address, field: &str, log: &mut Log<'_>) 
 }
 
 /// A range, with white space around it.
-pub(super) fn range(text: &str, field: &str, log: &mut Log<'_>) -> Option<Cidr> {
+pub(super) fn range(text: &str, field: impl fmt::Display, log: &mut Log<'_>) -> Option<Cidr> {
     let text = text.trim();
     let Some(range) = any_range(text) else {
         log.warn(field, Problem::NotARange(text.to_owned()));
@@ -46,7 +47,7 @@ pub(super) fn range(text: &str, field: &str, log: &mut Log<'_>) -> Option<Cidr> 
 }
 
 /// A port number.
-pub(super) fn port(number: i64, field: &str, log: &mut Log<'_>) -> Option<u16> {
+pub(super) fn port(number: i64, field: impl fmt::Display, log: &mut Log<'_>) -> Option<u16> {
     let port = u16::try_from(number).ok().filter(|port| *port != 0);
     if port.is_none() {
         log.warn(field, Problem::PortNumber(number));
@@ -55,7 +56,12 @@ pub(super) fn port(number: i64, field: &str, log: &mut Log<'_>) -> Option<u16> {
 }
 
 /// A word, if it is known; `instead` tells what happens otherwise.
-pub(super) fn word<T: Copy>(word: &Word<T>, instead: &'static str, field: &str, log: &mut Log<'_>) -> Option<T> {
+pub(super) fn word<T: Copy>(
+    word: &Word<T>,
+    instead: &'static str,
+    field: impl fmt::Display,
+    log: &mut Log<'_>,
+) -> Option<T> {
     match word {
         Word::Known(known) => Some(*known),
         Word::Unknown(word) => {

@@ -34,7 +34,7 @@ pub struct Resolver {
     /// Under which service each slice is kept, by namespace and name.
     owners: HashMap<(Arc<str>, Arc<str>), ServiceName>,
     /// Unresolved since their objects changed.
-    dirty: BTreeSet<ServiceName>,
+    dirty: HashSet<ServiceName>,
     /// Set until the node is resolved, and whenever what it is resolved from changes.
     node_is_dirty: bool,
     /// As last resolved.
@@ -90,7 +90,7 @@ impl Resolver {
             services: HashMap::new(),
             doubtful: HashSet::new(),
             owners: HashMap::new(),
-            dirty: BTreeSet::new(),
+            dirty: HashSet::new(),
             node_is_dirty: true,
             facts: None,
             node_warnings: Vec::new(),
@@ -207,18 +207,22 @@ impl Resolver {
     pub fn resolve(&mut self) -> Changes {
         let mut changes = Changes { triggers: mem::take(&mut self.triggers), ..Changes::default() };
         let facts = self.resolve_node(&mut changes);
-        for name in mem::take(&mut self.dirty) {
-            let Some(known) = self.services.get_mut(&name) else {
-                changes.on_node.insert(name.clone(), OnNode::default());
-                changes.services.insert(name, None);
-                continue;
-            };
-            let Resolution { service, on_node, warnings, skipped: _ } = known.resolve(&facts);
-            changes.warnings.extend(new_ones(&warnings, &known.warnings));
-            known.warnings = warnings;
-            changes.on_node.insert(name.clone(), on_node);
-            changes.services.insert(name, service);
+        let mut dirty: Vec<ServiceName> = mem::take(&mut self.dirty).into_iter().collect();
+        dirty.sort_unstable();
+        // Maps of what is in order already are made at once, and not name by name.
+        let (mut services, mut on_nodes) = (Vec::with_capacity(dirty.len()), Vec::with_capacity(dirty.len()));
+        for name in dirty {
+            let known = self.services.get_mut(&name);
+            let Resolution { service, on_node, warnings, skipped: _ } =
+                known.as_ref().map_or_else(Resolution::default, |known| known.resolve(&facts));
+            if let Some(known) = known {
+                changes.warnings.extend(new_ones(&warnings, &known.warnings));
+                known.warnings = warnings;
+            }
+            on_nodes.push((name.clone(), on_node));
+            services.push((name, service));
         }
+        (changes.services, changes.on_node) = (services.into_iter().collect(), on_nodes.into_iter().collect());
         self.facts = Some(facts);
         changes
     }
@@ -320,18 +324,15 @@ impl Changes {
 
     /// Makes `state` what the objects say now.
     pub fn apply(self, state: &mut ServiceState) -> Applied {
-        let mut applied = Applied::default();
-        if let Some(node) = self.node {
-            applied.node_changed = state.set_node(node);
-        }
-        for (name, service) in self.services {
+        let node_changed = self.node.is_some_and(|node| state.set_node(node));
+        let touched = self.services.into_iter().flat_map(|(name, service)| {
             let change = match service {
                 Some(service) => state.upsert(service),
                 None => state.remove(&name),
             };
-            applied.touched.extend(change.touched);
-        }
-        applied
+            change.touched
+        });
+        Applied { touched: touched.collect(), node_changed }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which objects a proxy has to do with at all.
 
+use std::fmt;
+
 use crate::objects::{Address, EndpointSlice, Endpoints, Service, ServiceType, Word};
 
 /// Why a proxy does nothing for a service.
@@ -27,14 +29,27 @@ pub(super) fn skip(service: &Service) -> Option<Skip> {
     }
 }
 
+/// Where a cluster address is written: in the list, or alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClusterIpField(Option<usize>);
+
+impl fmt::Display for ClusterIpField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(index) => write!(f, "spec.clusterIPs[{index}]"),
+            None => f.write_str("spec.clusterIP"),
+        }
+    }
+}
+
 /// The service's cluster addresses as written, each with its field; none for a headless one.
-pub(super) fn cluster_ips(service: &Service) -> impl Iterator<Item = (String, &Address)> {
+pub(super) fn cluster_ips(service: &Service) -> impl Iterator<Item = (ClusterIpField, &Address)> {
     let spec = &service.spec;
-    let listed = spec.cluster_ips.iter().enumerate().map(|(i, address)| (format!("spec.clusterIPs[{i}]"), address));
+    let listed = spec.cluster_ips.iter().enumerate().map(|(i, address)| (ClusterIpField(Some(i)), address));
     // Without the list: written by hand, or before dual stack.
     let single = spec.cluster_ip.iter().filter(|_| spec.cluster_ips.is_empty());
     let headless = spec.cluster_ip.as_ref().is_some_and(is_none);
-    let all = listed.chain(single.map(|address| ("spec.clusterIP".to_owned(), address)));
+    let all = listed.chain(single.map(|address| (ClusterIpField(None), address)));
     all.filter(move |(_, address)| !headless && !is_empty(address) && !is_none(address))
 }
 

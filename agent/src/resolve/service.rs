@@ -1,6 +1,6 @@
 //! One service: all judgements together.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use backend_api::{
     Affinity, Endpoint, Family, Frontend, FrontendKey, FrontendKind, PerFamily, Pools, Protocol, Scheduler, Service,
@@ -83,6 +83,8 @@ struct Shared<'a> {
 
 /// A port of a service that can be dialled.
 struct Port {
+    /// In `spec.ports`.
+    index: usize,
     identity: PortIdentity,
     number: u16,
     node_port: Option<u16>,
@@ -105,46 +107,54 @@ fn groups<'a>(
     }
 }
 
-/// The ports that can be told apart and dialled.
+/// The ports that can be told apart and dialled. Each is compared with those before it: a service has few.
 fn ports(written: &[objects::ServicePort], log: &mut Log<'_>) -> Vec<Port> {
-    let mut names: BTreeMap<(&str, Protocol), usize> = BTreeMap::new();
-    let mut numbers: BTreeMap<(Protocol, u16), usize> = BTreeMap::new();
-    let mut node_ports: BTreeMap<(Protocol, u16), usize> = BTreeMap::new();
-    let mut ports = Vec::new();
-    for (i, written) in written.iter().enumerate() {
-        let field = |name| format!("spec.ports[{i}].{name}");
+    let mut ports: Vec<Port> = Vec::with_capacity(written.len());
+    for (index, written) in written.iter().enumerate() {
+        let field = |name| Field { index, name };
         let protocol = match &written.protocol {
             None => Some(Protocol::Tcp),
-            Some(protocol) => word(protocol, "the port is left out", &field("protocol"), log),
+            Some(protocol) => word(protocol, "the port is left out", field("protocol"), log),
         };
-        let (Some(protocol), Some(number)) = (protocol, port(written.port, &field("port"), log)) else { continue };
+        let (Some(protocol), Some(number)) = (protocol, port(written.port, field("port"), log)) else { continue };
         let name = written.name.as_deref().unwrap_or_default();
-        if let Some(earlier) = names.get(&(name, protocol)) {
-            let earlier = format!("spec.ports[{earlier}]");
+        let like = |other: &&Port| other.identity.protocol == protocol;
+        if let Some(earlier) = ports.iter().filter(like).find(|other| *other.identity.name == *name) {
+            let earlier = format!("spec.ports[{}]", earlier.index);
             log.warn(field("name"), Problem::PortName { name: name.to_owned(), earlier });
             continue;
         }
-        if taken(&numbers, protocol, number, &field("port"), log) {
+        if taken(ports.iter().filter(like).find(|other| other.number == number), number, field("port"), log) {
             continue;
         }
         // 0 where the load balancer does not need one (KEP-1864), and for types that have none.
         let asked = Some(written.node_port).filter(|number| *number != 0);
-        let node_port = asked
-            .and_then(|number| port(number, &field("nodePort"), log))
-            .filter(|number| !taken(&node_ports, protocol, *number, &field("nodePort"), log));
-        names.insert((name, protocol), i);
-        numbers.insert((protocol, number), i);
-        node_ports.extend(node_port.map(|number| ((protocol, number), i)));
+        let node_port = asked.and_then(|number| port(number, field("nodePort"), log)).filter(|number| {
+            let earlier = ports.iter().filter(like).find(|other| other.node_port == Some(*number));
+            !taken(earlier, *number, field("nodePort"), log)
+        });
         let identity = PortIdentity { name: written.name.clone().unwrap_or_default(), protocol };
-        ports.push(Port { identity, number, node_port });
+        ports.push(Port { index, identity, number, node_port });
     }
     ports
 }
 
-fn taken(by: &BTreeMap<(Protocol, u16), usize>, protocol: Protocol, port: u16, field: &str, log: &mut Log<'_>) -> bool {
-    let earlier = by.get(&(protocol, port));
+/// A field of one of `spec.ports`.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    index: usize,
+    name: &'static str,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spec.ports[{}].{}", self.index, self.name)
+    }
+}
+
+fn taken(earlier: Option<&Port>, port: u16, field: Field, log: &mut Log<'_>) -> bool {
     if let Some(earlier) = earlier {
-        log.warn(field, Problem::PortTaken { port, earlier: format!("spec.ports[{earlier}]") });
+        log.warn(field, Problem::PortTaken { port, earlier: format!("spec.ports[{}]", earlier.index) });
     }
     earlier.is_some()
 }

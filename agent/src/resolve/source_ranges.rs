@@ -22,8 +22,8 @@ pub(super) struct Ranges {
 impl Ranges {
     /// Reads the ranges as written.
     pub(super) fn read(written: &[Box<str>], log: &mut Log<'_>) -> Self {
-        let field = |i| format!("spec.loadBalancerSourceRanges[{i}]");
-        let ranges = written.iter().enumerate().filter_map(|(i, text)| range(text, &field(i), log)).collect();
+        let read = |(i, text): (usize, &Box<str>)| range(text, format_args!("spec.loadBalancerSourceRanges[{i}]"), log);
+        let ranges = written.iter().enumerate().filter_map(read).collect();
         Self { restricted: !written.is_empty(), ranges }
     }
 

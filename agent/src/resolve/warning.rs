@@ -128,7 +128,8 @@ impl<'a> Log<'a> {
         Self { object, warnings }
     }
 
-    pub(super) fn warn(&mut self, field: impl Into<String>, problem: Problem) {
-        self.warnings.push(Warning { object: self.object.clone(), field: field.into(), problem });
+    /// `field` is written out only here: most objects have nothing wrong with them, and each has many fields.
+    pub(super) fn warn(&mut self, field: impl fmt::Display, problem: Problem) {
+        self.warnings.push(Warning { object: self.object.clone(), field: field.to_string(), problem });
     }
 }

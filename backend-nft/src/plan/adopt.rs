@@ -12,7 +12,7 @@ use super::{Plan, add_chain, delivery, is_sized, sized_chains, unfit};
 use crate::assign::{Slots, Sticky, first_slot, first_sticky_slot};
 use crate::belief::{Belief, Programmed};
 use crate::content::Content;
-use crate::diff::diff;
+use crate::diff::diff_of_unsorted;
 use crate::kernel::{self, Expr, Set};
 use crate::marking::{Marks, Target};
 use crate::render::{base, constant_elements, initial_chains, node_elements, rules, sized_element};
@@ -57,7 +57,7 @@ impl Plan {
         let mut failed = Vec::new();
         let mut wanted = node_elements(&node, delivery);
         let history = PerFamily { v4: History::of(&found.v4), v6: History::of(&found.v6) };
-        for service in desired.services().filter(|service| !excluded.contains(&service.name)) {
+        for service in desired.services_unordered().filter(|service| !excluded.contains(&service.name)) {
             if let Some(failure) = unfit(service, marks) {
                 failed.push(failure);
                 continue;
@@ -105,9 +105,8 @@ impl Plan {
         }
         drop(rendering);
         let _diffing = trace_span!("diff").entered();
-        wanted.sort_unstable();
-        there.sort_unstable();
-        (transaction.remove_elements, transaction.add_elements) = diff(there, wanted);
+        (transaction.remove_elements, transaction.add_elements) = diff_of_unsorted(there, wanted);
+        failed.sort_unstable_by(|one, other| one.service.cmp(&other.service));
         Plan { transaction, belief, failed, changed: Vec::new() }
     }
 }

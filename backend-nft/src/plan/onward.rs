@@ -62,7 +62,7 @@ fn changed_names(belief: &Belief, desired: &ServiceState, rerender: bool) -> BTr
         belief.services.get(&service.name).is_some_and(|programmed| programmed.service == *service)
     };
     let gone = belief.services.keys().filter(|name| desired.service(name).is_none());
-    let others = desired.services().filter(|service| !is_as_believed(service)).map(|service| &service.name);
+    let others = desired.services_unordered().filter(|service| !is_as_believed(service)).map(|service| &service.name);
     gone.chain(others).cloned().collect()
 }
 
