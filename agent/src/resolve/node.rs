@@ -106,5 +106,5 @@ fn host_addresses(node: &Node, warnings: &mut Vec<Warning>) -> Vec<IpAddr> {
 fn cidrs(object: &ServiceCidr, warnings: &mut Vec<Warning>) -> Vec<Cidr> {
     let mut log = Log::new(object.key(), warnings);
     let cidrs = object.spec.cidrs.iter().enumerate();
-    cidrs.filter_map(|(i, text)| range(text, &format!("spec.cidrs[{i}]"), &mut log)).collect()
+    cidrs.filter_map(|(i, text)| range(text, format_args!("spec.cidrs[{i}]"), &mut log)).collect()
 }

@@ -22,8 +22,9 @@ pub(super) struct Ranges {
 impl Ranges {
     /// Reads the ranges as written.
     pub(super) fn read(written: &[Box<str>], log: &mut Log<'_>) -> Self {
-        let read = |(i, text): (usize, &Box<str>)| range(text, format_args!("spec.loadBalancerSourceRanges[{i}]"), log);
-        let ranges = written.iter().enumerate().filter_map(read).collect();
+        let texts = written.iter().map(|text| &**text).enumerate();
+        let read = |(i, text)| range(text, format_args!("spec.loadBalancerSourceRanges[{i}]"), log);
+        let ranges = texts.filter_map(read).collect();
         Self { restricted: !written.is_empty(), ranges }
     }
 
