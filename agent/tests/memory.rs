@@ -54,6 +54,7 @@ async fn programmed(services: u32, endpoints: u32) {
         local_traffic: LocalDetector::Bridge("cni0".parse().unwrap()),
         node_ports: "all".parse().unwrap(),
         masquerade_all: false,
+        flowtable_after: None,
     };
     let dataplane = Box::new(NftDataplane::open(Options::default()).await.unwrap());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -97,6 +97,7 @@ fn settings(cluster_cidrs: ClusterCidrs) -> Settings {
         node_ports: "all".parse().unwrap(),
         node_address: None,
         masquerade_all: false,
+        flowtable_after: None,
     }
 }
 

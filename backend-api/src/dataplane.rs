@@ -73,6 +73,8 @@ pub struct Report {
     /// Services that could not be programmed, by themselves; everything else is. They are tried again at
     /// each [`Scope::All`], and when they change.
     pub failed: Vec<Failure>,
+    /// What is not as desired, and harms no service. As of now: what still holds is in every report.
+    pub warnings: Vec<String>,
 }
 
 /// A look through the tracked connections of a family.

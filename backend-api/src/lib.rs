@@ -56,8 +56,8 @@ mod state;
 pub use dataplane::{Cleaning, Dataplane, Failure, Report, Scope, SyncError};
 pub use fake::Fake;
 pub use flaw::Flaw;
-pub use network::{Cidr, CidrError, Family, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily};
-pub use observed::{Observed, ObservedAnswer, ObservedFrontend, ObservedRoute, Reason};
+pub use network::{Cidr, CidrError, Family, LocalTraffic, NodeNetwork, NodePortAddresses, Offload, PerFamily};
+pub use observed::{Observed, ObservedAnswer, ObservedFrontend, ObservedOffload, ObservedRoute, Reason};
 pub use scheduler::{Scheduler, UnknownScheduler};
 pub use service::{
     Affinity, Age, Answer, Endpoint, EndpointAddress, Frontend, FrontendKey, FrontendKind, Masquerade, Pool, Pools,

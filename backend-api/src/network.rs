@@ -1,9 +1,10 @@
 //! What the node's network is: who counts as a local pod, which addresses carry node ports, which addresses
 //! belong to services.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 /// An address family.
@@ -39,6 +40,22 @@ pub struct NodeNetwork {
     /// Whether connections to a cluster address carry the node's address whoever dials. A hint for backends that treat
     /// the common case of [`crate::Masquerade`] by address; each frontend says for itself what holds.
     pub masquerade_all: bool,
+    /// Which established connections leave the path of rules; none if `None`.
+    pub offload: Option<Offload>,
+}
+
+/// TCP connections through services that this node forwards, handed to a flowtable once they are established (the idea of
+/// KEP-4963). A dataplane that cannot says so in [`crate::Report::warnings`], and forwards them as ever.
+///
+/// TCP alone: a UDP flow ends with its endpoint, and the kernel does not let go of an entry that it has handed over
+/// (`EBUSY` before Linux 6.4, up to a second later from then on).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offload {
+    /// After about so many packets: for each there is this chance, one in so many.
+    pub after: NonZeroU32,
+    /// Whose packets are looked up in the flowtable: names of devices by their index, since one that comes back under its name is
+    /// another.
+    pub devices: BTreeMap<u32, String>,
 }
 
 /// How a connection from a local pod is told from others (KEP-2450).

@@ -2,13 +2,14 @@
 //!
 //! Kept apart from the desired state because the kernel knows no names, resolves every pool to its endpoints, and counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use crate::{
-    Affinity, Answer, Cidr, EndpointAddress, Family, Frontend, FrontendKey, FrontendKind, Masquerade, Route,
-    ServicePort, ServiceState, SourceRanges,
+    Affinity, Answer, Cidr, EndpointAddress, Family, Frontend, FrontendKey, FrontendKind, Masquerade, Offload,
+    PerFamily, Route, ServicePort, ServiceState, SourceRanges,
 };
 
 /// What the kernel holds, in the words of the desired state. It does not know services' names.
@@ -19,6 +20,17 @@ pub struct Observed {
     /// First packets that were turned away, by why; reasons that nobody met are left out. A client that tries again is counted
     /// again. Counts may begin anew when the node's network changes.
     pub refused: BTreeMap<Reason, u64>,
+    /// How established connections leave the path of rules, where they do.
+    pub offload: PerFamily<Option<ObservedOffload>>,
+}
+
+/// Established connections are handed to a flowtable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedOffload {
+    /// After about so many packets.
+    pub after: NonZeroU32,
+    /// Names of the flowtable's devices.
+    pub devices: BTreeSet<String>,
 }
 
 /// Why a connection to a service is refused or dropped.
@@ -88,7 +100,15 @@ impl Observed {
         let frontends = ports.flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)));
         let expected =
             |(port, frontend): (&ServicePort, &Frontend)| (frontend.key, ObservedFrontend::expected(port, frontend));
-        Self { frontends: frontends.map(expected).collect(), refused: BTreeMap::new() }
+        let offload = state.node().offload.as_ref().map(|Offload { after, devices }| ObservedOffload {
+            after: *after,
+            devices: devices.values().cloned().collect(),
+        });
+        Self {
+            frontends: frontends.map(expected).collect(),
+            refused: BTreeMap::new(),
+            offload: PerFamily { v4: offload.clone(), v6: offload },
+        }
     }
 }
 

@@ -239,6 +239,7 @@ impl<S> Outcome<S> {
         let report = std::mem::take(T::report(&mut synced));
         self.report.writes += report.writes;
         self.report.failed = report.failed;
+        self.report.warnings = report.warnings;
         self.synced.push(synced);
         self
     }

@@ -5,7 +5,7 @@
 use backend_api::Family;
 
 use crate::kernel::udata::TABLE_COMMENT;
-use crate::kernel::{Chain, Counter, Rule as KernelRule, Set, Table};
+use crate::kernel::{Chain, Counter, Flowtable, Rule as KernelRule, Set, Table};
 use crate::ruleset::{Delivery, Element, TABLE};
 use crate::transaction::Strange;
 
@@ -28,6 +28,8 @@ pub(crate) struct Content {
     pub(crate) is_orphan: bool,
     /// Its sets, without elements.
     pub(crate) sets: Vec<Set>,
+    /// Its flowtables.
+    pub(crate) flowtables: Vec<Flowtable>,
     /// Its chains.
     pub(crate) chains: Vec<Chain>,
     /// Its rules, in order within each chain.

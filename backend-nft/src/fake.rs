@@ -2,18 +2,20 @@
 
 mod agreement;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use backend_api::{Family, PerFamily};
+use backend_api::{Family, PerFamily, SyncError};
 use nix::errno::Errno;
 
 use crate::content::{Content, signature};
-use crate::kernel::{self, Base, Chain, CommitError, Counter, Expr, Ownership, ReadError, Refusal, Table, Verdict};
+use crate::kernel::{
+    self, Base, Chain, CommitError, Counter, Expr, Flowtable, Ownership, ReadError, Refusal, Table, Verdict,
+};
 use crate::port::Port;
-use crate::render::base;
+use crate::render::{base, flowtable};
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
 use crate::ruleset::lower::kernel_family;
-use crate::ruleset::{By, ChainName, Delivery, Element, Key, SetName, Value};
+use crate::ruleset::{By, ChainName, Delivery, Element, FLOWTABLE, Key, SetName, Value};
 use crate::transaction::{Operation, Strange, Transaction, kernel_rule};
 
 /// The kernel, as far as our tables go.
@@ -31,6 +33,10 @@ pub(crate) struct FakeKernel {
     pub(crate) refuses_chain: Option<ChainName>,
     /// Whether it says which element of a message it refuses (Linux 6.0 on does).
     pub(crate) is_vague: bool,
+    /// Devices that are there.
+    pub(crate) devices: BTreeSet<String>,
+    /// Whether there are no flowtables.
+    pub(crate) lacks_flowtables: bool,
     /// The next commit fails with this.
     pub(crate) breaks: Option<Errno>,
 }
@@ -42,6 +48,8 @@ pub(crate) struct FakeTable {
     pub(crate) userdata: Vec<u8>,
     /// Its sets, and what is in them.
     pub(crate) sets: BTreeMap<String, BTreeMap<Key, (Value, Counter)>>,
+    /// Its flowtables, and their devices.
+    pub(crate) flowtables: BTreeMap<String, BTreeSet<String>>,
     /// Its chains, and their rules.
     pub(crate) chains: BTreeMap<String, (Option<Base>, Vec<Vec<Expr>>)>,
 }
@@ -83,6 +91,30 @@ impl FakeKernel {
             }
             Operation::RemoveChain(family, chain) => self.remove_chain(family, chain),
             Operation::RemoveSet(family, set) => self.remove_set(family, set),
+            Operation::AddFlowtable(_) if self.lacks_flowtables => Err(Errno::EOPNOTSUPP),
+            Operation::AddFlowtable(family) => {
+                self.table(family)?.flowtables.entry(FLOWTABLE.to_owned()).or_default();
+                Ok(())
+            }
+            Operation::RemoveFlowtable(family, flowtable) => {
+                let table = self.table(family)?;
+                let is_meant = |expr: &Expr| matches!(expr, Expr::FlowOffload { flowtable: of } if of == flowtable);
+                if table.chains.values().any(|(_, rules)| rules.iter().flatten().any(is_meant)) {
+                    return Err(Errno::EBUSY);
+                }
+                table.flowtables.remove(flowtable).map(|_| ()).ok_or(Errno::ENOENT)
+            }
+            Operation::AddDevice(_, device) if !self.devices.contains(device) => Err(Errno::ENOENT),
+            Operation::AddDevice(family, device) => {
+                let flowtables = &mut self.table(family)?.flowtables;
+                flowtables.get_mut(FLOWTABLE).ok_or(Errno::ENOENT)?.insert(device.to_owned());
+                Ok(())
+            }
+            Operation::RemoveDevice(family, device) => {
+                let flowtables = &mut self.table(family)?.flowtables;
+                let was_there = flowtables.get_mut(FLOWTABLE).is_some_and(|devices| devices.remove(device));
+                if was_there { Ok(()) } else { Err(Errno::ENOENT) }
+            }
             Operation::RemoveStrange(strange) => {
                 let _ = self.table(strange.family)?;
                 Err(Errno::ENOENT)
@@ -175,6 +207,7 @@ impl FakeTable {
     fn has_what_it_names(&self, expr: &Expr) -> bool {
         match expr {
             Expr::Lookup { set, .. } | Expr::Dynset { set, .. } => self.sets.contains_key(set),
+            Expr::FlowOffload { flowtable } => self.flowtables.contains_key(flowtable),
             Expr::Verdict(Verdict::Goto(chain) | Verdict::Jump(chain)) => self.chains.contains_key(chain),
             _ => true,
         }
@@ -212,8 +245,9 @@ impl Port for FakeKernel {
     }
 
     async fn content(&mut self, family: Family) -> Result<Content, ReadError> {
+        let flowtables = self.flowtables(family).await?;
         let Some(table) = self.tables.of(family) else { return Ok(Content::default()) };
-        let mut content = Content::default();
+        let mut content = Content { flowtables, ..Content::default() };
         let mut encoder = Encoder::default();
         for (name, elements) in &table.sets {
             let Some(set) = SetName::parse(name) else {
@@ -248,6 +282,19 @@ impl Port for FakeKernel {
             }));
         }
         Ok(content)
+    }
+
+    async fn lacks_flowtables(&mut self) -> Result<Option<String>, SyncError> {
+        Ok(self.lacks_flowtables.then(|| "CONFIG_NF_FLOW_TABLE".to_owned()))
+    }
+
+    async fn flowtables(&mut self, family: Family) -> Result<Vec<Flowtable>, ReadError> {
+        let Some(table) = self.tables.of(family) else { return Ok(Vec::new()) };
+        let ours = |(name, devices): (&String, &BTreeSet<String>)| Flowtable {
+            name: name.clone(),
+            ..flowtable(devices.clone())
+        };
+        Ok(table.flowtables.iter().map(ours).collect())
     }
 
     async fn counters(&mut self, places: &[(Family, SetName, Key)]) -> Result<Vec<Option<Counter>>, ReadError> {

@@ -6,19 +6,20 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use backend_api::{
-    Family, FrontendKey, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily, Pool, Protocol, ServiceName,
+    Family, FrontendKey, LocalTraffic, NodeNetwork, NodePortAddresses, Offload, PerFamily, Pool, Protocol, ServiceName,
     ServicePort, ServiceState,
 };
 
 use crate::content::layout;
 use crate::marking::{Marks, Target};
-use crate::plan::{Found, Plan};
+use crate::plan::{Found, Plan, Terms};
 use crate::render::{base, rules};
 use crate::ruleset::rule::keyword;
-use crate::ruleset::{ChainName, Element, Mark, Policy, SetName, TABLE, Tag, Value};
+use crate::ruleset::{ChainName, Element, FLOWTABLE, Mark, Policy, SetName, TABLE, Tag, Value};
 use crate::transaction::Transaction;
 
 #[path = "../tests/sample/mod.rs"]
@@ -55,7 +56,8 @@ fn check(name: &str, state: &ServiceState) {
 
 fn check_kind(name: &str, state: &ServiceState, marks: Option<&dyn Marks>) {
     let found = PerFamily { v4: Found::Nothing, v6: Found::Nothing };
-    let plan = Plan::adopt(&found, state, marks, &BTreeSet::new());
+    let terms = Terms { marks, node: state.node().clone() };
+    let plan = Plan::adopt(&found, state, &terms, &BTreeSet::new());
     assert_eq!(plan.failed, []);
     let text: String = Family::ALL
         .iter()
@@ -109,6 +111,11 @@ fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> Str
         }
         text.push_str("  }\n");
     }
+    if let Some(offload) = node.offload.as_ref().filter(|_| transaction.add_flowtables.contains(&family)) {
+        let devices = offload.devices.values().map(|device| format!("\"{device}\"")).collect::<Vec<_>>().join(", ");
+        writeln!(text, "\n  flowtable {FLOWTABLE} {{\n    hook ingress priority 0;").unwrap();
+        writeln!(text, "    devices = {{ {devices} }};\n  }}").unwrap();
+    }
     for (_, chain) in transaction.add_chains.iter().filter(|(of, chain)| *of == family && is_shown(*chain)) {
         writeln!(text, "\n  chain {chain} {{").unwrap();
         if let Some(base) = base(*chain, transaction.delivery) {
@@ -137,6 +144,16 @@ fn every_feature_is_rendered_for_ipvs_as_reviewed() {
 #[test]
 fn an_empty_state_is_rendered_as_reviewed() {
     check("empty", &ServiceState::default());
+}
+
+/// Established connections are handed over.
+#[test]
+fn a_flowtable_is_rendered_as_reviewed() {
+    let devices = [(2, "eth0"), (7, "veth1")].map(|(index, device)| (index, device.to_owned())).into();
+    let offload = Some(Offload { after: NonZeroU32::new(16).unwrap(), devices });
+    let mut state = ServiceState::default();
+    state.set_node(NodeNetwork { offload, ..NodeNetwork::default() });
+    check("flowtable", &state);
 }
 
 /// Pods told by interfaces, node ports on every address, everything masqueraded.

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use backend_api::{
     Affinity, EndpointAddress, Family, FrontendKey, FrontendKind, Masquerade, Observed, ObservedAnswer,
-    ObservedFrontend, ObservedRoute, SourceRanges,
+    ObservedFrontend, ObservedOffload, ObservedRoute, SourceRanges,
 };
 
 use crate::assign::first_slot;
@@ -13,7 +13,7 @@ use crate::content::Content;
 use crate::kernel::expr::CtDirection;
 use crate::kernel::{self, Expr};
 use crate::ruleset::code::masquerade_of;
-use crate::ruleset::{By, ChainName, Element, Key, Mark, Policy, SetName, Tag, Value};
+use crate::ruleset::{By, ChainName, Element, FLOWTABLE, Key, Mark, Policy, SetName, Tag, Value};
 
 /// Who answers a mark, each with its share.
 pub(crate) type Servers<'a> = dyn Fn(Mark) -> BTreeMap<EndpointAddress, u32> + Sync + 'a;
@@ -32,6 +32,18 @@ pub(crate) fn observe(content: &Content, family: Family, servers: &Servers<'_>, 
         let observed = view.frontend((frontend, by), policy, cluster_default);
         into.frontends.insert(frontend, ObservedFrontend { connections: counter.packets, ..observed });
     }
+}
+
+/// How connections are handed over: the chain draws, and the flowtable has the devices.
+pub(crate) fn offload(content: &Content) -> Option<ObservedOffload> {
+    let flowtable = content.flowtables.iter().find(|flowtable| flowtable.name == FLOWTABLE)?;
+    let chain = ChainName::Fastpath.to_string();
+    let exprs = content.rules.iter().filter(|rule| rule.chain == chain).flat_map(|rule| &rule.exprs);
+    let drawn = |expr: &Expr| match expr {
+        Expr::NumgenRandom { modulus, .. } => NonZeroU32::new(*modulus),
+        _ => None,
+    };
+    Some(ObservedOffload { after: exprs.filter_map(drawn).next()?, devices: flowtable.devices.clone() })
 }
 
 struct View<'a> {

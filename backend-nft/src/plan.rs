@@ -35,9 +35,20 @@ pub(crate) struct Plan {
     pub(crate) changed: Vec<(ServiceName, Option<Arc<Service>>)>,
 }
 
-/// What tables do for which `marks` are given.
-pub(crate) fn delivery(marks: Option<&dyn Marks>) -> Delivery {
-    if marks.is_some() { Delivery::Mark } else { Delivery::Translate }
+/// What holds for every service.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms<'a> {
+    /// For tables that mark, and only for them.
+    pub(crate) marks: Option<&'a dyn Marks>,
+    /// The node, without what this kernel cannot do.
+    pub(crate) node: Arc<NodeNetwork>,
+}
+
+impl Terms<'_> {
+    /// What the tables do.
+    pub(crate) fn delivery(&self) -> Delivery {
+        if self.marks.is_some() { Delivery::Mark } else { Delivery::Translate }
+    }
 }
 
 /// Why `service` cannot be programmed by us.

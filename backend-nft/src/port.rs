@@ -1,15 +1,18 @@
 //! The seam between programming and the kernel: its two sides are the kernel itself and a fake that refuses what the kernel
 //! refuses.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::Future;
 
-use backend_api::Family;
+use backend_api::{Family, SyncError};
 use tracing::{Instrument, trace_span};
 
 use crate::content::{Content, signature};
 use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
-use crate::kernel::{Batch, CommitError, Counter, Nftables, Ownership, ReadError, Table, Watch};
+use crate::kernel::{Batch, CommitError, Counter, Flowtable, Nftables, Ownership, ReadError, Table, Watch};
+use crate::probe;
+use crate::render::flowtable;
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{Element, Key, SetName};
@@ -23,8 +26,14 @@ pub(crate) trait Port: Debug + Send {
     /// The tables of our name.
     fn tables(&mut self) -> impl Future<Output = Result<Vec<Table>, ReadError>> + Send;
 
+    /// Why connections cannot be handed to a flowtable; none where they can.
+    fn lacks_flowtables(&mut self) -> impl Future<Output = Result<Option<String>, SyncError>> + Send;
+
     /// Everything in the table of `family`.
     fn content(&mut self, family: Family) -> impl Future<Output = Result<Content, ReadError>> + Send;
+
+    /// The flowtables in the table of `family`.
+    fn flowtables(&mut self, family: Family) -> impl Future<Output = Result<Vec<Flowtable>, ReadError>> + Send;
 
     /// The counters of the elements at these places; none for one that is not there.
     fn counters(
@@ -62,10 +71,15 @@ impl Port for Kernel {
         self.nftables.tables().await
     }
 
+    async fn lacks_flowtables(&mut self) -> Result<Option<String>, SyncError> {
+        probe::lacks_flowtables(&mut self.nftables).await
+    }
+
     async fn content(&mut self, family: Family) -> Result<Content, ReadError> {
         let of = kernel_family(family);
         let mut content = Content {
             sets: self.nftables.sets(of).await?,
+            flowtables: self.nftables.flowtables(of).await?,
             chains: self.nftables.chains(of).await?,
             rules: self.nftables.rules(of).await?,
             ..Content::default()
@@ -96,6 +110,10 @@ impl Port for Kernel {
         }
         content.elements.sort_unstable();
         Ok(content)
+    }
+
+    async fn flowtables(&mut self, family: Family) -> Result<Vec<Flowtable>, ReadError> {
+        self.nftables.flowtables(kernel_family(family)).await
     }
 
     async fn counters(&mut self, places: &[(Family, SetName, Key)]) -> Result<Vec<Option<Counter>>, ReadError> {
@@ -134,6 +152,9 @@ impl Kernel {
                 Operation::AddSet(family, set) => {
                     batch.put_set(number, kernel_family(family), &set.kernel_set(family, transaction.delivery));
                 }
+                Operation::AddFlowtable(family) => {
+                    batch.put_flowtable(number, kernel_family(family), &flowtable(BTreeSet::new()));
+                }
                 Operation::AddChain(family, chain) => {
                     let base = crate::render::base(chain, transaction.delivery);
                     let chain = crate::kernel::Chain { name: chain.to_string(), base };
@@ -150,6 +171,15 @@ impl Kernel {
                 }
                 Operation::RemoveChain(family, chain) => batch.remove_chain(number, kernel_family(family), chain),
                 Operation::RemoveSet(family, set) => batch.remove_set(number, kernel_family(family), set),
+                Operation::RemoveFlowtable(family, name) => {
+                    batch.remove_flowtable(number, kernel_family(family), name);
+                }
+                Operation::RemoveDevice(family, device) => {
+                    batch.remove_devices(number, kernel_family(family), &flowtable([device.to_owned()].into()));
+                }
+                Operation::AddDevice(family, device) => {
+                    batch.put_flowtable(number, kernel_family(family), &flowtable([device.to_owned()].into()));
+                }
                 Operation::RemoveElement(first) => {
                     let mut going = batch.remove_elements(kernel_family(first.family), first.set.as_str());
                     let mut next = Some((number, first));

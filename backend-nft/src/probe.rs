@@ -3,11 +3,13 @@
 //! Kept apart because what is optional, or built as a module, is named here once: a kernel that lacks it is told from a
 //! mistake of ours before anything is written.
 
+use std::collections::BTreeSet;
+
 use backend_api::{Family, NodeNetwork, Pool, SyncError};
 
 use crate::errors::from_commit;
-use crate::kernel::{Batch, Chain, CommitError, Expr, Nftables, Rule as KernelRule, Table};
-use crate::render::{base, rules};
+use crate::kernel::{Batch, Chain, CommitError, Expr, Nftables, Refusal, Rule as KernelRule, Table};
+use crate::render::{base, flowtable, rules};
 use crate::ruleset::lower::{kernel_family, lower};
 use crate::ruleset::{By, ChainName, Delivery, Rule, SetName, Statement, Tag};
 
@@ -21,32 +23,73 @@ pub(crate) async fn probe(nftables: &mut Nftables, delivery: Delivery) -> Result
     for family in Family::ALL {
         put(&mut batch, &mut features, family, delivery);
     }
+    match missing(nftables, batch, &features).await? {
+        Some((feature, refusal)) => {
+            Err(SyncError::Unsupported { feature: feature.to_owned(), reason: refusal.to_string() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Tries what handing connections to a flowtable needs; the kernel options that are missing, if any are.
+///
+/// # Errors
+/// As [`probe`], for other reasons than the question.
+pub(crate) async fn lacks_flowtables(nftables: &mut Nftables) -> Result<Option<String>, SyncError> {
+    let mut batch = Batch::new(&format!("{}-try-{}", nftables.table(), nftables.port()));
+    let mut features = Vec::new();
+    for family in Family::ALL {
+        let of = kernel_family(family);
+        let chain = ChainName::Fastpath;
+        let table = Table { family: of, flags: 0, owner: None, userdata: Vec::new() };
+        batch.put_table(name(&mut features, "nf_tables"), &table);
+        batch.put_flowtable(
+            name(&mut features, "CONFIG_NF_FLOW_TABLE, CONFIG_NF_FLOW_TABLE_INET"),
+            of,
+            &flowtable(BTreeSet::new()),
+        );
+        let base = base(chain, Delivery::Translate);
+        batch.put_chain(name(&mut features, "nf_tables"), of, &Chain { name: chain.to_string(), base });
+        let exprs = lower(&Rule(vec![Statement::HandOver]), family);
+        let rule = KernelRule { chain: chain.to_string(), handle: 0, exprs, userdata: Vec::new() };
+        batch.append_rule(name(&mut features, "CONFIG_NFT_FLOW_OFFLOAD"), of, &rule);
+    }
+    match missing(nftables, batch, &features).await {
+        Ok(missing) => Ok(missing.map(|(feature, refusal)| format!("{feature}: {refusal}"))),
+        Err(SyncError::Unsupported { feature, reason }) => Ok(Some(format!("{feature}: {reason}"))),
+        Err(error) => Err(error),
+    }
+}
+
+/// The number of an operation that tries `feature`.
+fn name(features: &mut Vec<&'static str>, feature: &'static str) -> u32 {
+    features.push(feature);
+    features.len() as u32 - 1
+}
+
+/// The first of `features` that the kernel refuses, each tried by the operation of its number.
+async fn missing(
+    nftables: &mut Nftables,
+    mut batch: Batch,
+    features: &[&'static str],
+) -> Result<Option<(&'static str, Refusal)>, SyncError> {
     // Refused by every kernel: nothing of the above ever comes to be.
     let never = features.len() as u32;
     batch.remove_chain(never, kernel_family(Family::V4), "absent");
     let refusals = match nftables.commit(&mut batch).await {
         Err(CommitError::Refused(refusals)) => refusals,
         Err(error) => return Err(from_commit(error)),
-        Ok(()) => return Ok(()),
+        Ok(()) => return Ok(None),
     };
-    let missing = refusals.iter().find_map(|refusal| {
+    Ok(refusals.into_iter().find_map(|refusal| {
         let operation = *refusal.operations.first().filter(|operation| **operation != never)?;
-        Some((features.get(operation as usize)?, refusal))
-    });
-    match missing {
-        Some((feature, refusal)) => {
-            Err(SyncError::Unsupported { feature: (*feature).to_owned(), reason: refusal.to_string() })
-        }
-        None => Ok(()),
-    }
+        Some((*features.get(operation as usize)?, refusal))
+    }))
 }
 
 fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family, delivery: Delivery) {
     let of = kernel_family(family);
-    let mut next = |feature| {
-        features.push(feature);
-        features.len() as u32 - 1
-    };
+    let mut next = |feature| name(features, feature);
     batch.put_table(next("nf_tables"), &Table { family: of, flags: 0, owner: None, userdata: Vec::new() });
     let sets = [
         (SetName::Services(By::Address), "nf_tables: maps that count"),

@@ -9,6 +9,7 @@
 //!
 //! What if we die here? Before the commit nothing has happened, behind it everything has; who comes next looks.
 
+mod devices;
 mod isolate;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use backend_api::{
-    Failure, Family, NodeNetwork, Observed, PerFamily, Report, Scope, Service, ServiceName, ServiceState, SyncError,
+    Failure, Family, NodeNetwork, Observed, Offload, PerFamily, Report, Scope, Service, ServiceName, ServiceState,
+    SyncError,
 };
 use nix::errno::Errno;
 use tracing::{Instrument, trace_span};
@@ -28,8 +30,8 @@ use crate::errors::{from_commit, from_read};
 use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
 use crate::kernel::{CommitError, Ownership};
 use crate::marking::Marks;
-use crate::observe::{Servers, observe};
-use crate::plan::{Found, Plan, delivery};
+use crate::observe::{Servers, observe, offload};
+use crate::plan::{Found, Plan, Terms};
 use crate::port::Port;
 use crate::refused::refused;
 use crate::ruleset::lower::kernel_family;
@@ -44,6 +46,10 @@ pub(crate) struct Programmer<P> {
     belief: Option<Belief>,
     /// The netlink port of another process that owns our tables.
     stranger: Option<u32>,
+    /// Why this kernel can hand nothing to a flowtable, once it was asked.
+    lacking: Option<Option<String>>,
+    /// For whom every device is in our flowtables; none where that is not known.
+    joined: Option<Offload>,
 }
 
 /// What a sync did.
@@ -67,7 +73,7 @@ pub(crate) enum Before {
 impl<P: Port> Programmer<P> {
     /// One that believes nothing.
     pub(crate) fn new(port: P, delivery: Delivery) -> Self {
-        Self { port, delivery, belief: None, stranger: None }
+        Self { port, delivery, belief: None, stranger: None, lacking: None, joined: None }
     }
 
     /// What is believed to be programmed.
@@ -87,11 +93,25 @@ impl<P: Port> Programmer<P> {
         scope: Scope<'_>,
         marks: Option<&dyn Marks>,
     ) -> Result<Outcome, SyncError> {
-        debug_assert_eq!(delivery(marks), self.delivery);
+        let (terms, lacking) = self.terms(desired, marks).await?;
+        debug_assert_eq!(terms.delivery(), self.delivery);
+        let mut outcome = self.program(desired, scope, &terms).await?;
+        outcome.report.warnings.extend(lacking);
+        self.join_devices(terms.node.offload.as_ref(), &mut outcome.report).await;
+        Ok(outcome)
+    }
+
+    /// Everything but devices.
+    async fn program(
+        &mut self,
+        desired: &ServiceState,
+        scope: Scope<'_>,
+        terms: &Terms<'_>,
+    ) -> Result<Outcome, SyncError> {
         // Taken, not borrowed: if the commit fails we no longer claim to know the tables.
         if let Some(belief) = self.belief.take() {
             let node = belief.node.clone();
-            let mut plan = Plan::onward(belief, desired, scope, marks, &BTreeSet::new());
+            let mut plan = Plan::onward(belief, desired, scope, terms, &BTreeSet::new());
             let changed = std::mem::take(&mut plan.changed);
             match self.carry_out(plan).await? {
                 Ok(report) => return Ok(Outcome { report, before: Before::Believed(node, changed) }),
@@ -102,12 +122,13 @@ impl<P: Port> Programmer<P> {
                 Err(error) => return Err(from_commit(error)),
             }
         }
+        self.joined = None;
         let found = self.look().instrument(trace_span!("look")).await?;
         let looked = observed(&found, &|_| BTreeMap::new());
-        let plan = Plan::adopt(&found, desired, marks, &BTreeSet::new());
+        let plan = Plan::adopt(&found, desired, terms, &BTreeSet::new());
         let report = match self.carry_out(plan).await? {
             Ok(report) => report,
-            Err(CommitError::Refused(refusals)) => self.isolate(&found, desired, marks, refusals).await?,
+            Err(CommitError::Refused(refusals)) => self.isolate(&found, desired, terms, refusals).await?,
             Err(error) => return Err(from_commit(error)),
         };
         Ok(Outcome { report, before: Before::Looked(looked) })
@@ -204,6 +225,7 @@ fn observed(found: &PerFamily<Found>, servers: &Servers<'_>) -> Observed {
     for family in Family::ALL {
         if let Some(content) = found.of(family).content() {
             observe(content, family, servers, &mut observed);
+            *observed.offload.of_mut(family) = offload(content);
             refused(&content.rules, &mut observed.refused);
         }
     }

@@ -19,6 +19,8 @@ pub(crate) struct Transaction {
     pub(crate) remove_tables: Vec<Family>,
     /// Tables that come, with every set.
     pub(crate) add_tables: Vec<Family>,
+    /// Flowtables that come, without devices.
+    pub(crate) add_flowtables: Vec<Family>,
     /// Tables of ours that nobody owns any more, to be owned by our socket. Changes nothing in them, and is no write.
     pub(crate) claim_tables: Vec<Family>,
     /// Chains that come.
@@ -35,6 +37,12 @@ pub(crate) struct Transaction {
     pub(crate) remove_chains: Vec<(Family, String)>,
     /// Sets of somebody else that go.
     pub(crate) remove_sets: Vec<(Family, String)>,
+    /// Flowtables that go.
+    pub(crate) remove_flowtables: Vec<(Family, String)>,
+    /// Devices that leave our flowtables.
+    pub(crate) remove_devices: Vec<(Family, String)>,
+    /// Devices that our flowtables get. One that is not there any more fails everything, so they come by themselves.
+    pub(crate) add_devices: Vec<(Family, String)>,
     /// Elements that come; in order.
     pub(crate) add_elements: Vec<Element>,
     /// What the counters of coming elements start with, where not with 0.
@@ -61,6 +69,8 @@ pub(crate) enum Operation<'a> {
     RemoveTable(Family),
     /// A table comes.
     AddTable(Family),
+    /// Our flowtable comes.
+    AddFlowtable(Family),
     /// A table is owned from now on.
     ClaimTable(Family),
     /// One of its sets.
@@ -79,6 +89,12 @@ pub(crate) enum Operation<'a> {
     RemoveChain(Family, &'a str),
     /// A strange set goes.
     RemoveSet(Family, &'a str),
+    /// A flowtable goes.
+    RemoveFlowtable(Family, &'a str),
+    /// A device leaves our flowtable.
+    RemoveDevice(Family, &'a str),
+    /// Our flowtable gets a device.
+    AddDevice(Family, &'a str),
     /// An element comes.
     AddElement(&'a Element),
 }
@@ -93,6 +109,7 @@ impl Transaction {
         });
         tables
             .chain(added)
+            .chain(self.add_flowtables.iter().map(|family| Operation::AddFlowtable(*family)))
             .chain(self.claim_tables.iter().map(|family| Operation::ClaimTable(*family)))
             .chain(self.add_chains.iter().map(|(family, chain)| Operation::AddChain(*family, *chain)))
             .chain(self.flush_chains.iter().map(|(family, chain)| Operation::FlushChain(*family, chain)))
@@ -101,6 +118,9 @@ impl Transaction {
             .chain(self.remove_elements.iter().map(Operation::RemoveElement))
             .chain(self.remove_chains.iter().map(|(family, chain)| Operation::RemoveChain(*family, chain)))
             .chain(self.remove_sets.iter().map(|(family, set)| Operation::RemoveSet(*family, set)))
+            .chain(self.remove_flowtables.iter().map(|(family, name)| Operation::RemoveFlowtable(*family, name)))
+            .chain(self.remove_devices.iter().map(|(family, device)| Operation::RemoveDevice(*family, device)))
+            .chain(self.add_devices.iter().map(|(family, device)| Operation::AddDevice(*family, device)))
             .chain(self.add_elements.iter().map(Operation::AddElement))
     }
 
@@ -108,6 +128,7 @@ impl Transaction {
     pub(crate) fn len(&self) -> usize {
         self.remove_tables.len()
             + self.add_tables.len() * (1 + SetName::of(self.delivery).count())
+            + self.add_flowtables.len()
             + self.add_chains.len()
             + self.flush_chains.len()
             + self.remove_strange.len()
@@ -115,6 +136,9 @@ impl Transaction {
             + self.remove_elements.len()
             + self.remove_chains.len()
             + self.remove_sets.len()
+            + self.remove_flowtables.len()
+            + self.remove_devices.len()
+            + self.add_devices.len()
             + self.add_elements.len()
     }
 

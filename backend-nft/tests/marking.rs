@@ -5,6 +5,7 @@ mod sample;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU32;
 use std::sync::Mutex;
 
 use backend_api::*;
@@ -75,6 +76,20 @@ fn what_is_programmed_is_observed_and_syncing_again_writes_nothing() {
         drop(tables);
         let mut tables = open().await;
         assert_eq!(sync(&mut tables, &state, &servers).await.writes, 0, "a new process");
+    });
+}
+
+#[test]
+fn nothing_is_handed_to_a_flowtable_and_that_is_said() {
+    isolated(|| async {
+        let (mut state, servers) = (sample::everything(), Servers::default());
+        let mut tables = open().await;
+        assert_eq!(sync(&mut tables, &state, &servers).await.warnings, Vec::<String>::new());
+        let offload = Some(Offload { after: NonZeroU32::MIN, devices: BTreeMap::from([(1, "lo".to_owned())]) });
+        state.set_node(NodeNetwork { offload, ..sample::node() });
+        let report = sync(&mut tables, &state, &servers).await;
+        assert_eq!(report.writes, 0);
+        assert!(report.warnings[0].contains("IPVS"), "{:?}", report.warnings);
     });
 }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use backend_api::{
-    Affinity, FrontendKind, Masquerade, Observed, ObservedAnswer, ObservedFrontend, ObservedRoute, SourceRanges,
+    Affinity, Family, FrontendKind, Masquerade, Observed, ObservedAnswer, ObservedFrontend, ObservedOffload,
+    ObservedRoute, SourceRanges,
 };
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -77,7 +78,7 @@ pub(super) async fn status(flags: StatusFlags) -> Result<(), CommandError> {
             let names: Vec<_> = backends.into_iter().map(Backend::name).collect();
             println!("No frontends are programmed by {}.", names.join(" or "))
         }
-        Output::Table => print!("{}{}", table(&rows), turned_away(&observed)),
+        Output::Table => print!("{}{}{}", table(&rows), turned_away(&observed), handed_over(&observed)),
     }
     Ok(())
 }
@@ -86,6 +87,17 @@ pub(super) async fn status(flags: StatusFlags) -> Result<(), CommandError> {
 fn turned_away(observed: &Observed) -> String {
     let counts: Vec<_> = observed.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     if counts.is_empty() { String::new() } else { format!("\nTurned away: {}\n", counts.join(", ")) }
+}
+
+/// When connections leave the path of rules, if they do.
+fn handed_over(observed: &Observed) -> String {
+    let line = |family: Family| {
+        let ObservedOffload { after, devices } = observed.offload.of(family).as_ref()?;
+        let devices: Vec<_> = devices.iter().map(String::as_str).collect();
+        let devices = if devices.is_empty() { "no device".to_owned() } else { devices.join(", ") };
+        Some(format!("\nTo the flowtable after about {after} packets ({family}): {devices}\n"))
+    };
+    Family::ALL.into_iter().filter_map(line).collect()
 }
 
 /// What the first of these backends has that has something.
@@ -253,6 +265,15 @@ node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          a
         assert_eq!(turned_away(&observed), "");
         observed.refused = BTreeMap::from([(Reason::WrongPort, 3), (Reason::NoEndpoints, 12)]);
         assert_eq!(turned_away(&observed), "\nTurned away: no-endpoints 12, wrong-port 3\n");
+    }
+
+    #[test]
+    fn where_connections_are_handed_over_is_said_if_they_are() {
+        let mut observed = observed();
+        assert_eq!(handed_over(&observed), "");
+        let devices = ["cni0", "eth0"].map(str::to_owned).into();
+        observed.offload.v4 = Some(ObservedOffload { after: std::num::NonZeroU32::MIN, devices });
+        assert_eq!(handed_over(&observed), "\nTo the flowtable after about 1 packets (IPv4): cni0, eth0\n");
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub fn changes(before: &Config, after: &Config) -> BTreeSet<Part> {
         local_traffic,
         node_ports,
         masquerade_all,
+        flowtable_after,
         source,
         servers,
         host,
@@ -45,7 +46,8 @@ pub fn changes(before: &Config, after: &Config) -> BTreeSet<Part> {
     let settings = before.node_address != *node_address
         || before.local_traffic != *local_traffic
         || before.node_ports != *node_ports
-        || before.masquerade_all != *masquerade_all;
+        || before.masquerade_all != *masquerade_all
+        || before.flowtable_after != *flowtable_after;
     // The other backend's settings wait until it is chosen.
     let ipvs_matters = before.ipvs != *ipvs && *backend == crate::backend::Backend::Ipvs;
     let renamed = before.node_name != *node_name;

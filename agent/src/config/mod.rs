@@ -33,6 +33,7 @@ mod written;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 pub use action::{Action, ConfigFile, Order};
@@ -68,6 +69,8 @@ pub struct Config {
     pub node_ports: NodePortSelection,
     /// Whether connections to cluster addresses carry the node's address whoever dials.
     pub masquerade_all: bool,
+    /// After about how many packets an established connection is handed to a flowtable; never if `None`.
+    pub flowtable_after: Option<NonZeroU32>,
     /// Where objects come from.
     pub source: SourceConfig,
     /// Health and metrics.

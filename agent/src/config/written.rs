@@ -4,6 +4,7 @@
 //! nobody has written gets its default in one place.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ settings! {
     /// Whether IPv4's localhost is among them, where it may be.
     localhost_node_ports: bool,
     masquerade_all: bool,
+    flowtable_after: u32,
     source: PathBuf,
     kubeconfig: PathBuf,
     masters: Vec<Master>,
@@ -99,6 +101,7 @@ impl Written {
                 .unwrap_or_else(|| LocalDetector::ClusterCidrs(ClusterCidrs::default())),
             node_ports: self.node_ports(),
             masquerade_all: self.masquerade_all.unwrap_or(false),
+            flowtable_after: self.flowtable_after.and_then(NonZeroU32::new),
             servers: self.servers(),
             host: self.host(),
             kube_proxy: self.kube_proxy.unwrap_or_default(),

@@ -31,11 +31,11 @@ use crate::events::{Herald, Notice, Uids};
 use crate::localhost::{Limits, Localhost, OnLocalhost};
 use crate::metrics::{Afresh, Metrics};
 use crate::migration::{FirstSync, first_backend};
-use crate::node_addresses;
 use crate::reconcile::{self, Desired, Inputs, ReconcileError, Witness};
 use crate::resolve::Settings;
 use crate::serving::{Health, Serving, Sources, Unbindable};
 use crate::source::{self, Choice};
+use crate::{links, node_addresses};
 
 /// Why an agent ended without being told to.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +118,20 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     beside.spawn(source::follow(derive(&configs, |config| Choice::from(config)), told));
     let (found, addresses) = watch::channel(None);
     beside.spawn(node_addresses::follow(found));
+    let (found, node_links) = watch::channel(None);
+    beside.spawn(links::follow(derive(&configs, |config| config.flowtable_after.is_some()), found));
     let (succeed, successors) = mpsc::channel(1);
     // Whoever was chosen waits where another had to be first.
     let until = (first != config.backend).then_some(alone);
     beside.spawn(backends::follow(derive(&configs, |config| backends::Choice::from(config)), until, succeed, outbox));
 
     let settings = derive(&configs, |config| Settings::from(config));
-    let inputs = Inputs { settings: Some(settings), successors: Some(successors), ..Inputs::new(objects, addresses) };
+    let inputs = Inputs {
+        links: Some(node_links),
+        settings: Some(settings),
+        successors: Some(successors),
+        ..Inputs::new(objects, addresses)
+    };
     let desired = Desired::new(Settings::from(&config));
     tokio::select! {
         outcome = reconcile::run(dataplane, desired, inputs, &mut witnesses, stop) => outcome?,

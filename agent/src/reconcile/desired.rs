@@ -1,6 +1,6 @@
 //! What the kernel should hold, as far as sources have told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use backend_api::ServiceState;
@@ -20,6 +20,8 @@ pub struct Desired {
     heard: Heard,
     /// What is wrong as long as this node's Node object is not known.
     without_node: Option<String>,
+    /// Whether the state depends on the node's links.
+    needs_links: bool,
 }
 
 /// Whether what the state is made of is all there.
@@ -27,6 +29,7 @@ pub struct Desired {
 struct Heard {
     every_object: bool,
     addresses: bool,
+    links: bool,
     /// Something is told and not resolved.
     news: bool,
 }
@@ -36,6 +39,7 @@ impl Desired {
     pub fn new(settings: Settings) -> Self {
         Self {
             without_node: without_node(&settings),
+            needs_links: settings.flowtable_after.is_some(),
             resolver: Resolver::new(settings),
             state: ServiceState::default(),
             heard: Heard::default(),
@@ -50,7 +54,7 @@ impl Desired {
     /// Whether everything that is there at the start has been told. Before that the state is not to be programmed: what a
     /// process before us programmed would be removed.
     pub(super) fn is_complete(&self) -> bool {
-        self.heard.every_object && self.heard.addresses
+        self.heard.every_object && self.heard.addresses && (self.heard.links || !self.needs_links)
     }
 
     /// Whether there is something to resolve.
@@ -96,9 +100,17 @@ impl Desired {
         self.heard.news = true;
     }
 
+    /// Takes the node's links.
+    pub(super) fn hear_links(&mut self, links: BTreeMap<u32, String>) {
+        self.resolver.set_links(links);
+        self.heard.links = true;
+        self.heard.news = true;
+    }
+
     /// Takes what the operator decides now.
     pub(super) fn hear_settings(&mut self, settings: Settings) {
         self.without_node = without_node(&settings);
+        self.needs_links = settings.flowtable_after.is_some();
         self.resolver.set_settings(settings);
         self.heard.news = true;
     }
@@ -141,6 +153,7 @@ mod tests {
             node_ports: node_ports.parse().unwrap(),
             node_address: None,
             masquerade_all: false,
+            flowtable_after: None,
         })
     }
 

@@ -35,6 +35,7 @@ use self::backoff::Backoff;
 use self::failed::Failed;
 use self::pending::Pending;
 use self::said::Said;
+use crate::links::Links;
 use crate::node_addresses::Addresses;
 use crate::resolve::Settings;
 use crate::source::Event;
@@ -53,6 +54,9 @@ pub struct Inputs {
     pub objects: mpsc::Receiver<Vec<Event>>,
     /// The node's own addresses.
     pub addresses: watch::Receiver<Addresses>,
+    /// The node's links, if connections may be handed to a flowtable. Where that is wanted nothing is programmed before they are
+    /// known.
+    pub links: Option<watch::Receiver<Links>>,
     /// What the operator decides, if that may change.
     pub settings: Option<watch::Receiver<Settings>>,
     /// Dataplanes to go on with, each in place of the one before, if that may change. It has been opened, and has not synced.
@@ -62,7 +66,7 @@ pub struct Inputs {
 impl Inputs {
     /// Objects and addresses; everything else stays as it is.
     pub fn new(objects: mpsc::Receiver<Vec<Event>>, addresses: watch::Receiver<Addresses>) -> Self {
-        Self { objects, addresses, settings: None, successors: None }
+        Self { objects, addresses, links: None, settings: None, successors: None }
     }
 }
 
@@ -112,6 +116,7 @@ pub async fn run(
                 changed.map_err(|_| ReconcileError::InputEnded("node addresses"))?;
                 reconciler.take_addresses(&mut inputs);
             }
+            links = changed(&mut inputs.links) => reconciler.take_links(links),
             settings = changed(&mut inputs.settings) => reconciler.take_settings(settings),
             successor = next(&mut inputs.successors) => {
                 // The one before is closed: it may own what its successor writes. What it programmed stays.
@@ -234,6 +239,13 @@ impl<'a> Reconciler<'a> {
         }
     }
 
+    fn take_links(&mut self, links: Links) {
+        if let Some(links) = links {
+            self.desired.hear_links(links);
+            self.heard();
+        }
+    }
+
     fn take_settings(&mut self, settings: Settings) {
         self.desired.hear_settings(settings);
         self.heard();
@@ -309,7 +321,7 @@ impl<'a> Reconciler<'a> {
     }
 
     fn synced(&mut self, pending: Pending, report: Report, took: Duration) {
-        let Report { writes, bytes_sent: netlink_bytes, flows_deleted, cleanings: _, failed } = report;
+        let Report { writes, bytes_sent: netlink_bytes, flows_deleted, cleanings: _, failed, warnings } = report;
         let services = self.desired.state().len();
         match &pending {
             Pending::All => info!(services, writes, netlink_bytes, flows_deleted, ?took, "every service was checked"),
@@ -327,6 +339,7 @@ impl<'a> Reconciler<'a> {
         }
         self.failed.update(&pending, failed, Instant::now());
         self.said.failures(self.failed.reasons(), self.witness);
+        self.said.warnings(warnings);
         self.pending = Pending::nothing();
         self.next = Next::Now;
         self.backoff.reset();

@@ -14,6 +14,7 @@ pub(super) struct Said {
     missing: Once<String>,
     conflicts: Once<Conflict>,
     failures: Once<(ServiceName, String)>,
+    warnings: Once<String>,
 }
 
 impl Said {
@@ -30,6 +31,13 @@ impl Said {
             witness.hear(&News::Conflict(&conflict));
             let Conflict { frontend, owner, loser } = conflict;
             warn!(%frontend, %owner, %loser, "two services claim one frontend, the older one has it");
+        }
+    }
+
+    /// Logs what a sync found to be newly not as desired.
+    pub(super) fn warnings(&mut self, warnings: Vec<String>) {
+        for warning in self.warnings.news(warnings.into_iter().collect()) {
+            warn!("{warning}");
         }
     }
 

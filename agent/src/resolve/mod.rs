@@ -30,7 +30,7 @@ mod source_ranges;
 mod topology;
 mod warning;
 
-pub use node::{NodeFacts, NodeResolution, resolve_node};
+pub use node::{InKernel, NodeFacts, NodeResolution, resolve_node};
 pub use on_node::{HealthCheck, NoLocalEndpoints, OnNode};
 pub use resolver::{Applied, Changes, Resolver};
 pub use selection::Skip;
@@ -38,6 +38,7 @@ pub use service::Resolution;
 pub use warning::{Problem, Warning};
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use crate::config::{Config, LocalDetector, NodeName, NodePortSelection};
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub node_ports: NodePortSelection,
     /// Whether connections to cluster addresses carry the node's address whoever dials.
     pub masquerade_all: bool,
+    /// After about how many packets an established connection is handed to a flowtable; never if `None`.
+    pub flowtable_after: Option<NonZeroU32>,
 }
 
 impl From<&Config> for Settings {
@@ -64,6 +67,7 @@ impl From<&Config> for Settings {
             local_traffic: config.local_traffic.clone(),
             node_ports: config.node_ports.clone(),
             masquerade_all: config.masquerade_all,
+            flowtable_after: config.flowtable_after,
         }
     }
 }

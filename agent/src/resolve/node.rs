@@ -1,9 +1,9 @@
 //! The node: its network for the dataplane, and what judgements about services must know of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use backend_api::{Cidr, Family, Masquerade, NodeNetwork, PerFamily};
+use backend_api::{Cidr, Family, Masquerade, NodeNetwork, Offload, PerFamily};
 
 use super::candidates::Candidate;
 use super::notation::{range, usable_address};
@@ -35,20 +35,28 @@ pub struct NodeResolution {
     pub warnings: Vec<Warning>,
 }
 
-/// Resolves the node: its own Node object if known, the ServiceCIDRs of the cluster, and the addresses
-/// that the kernel has.
+/// What the kernel says of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InKernel {
+    /// The node's own addresses.
+    pub addresses: BTreeSet<IpAddr>,
+    /// The names of its links by their index, loopback excepted; read only where connections are handed to a flowtable.
+    pub links: BTreeMap<u32, String>,
+}
+
+/// Resolves the node: its own Node object if known, the ServiceCIDRs of the cluster, and what the kernel says.
 pub fn resolve_node<'a>(
     settings: &Settings,
     node: Option<&Node>,
     service_cidrs: impl IntoIterator<Item = &'a ServiceCidr>,
-    addresses: &BTreeSet<IpAddr>,
+    kernel: &InKernel,
 ) -> NodeResolution {
     let mut warnings = Vec::new();
     let pod_cidrs = node.map_or_else(Vec::new, |node| pod_cidrs(node, &mut warnings));
     let of_node = node.map_or_else(Vec::new, |node| host_addresses(node, &mut warnings));
     let hosts: Vec<_> = settings.node_address.into_iter().chain(of_node).collect();
     // Nobody reaches a node by its loopback.
-    let owned = addresses.iter().copied().filter(|address| !address.is_loopback()).collect();
+    let owned = kernel.addresses.iter().copied().filter(|address| !address.is_loopback()).collect();
     let local_traffic = settings.local_traffic.on_node(&pod_cidrs);
     let first = |family| hosts.iter().copied().find(|address| Family::of(*address) == family);
     let facts = NodeFacts {
@@ -63,6 +71,7 @@ pub fn resolve_node<'a>(
         addresses: owned,
         service_cidrs: service_cidrs.into_iter().flat_map(|object| cidrs(object, &mut warnings)).collect(),
         masquerade_all: settings.masquerade_all,
+        offload: settings.flowtable_after.map(|after| Offload { after, devices: kernel.links.clone() }),
     };
     NodeResolution { network, facts, warnings }
 }

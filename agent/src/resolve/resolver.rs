@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use backend_api::{NodeNetwork, PerFamily, Scope, ServiceName, ServiceState};
 
 use super::Settings;
-use super::node::{NodeFacts, resolve_node};
+use super::node::{InKernel, NodeFacts, resolve_node};
 use super::on_node::OnNode;
 use super::service::{self, Resolution};
 use super::warning::Warning;
@@ -27,7 +27,7 @@ pub struct Resolver {
     /// All that are known; one of them is this node's own.
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
-    addresses: BTreeSet<IpAddr>,
+    kernel: InKernel,
     services: HashMap<ServiceName, Known>,
     /// Told by a source that is no more, and not yet by its successor.
     doubtful: HashSet<ObjectKey>,
@@ -86,7 +86,7 @@ impl Resolver {
             settings,
             nodes: BTreeMap::new(),
             service_cidrs: BTreeMap::new(),
-            addresses: BTreeSet::new(),
+            kernel: InKernel::default(),
             services: HashMap::new(),
             doubtful: HashSet::new(),
             owners: HashMap::new(),
@@ -172,8 +172,14 @@ impl Resolver {
 
     /// Replaces the list of addresses that the kernel has.
     pub fn set_addresses(&mut self, addresses: BTreeSet<IpAddr>) {
-        self.node_is_dirty |= self.addresses != addresses;
-        self.addresses = addresses;
+        self.node_is_dirty |= self.kernel.addresses != addresses;
+        self.kernel.addresses = addresses;
+    }
+
+    /// Replaces the list of links that the kernel has.
+    pub fn set_links(&mut self, links: BTreeMap<u32, String>) {
+        self.node_is_dirty |= self.settings.flowtable_after.is_some() && self.kernel.links != links;
+        self.kernel.links = links;
     }
 
     /// Replaces what the operator decided.
@@ -233,7 +239,7 @@ impl Resolver {
             Some(facts) if !self.node_is_dirty => facts,
             before => {
                 let cidrs = self.service_cidrs.values().map(|cidr| &**cidr);
-                let resolved = resolve_node(&self.settings, self.node(), cidrs, &self.addresses);
+                let resolved = resolve_node(&self.settings, self.node(), cidrs, &self.kernel);
                 changes.node = Some(resolved.network);
                 changes.warnings.extend(new_ones(&resolved.warnings, &self.node_warnings));
                 self.node_warnings = resolved.warnings;

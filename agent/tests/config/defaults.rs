@@ -13,6 +13,7 @@ fn defaults_are_those_of_kube_proxys_nftables_mode() {
     assert_eq!(config.node_ports, "primary".parse().unwrap());
     assert_eq!(config.node_address, None);
     assert!(!config.masquerade_all);
+    assert_eq!(config.flowtable_after, None);
     assert_eq!(config.ipvs, IpvsConfig::default());
     assert_eq!(config.servers, ServersConfig::default());
     assert_eq!(config.host, HostConfig::default());

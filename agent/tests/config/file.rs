@@ -1,5 +1,6 @@
 //! The configuration file: every field once, what is refused, what is remarked.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use agent::backend::Backend;
@@ -16,7 +17,7 @@ type Change = fn(&mut Config);
 
 #[test]
 fn every_field_with_an_effect_changes_its_own_setting_and_no_other() {
-    let cases: [(&str, Change); 50] = [
+    let cases: [(&str, Change); 52] = [
         ("bindAddress: 192.168.67.8", |config| config.node_address = Some("192.168.67.8".parse().unwrap())),
         ("bindAddress: '::'", |config| {
             config.servers.healthz = Some("[::]:10256".parse().unwrap());
@@ -92,6 +93,8 @@ fn every_field_with_an_effect_changes_its_own_setting_and_no_other() {
             config.servers.connections_by_service = ByService::AtMost(9)
         }),
         ("switchyard: {ipvsDrainTimeout: 15m}", |config| config.ipvs.drain = Duration::from_secs(900)),
+        ("switchyard: {flowtableAfter: 16}", |config| config.flowtable_after = NonZeroU32::new(16)),
+        ("switchyard: {flowtableAfter: 0}", |_| {}),
         ("switchyard: {serversOff: [healthz]}", |config| config.servers.healthz = None),
         ("switchyard: {serversOff: [metrics]}", |config| config.servers.metrics = None),
         ("switchyard:", |_| {}),

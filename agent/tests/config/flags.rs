@@ -1,5 +1,6 @@
 //! Flags: all of kube-proxy's are taken, each does what kube-proxy's does or says that it does nothing.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use agent::backend::Backend;
@@ -98,7 +99,7 @@ type Change = fn(&mut Config);
 
 #[test]
 fn every_flag_changes_its_own_setting_and_no_other() {
-    let cases: [(&str, Change); 47] = [
+    let cases: [(&str, Change); 49] = [
         ("", |_| {}),
         ("--source /s", |config| config.source = SourceConfig::Folder("/s".into())),
         ("--kubeconfig /k", |config| kubernetes(config).kubeconfig = Some("/k".into())),
@@ -126,6 +127,8 @@ fn every_flag_changes_its_own_setting_and_no_other() {
         ("--metrics-bind-address=", |config| config.servers.metrics = None),
         ("--connections-by-service 100", |config| config.servers.connections_by_service = ByService::AtMost(100)),
         ("--connections-by-service 0", |_| {}),
+        ("--flowtable-after 16", |config| config.flowtable_after = NonZeroU32::new(16)),
+        ("--flowtable-after 0", |_| {}),
         ("--cleanup-kube-proxy=false", |config| config.kube_proxy = KubeProxyRules::Left),
         ("--cluster-cidr 10.0.0.0/8", |config| {
             config.local_traffic = LocalDetector::ClusterCidrs("10.0.0.0/8".parse().unwrap())

@@ -1,5 +1,6 @@
 //! What is written of a configuration is read as the same configuration.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use agent::backend::Backend;
@@ -98,11 +99,12 @@ fn configuration() -> impl Strategy<Value = Config> {
         select(vec![KubeProxyRules::Removed, KubeProxyRules::Left]),
         (0..=10_u8).prop_map(|level| Verbosity::new(level).unwrap()),
         any::<bool>(),
+        (0..=i32::MAX as u32).prop_map(NonZeroU32::new),
         select(vec![Backend::Nftables, Backend::Ipvs]),
     );
     (node, ipvs(), local_traffic(), parsed(&selections), source(), servers(), host(), rest).prop_map(
         |((node_name, node_address), ipvs, local_traffic, node_ports, source, servers, host, rest)| {
-            let (kube_proxy, verbosity, masquerade_all, backend) = rest;
+            let (kube_proxy, verbosity, masquerade_all, flowtable_after, backend) = rest;
             Config {
                 node_name,
                 node_address,
@@ -111,6 +113,7 @@ fn configuration() -> impl Strategy<Value = Config> {
                 local_traffic,
                 node_ports,
                 masquerade_all,
+                flowtable_after,
                 source,
                 servers,
                 host,

@@ -61,6 +61,7 @@ fn ranges_of_the_other_family_become_a_notice_once() {
         node_ports: "all".parse().unwrap(),
         node_address: None,
         masquerade_all: false,
+        flowtable_after: None,
     };
     let mut resolver = Resolver::new(settings);
     resolver.upsert(&object(SERVICE));

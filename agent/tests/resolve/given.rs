@@ -43,6 +43,7 @@ pub(crate) fn settings() -> Settings {
         node_ports: "primary".parse().unwrap(),
         node_address: None,
         masquerade_all: false,
+        flowtable_after: None,
     }
 }
 

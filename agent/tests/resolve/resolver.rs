@@ -1,6 +1,7 @@
 //! The index of all objects: what a change concerns, what it leaves, and that order decides nothing.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use super::given::{objects, service_text, settings, slice_text};
 use agent::objects::{Object, ObjectKey};
@@ -183,6 +184,22 @@ fn changes_are_applied_to_a_state_with_what_they_touched() {
     resolver.remove(&service("a").key());
     assert_eq!(names(resolver.resolve().apply(&mut state)), ["a"]);
     assert!(state.service(&ServiceName::new("default", "a")).is_none());
+}
+
+#[test]
+fn links_are_the_nodes_only_where_connections_are_handed_over() {
+    let links = |names: &[&str]| (2..).zip(names.iter().map(|name| (*name).to_owned())).collect();
+    let mut resolver = Resolver::new(settings());
+    resolver.set_links(links(&["eth0"]));
+    assert_eq!(resolver.resolve().node.unwrap().offload, None);
+    resolver.set_links(links(&["eth0", "veth1"]));
+    assert!(resolver.resolve().is_empty());
+    resolver.set_settings(agent::resolve::Settings { flowtable_after: NonZeroU32::new(16), ..settings() });
+    let offload = |resolver: &mut Resolver| resolver.resolve().node.unwrap().offload.unwrap();
+    assert_eq!(offload(&mut resolver).devices, links(&["eth0", "veth1"]));
+    resolver.set_links(links(&["eth0"]));
+    let now = offload(&mut resolver);
+    assert_eq!((now.after.get(), now.devices), (16, links(&["eth0"])));
 }
 
 /// Objects with few names, so that they meet.

@@ -70,6 +70,7 @@ pub(crate) fn settings() -> Settings {
         local_traffic: agent::config::LocalDetector::ClusterCidrs("".parse().unwrap()),
         node_ports: "all".parse().unwrap(),
         masquerade_all: false,
+        flowtable_after: None,
         node_address: None,
     }
 }

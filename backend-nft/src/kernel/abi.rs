@@ -73,7 +73,9 @@ pub(crate) const NFNLGRP_NFTABLES: u32 = 7;
 // linux/netfilter/nf_tables.h: enum nf_tables_msg_types
 count_up!(0 => NFT_MSG_NEWTABLE, NFT_MSG_GETTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_GETCHAIN,
     NFT_MSG_DELCHAIN, NFT_MSG_NEWRULE, NFT_MSG_GETRULE, NFT_MSG_DELRULE, NFT_MSG_NEWSET, NFT_MSG_GETSET,
-    NFT_MSG_DELSET, NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN, NFT_MSG_GETGEN);
+    NFT_MSG_DELSET, NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN, NFT_MSG_GETGEN,
+    NFT_MSG_TRACE, NFT_MSG_NEWOBJ, NFT_MSG_GETOBJ, NFT_MSG_DELOBJ, NFT_MSG_GETOBJ_RESET, NFT_MSG_NEWFLOWTABLE,
+    NFT_MSG_GETFLOWTABLE, NFT_MSG_DELFLOWTABLE);
 
 // The attributes of each object, from the same header.
 pub(crate) const NFTA_LIST_ELEM: u16 = 1;
@@ -102,6 +104,10 @@ pub(crate) const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
 count_up!(1 => NFTA_DATA_VALUE, NFTA_DATA_VERDICT);
 count_up!(1 => NFTA_VERDICT_CODE, NFTA_VERDICT_CHAIN);
 count_up!(1 => NFTA_EXPR_NAME, NFTA_EXPR_DATA);
+count_up!(1 => NFTA_FLOWTABLE_TABLE, NFTA_FLOWTABLE_NAME, NFTA_FLOWTABLE_HOOK, NFTA_FLOWTABLE_USE,
+    NFTA_FLOWTABLE_HANDLE, NFTA_FLOWTABLE_PAD, NFTA_FLOWTABLE_FLAGS);
+count_up!(1 => NFTA_FLOWTABLE_HOOK_NUM, NFTA_FLOWTABLE_HOOK_PRIORITY, NFTA_FLOWTABLE_HOOK_DEVS);
+count_up!(1 => NFTA_DEVICE_NAME);
 count_up!(1 => NFTA_GEN_ID);
 
 // linux/netfilter.h and enum nft_verdicts
@@ -111,6 +117,8 @@ pub(crate) const NFT_CONTINUE: u32 = -1i32 as u32;
 pub(crate) const NFT_JUMP: u32 = -3i32 as u32;
 pub(crate) const NFT_GOTO: u32 = -4i32 as u32;
 pub(crate) const NFT_RETURN: u32 = -5i32 as u32;
+/// `enum nf_dev_hooks`
+pub(crate) const NF_NETDEV_INGRESS: u32 = 0;
 
 // The attributes of each expression.
 count_up!(1 => NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA);
@@ -135,6 +143,7 @@ pub(crate) const NFT_REJECT_ICMP_UNREACH: u32 = 0;
 pub(crate) const NFT_REJECT_TCP_RST: u32 = 1;
 count_up!(1 => NFTA_NAT_TYPE, NFTA_NAT_FAMILY, NFTA_NAT_REG_ADDR_MIN, NFTA_NAT_REG_ADDR_MAX,
     NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_REG_PROTO_MAX, NFTA_NAT_FLAGS);
+count_up!(1 => NFTA_FLOW_TABLE_NAME);
 /// linux/netfilter/nf_nat.h
 pub(crate) const NF_NAT_RANGE_MAP_IPS: u32 = 1 << 0;
 /// linux/netfilter/nf_nat.h

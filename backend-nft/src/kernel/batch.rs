@@ -5,9 +5,9 @@
 use super::abi::*;
 use super::attr::{close, open, put_be32, put_be64, put_str};
 use super::expr::Family;
-use super::object::{Chain, Element, Rule, Set, Table};
+use super::object::{Chain, Element, Flowtable, Rule, Set, Table};
 use super::wire::message::{self, Messages};
-use super::wire::{put_chain, put_element, put_rule, put_set, put_table, table_name};
+use super::wire::{put_chain, put_element, put_flowtable, put_rule, put_set, put_table, table_name};
 
 /// A transaction under construction, about the tables of one name.
 ///
@@ -146,6 +146,28 @@ impl Batch {
         });
     }
 
+    /// Adds a flowtable; to one that is there already, the devices that it does not have.
+    pub fn put_flowtable(&mut self, operation: u32, family: Family, flowtable: &Flowtable) {
+        self.message(operation, NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, family, |batch| {
+            put_flowtable(&mut batch.bytes, &batch.table, flowtable);
+        });
+    }
+
+    /// Removes devices from a flowtable (Linux 5.8). One that it does not have is refused (`ENOENT`).
+    pub fn remove_devices(&mut self, operation: u32, family: Family, flowtable: &Flowtable) {
+        self.message(operation, NFT_MSG_DELFLOWTABLE, 0, family, |batch| {
+            put_flowtable(&mut batch.bytes, &batch.table, flowtable);
+        });
+    }
+
+    /// Removes a flowtable; no rule may refer to it. What is in it goes back to the usual path.
+    pub fn remove_flowtable(&mut self, operation: u32, family: Family, flowtable: &str) {
+        self.message(operation, NFT_MSG_DELFLOWTABLE, 0, family, |batch| {
+            put_str(&mut batch.bytes, NFTA_FLOWTABLE_TABLE, &batch.table);
+            put_str(&mut batch.bytes, NFTA_FLOWTABLE_NAME, flowtable);
+        });
+    }
+
     /// Begins to add elements to a set or a map. One that is there already is refused (`EEXIST`): to change its
     /// value, remove it first in the same batch.
     pub fn put_elements<'b>(&'b mut self, family: Family, set: &'b str) -> Elements<'b> {
@@ -259,6 +281,7 @@ impl Batch {
             NFT_MSG_NEWCHAIN | NFT_MSG_DELCHAIN => ("chain", NFTA_CHAIN_NAME),
             NFT_MSG_NEWRULE | NFT_MSG_DELRULE => ("rule in chain", NFTA_RULE_CHAIN),
             NFT_MSG_NEWSET | NFT_MSG_DELSET => ("set", NFTA_SET_NAME),
+            NFT_MSG_NEWFLOWTABLE | NFT_MSG_DELFLOWTABLE => ("flowtable", NFTA_FLOWTABLE_NAME),
             NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => ("element of set", NFTA_SET_ELEM_LIST_SET),
             _ => return "batch".to_owned(),
         };

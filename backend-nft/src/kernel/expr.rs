@@ -165,6 +165,11 @@ pub enum Expr {
         /// The element's own timeout; zero is the set's.
         timeout: Duration,
     },
+    /// `[ flow_offload flowtable fastpath ]`
+    FlowOffload {
+        /// The flowtable's name.
+        flowtable: String,
+    },
     /// `[ counter pkts 0 bytes 0 ]`
     Counter(Counter),
     /// An expression, or a form of one, that we never write.

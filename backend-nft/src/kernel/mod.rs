@@ -36,7 +36,7 @@ pub use expr::{Counter, Expr, Family, Reg, Verdict};
 pub use ipset::{Destroyed, IpSets};
 pub use nftables::Nftables;
 pub use notify::Watch;
-pub use object::{Base, Bound, Chain, Element, Hook, Rule, Set, SetData, Table, Value};
+pub use object::{Base, Bound, Chain, Element, Flowtable, Hook, Rule, Set, SetData, Table, Value};
 pub use socket::Socket;
 pub use survey::{Entry, ForeignChain, ForeignObject, Jump, Policy};
 pub use wire::message;

@@ -11,10 +11,10 @@ use super::attr::{close, open, put_str};
 use super::error::ReadError;
 use super::expr::{Counter, Family};
 use super::notify::Watch;
-use super::object::{Chain, Element, Rule, Set, Table};
+use super::object::{Chain, Element, Flowtable, Rule, Set, Table};
 use super::socket::Socket;
 use super::wire::message::{self, Ack, Message};
-use super::wire::{put_element, read_chain, read_element, read_rule, read_set, read_table, table_name};
+use super::wire::{put_element, read_chain, read_element, read_flowtable, read_rule, read_set, read_table, table_name};
 
 /// A connection to nf_tables, about the tables of one name.
 #[derive(Debug)]
@@ -119,6 +119,15 @@ impl Nftables {
     /// As [`ReadError`] says.
     pub async fn sets(&mut self, family: Family) -> Result<Vec<Set>, ReadError> {
         self.list("sets", NFT_MSG_GETSET, NFTA_SET_TABLE, family, |message| read_set(message.attrs())).await
+    }
+
+    /// The flowtables, with their devices; none where the kernel has no such thing.
+    ///
+    /// # Errors
+    /// As [`ReadError`] says.
+    pub async fn flowtables(&mut self, family: Family) -> Result<Vec<Flowtable>, ReadError> {
+        let read = |message: &Message<'_>| read_flowtable(message.attrs());
+        self.list("flowtables", NFT_MSG_GETFLOWTABLE, NFTA_FLOWTABLE_TABLE, family, read).await
     }
 
     /// Folds over the elements of a set or a map, in no order. Begins again from `empty` if the ruleset changes

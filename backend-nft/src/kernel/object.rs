@@ -3,6 +3,7 @@
 //! None names its table: a [`super::Batch`] and a [`super::Nftables`] are about the tables of one name, one in each
 //! family.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::abi::abi_enum;
@@ -73,6 +74,19 @@ pub struct Rule {
     pub exprs: Vec<Expr>,
     /// TLVs of user space, a comment for example.
     pub userdata: Vec<u8>,
+}
+
+/// A flowtable: what rules hand to it is forwarded where its devices receive, past every other hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flowtable {
+    /// Its name.
+    pub name: String,
+    /// When it looks at what its devices receive (`NFTA_FLOWTABLE_HOOK_PRIORITY`); smaller is earlier.
+    pub priority: i32,
+    /// `NFT_FLOWTABLE_*`
+    pub flags: u32,
+    /// Names of its devices. One that goes takes itself out.
+    pub devices: BTreeSet<String>,
 }
 
 /// A set or a map.

@@ -8,16 +8,18 @@ use backend_api::{
 };
 use tracing::trace_span;
 
-use super::{Plan, add_chain, delivery, is_sized, sized_chains, unfit};
+use super::{Plan, Terms, add_chain, is_sized, sized_chains, unfit};
 use crate::assign::{Slots, Sticky, first_slot, first_sticky_slot};
 use crate::belief::{Belief, Programmed};
 use crate::content::Content;
 use crate::diff::diff_of_unsorted;
-use crate::kernel::{self, Expr, Set};
+use crate::kernel::{self, Expr, Flowtable, Set};
 use crate::marking::{Marks, Target};
-use crate::render::{base, constant_elements, initial_chains, node_elements, rules, sized_element};
+use crate::render::{
+    base, constant_elements, fastpath, flowtable, initial_chains, node_elements, rules, sized_element,
+};
 use crate::ruleset::lower::lower;
-use crate::ruleset::{By, ChainName, Delivery, Element, Key, Mark, SetName, Tag, Value};
+use crate::ruleset::{By, ChainName, Delivery, Element, FLOWTABLE, Key, Mark, SetName, Tag, Value};
 use crate::transaction::Transaction;
 
 /// What is in the kernel under our name, and ours.
@@ -46,12 +48,11 @@ impl Plan {
     pub(crate) fn adopt(
         found: &PerFamily<Found>,
         desired: &ServiceState,
-        marks: Option<&dyn Marks>,
+        terms: &Terms<'_>,
         excluded: &BTreeSet<ServiceName>,
     ) -> Self {
         let rendering = trace_span!("render").entered();
-        let delivery = delivery(marks);
-        let node = desired.node().clone();
+        let (marks, delivery, node) = (terms.marks, terms.delivery(), terms.node.clone());
         let mut transaction = Transaction { delivery, ..Transaction::default() };
         let mut belief = Belief { node: node.clone(), ..Belief::default() };
         let mut failed = Vec::new();
@@ -120,13 +121,20 @@ fn is_usable(content: &Content, family: Family, delivery: Delivery) -> bool {
     });
     let base_fits =
         |chain: &kernel::Chain| ChainName::parse(&chain.name).is_none_or(|name| base(name, delivery) == chain.base);
-    sets_fit && content.chains.iter().all(base_fits)
+    let flowtable = flowtable(BTreeSet::new());
+    let flowtable_fits = content.flowtables.iter().filter(|there| there.name == flowtable.name).all(|there| {
+        // Devices come and go.
+        kernel::Flowtable { devices: BTreeSet::new(), ..there.clone() } == flowtable
+    });
+    sets_fit && flowtable_fits && content.chains.iter().all(base_fits)
 }
 
 /// Everything in a new table, but for elements.
 fn create(transaction: &mut Transaction, sized: &BTreeSet<ChainName>, (node, family): (&NodeNetwork, Family)) {
     transaction.add_tables.push(family);
-    for chain in initial_chains(transaction.delivery).chain(sized.iter().copied()) {
+    let fastpath = fastpath(node, transaction.delivery);
+    transaction.add_flowtables.extend(fastpath.map(|_| family));
+    for chain in initial_chains(transaction.delivery).chain(fastpath).chain(sized.iter().copied()) {
         add_chain(transaction, family, chain, node);
     }
 }
@@ -146,7 +154,8 @@ fn repair(
     }
     let known = there.keys().filter_map(|name| ChainName::parse(name)).filter(|chain| is_sized(*chain));
     let sized: BTreeSet<ChainName> = known.chain(needed.iter().copied()).collect();
-    for chain in initial_chains(transaction.delivery).chain(sized.iter().copied()) {
+    let fastpath = fastpath(node, transaction.delivery);
+    for chain in initial_chains(transaction.delivery).chain(fastpath).chain(sized.iter().copied()) {
         let name = chain.to_string();
         let Some(present) = there.remove(name.as_str()) else {
             add_chain(transaction, family, chain, node);
@@ -164,6 +173,12 @@ fn repair(
         transaction.flush_chains.push((family, strange.to_owned()));
         transaction.remove_chains.push((family, strange.to_owned()));
     }
+    let is_wanted = |flowtable: &&Flowtable| fastpath.is_some() && flowtable.name == FLOWTABLE;
+    if fastpath.is_some() && !content.flowtables.iter().any(|flowtable| is_wanted(&flowtable)) {
+        transaction.add_flowtables.push(family);
+    }
+    let strange = content.flowtables.iter().filter(|flowtable| !is_wanted(flowtable));
+    transaction.remove_flowtables.extend(strange.map(|flowtable| (family, flowtable.name.clone())));
     let is_ours = |set: &&Set| SetName::of(transaction.delivery).any(|name| name.as_str() == set.name);
     let strange = content.sets.iter().filter(|set| !is_ours(set));
     transaction.remove_sets.extend(strange.map(|set| (family, set.name.clone())));

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use backend_api::{Failure, Family, NodeNetwork, Scope, Service, ServiceName, ServiceState};
 use tracing::trace_span;
 
-use super::{Plan, add_chain, all_names, delivery, is_sized, sized_chains, unfit};
+use super::{Plan, Terms, add_chain, all_names, is_sized, sized_chains, unfit};
 use crate::belief::{Belief, Programmed};
 use crate::diff::diff;
-use crate::marking::Marks;
-use crate::render::{initial_chains, node_elements, rules, sized_element};
-use crate::ruleset::Element;
+use crate::render::{fastpath, initial_chains, node_elements, rules, sized_element};
+use crate::ruleset::{ChainName, Element, FLOWTABLE};
 use crate::transaction::Transaction;
 
 impl Plan {
@@ -20,15 +19,15 @@ impl Plan {
         mut belief: Belief,
         desired: &ServiceState,
         scope: Scope<'_>,
-        marks: Option<&dyn Marks>,
+        terms: &Terms<'_>,
         excluded: &BTreeSet<ServiceName>,
     ) -> Self {
-        let node_before = std::mem::replace(&mut belief.node, desired.node().clone());
+        let node_before = std::mem::replace(&mut belief.node, terms.node.clone());
         let node_changed = *node_before != *belief.node;
         let rerender = Family::ALL
             .iter()
             .any(|family| node_before.cluster_masquerade(*family) != belief.node.cluster_masquerade(*family));
-        let mut change = Change::new(&node_before, &belief.node, rerender, marks);
+        let mut change = Change::new(&node_before, terms, rerender);
         let all;
         let names = match scope {
             Scope::Services(names) if !node_changed => names,
@@ -48,6 +47,7 @@ impl Plan {
         let mut transaction = change.transaction(&mut belief);
         if node_changed {
             chains_of_node(&mut transaction, &node_before, &belief.node);
+            fastpath_of_node(&mut transaction, &node_before, &belief.node);
         }
         Plan { transaction, belief, failed, changed }
     }
@@ -69,9 +69,8 @@ fn changed_names(belief: &Belief, desired: &ServiceState, rerender: bool) -> BTr
 /// Elements of everything that changes, before and after.
 struct Change<'a> {
     node_before: &'a NodeNetwork,
-    node: Arc<NodeNetwork>,
     rerender: bool,
-    marks: Option<&'a dyn Marks>,
+    terms: &'a Terms<'a>,
     before: Vec<Element>,
     after: Vec<Element>,
     /// How many services more, or less, need an element that several may need.
@@ -81,13 +80,8 @@ struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    fn new(
-        node_before: &'a NodeNetwork,
-        node: &Arc<NodeNetwork>,
-        rerender: bool,
-        marks: Option<&'a dyn Marks>,
-    ) -> Self {
-        let delivery = delivery(marks);
+    fn new(node_before: &'a NodeNetwork, terms: &'a Terms<'a>, rerender: bool) -> Self {
+        let (node, delivery) = (&terms.node, terms.delivery());
         let (before, after) = if *node_before == **node {
             (Vec::new(), Vec::new())
         } else {
@@ -95,9 +89,8 @@ impl<'a> Change<'a> {
         };
         Self {
             node_before,
-            node: node.clone(),
             rerender,
-            marks,
+            terms,
             before,
             after,
             shared: BTreeMap::new(),
@@ -114,7 +107,7 @@ impl<'a> Change<'a> {
         excluded: &BTreeSet<ServiceName>,
     ) {
         let mut wanted = desired.service(name).filter(|_| !excluded.contains(name));
-        if let Some(failure) = wanted.and_then(|service| unfit(service, self.marks)) {
+        if let Some(failure) = wanted.and_then(|service| unfit(service, self.terms.marks)) {
             self.failed.push(failure);
             wanted = None;
         }
@@ -128,8 +121,8 @@ impl<'a> Change<'a> {
         }
         self.changed.push((name.clone(), before.as_ref().map(|before| before.service.clone())));
         let after = wanted.map(|service| match &before {
-            Some(before) => before.next(service, self.marks),
-            None => Programmed::new(service, |_, _| None, self.marks),
+            Some(before) => before.next(service, self.terms.marks),
+            None => Programmed::new(service, |_, _| None, self.terms.marks),
         });
         if let Some(before) = &before {
             let mut shared = BTreeSet::new();
@@ -138,7 +131,7 @@ impl<'a> Change<'a> {
         }
         if let Some(after) = after {
             let mut shared = BTreeSet::new();
-            after.elements(&self.node, &mut self.after, &mut shared);
+            after.elements(&self.terms.node, &mut self.after, &mut shared);
             self.count(shared, 1);
             belief.services.insert(name.clone(), after);
         }
@@ -153,12 +146,12 @@ impl<'a> Change<'a> {
     fn transaction(mut self, belief: &mut Belief) -> Transaction {
         self.before.sort_unstable();
         self.after.sort_unstable();
-        let mut transaction = Transaction { delivery: delivery(self.marks), ..Transaction::default() };
+        let mut transaction = Transaction { delivery: self.terms.delivery(), ..Transaction::default() };
         for family in Family::ALL {
             for chain in sized_chains(&self.after).of(family) {
                 if belief.chains.of_mut(family).insert(*chain) {
                     debug_assert!(is_sized(*chain));
-                    add_chain(&mut transaction, family, *chain, &self.node);
+                    add_chain(&mut transaction, family, *chain, &self.terms.node);
                     self.after.extend(sized_element(family, *chain));
                 }
             }
@@ -184,11 +177,40 @@ impl<'a> Change<'a> {
 fn chains_of_node(transaction: &mut Transaction, before: &NodeNetwork, after: &NodeNetwork) {
     for family in Family::ALL {
         for chain in initial_chains(transaction.delivery).filter(|chain| sized_element(family, *chain).is_none()) {
-            let now = rules(chain, after, family, transaction.delivery);
-            if rules(chain, before, family, transaction.delivery) != now {
-                transaction.flush_chains.push((family, chain.to_string()));
-                transaction.add_rules.extend(now.into_iter().map(|rule| (family, chain, rule)));
-            }
+            refill(transaction, (family, chain), before, after);
         }
+    }
+}
+
+/// The flowtable and the chain that leads there come, go, or hand over earlier or later.
+fn fastpath_of_node(transaction: &mut Transaction, before: &NodeNetwork, after: &NodeNetwork) {
+    let delivery = transaction.delivery;
+    for family in Family::ALL {
+        match (fastpath(before, delivery), fastpath(after, delivery)) {
+            (None, None) => {}
+            (None, Some(chain)) => {
+                transaction.add_flowtables.push(family);
+                add_chain(transaction, family, chain, after);
+            }
+            (Some(chain), None) => {
+                transaction.flush_chains.push((family, chain.to_string()));
+                transaction.remove_chains.push((family, chain.to_string()));
+                transaction.remove_flowtables.push((family, FLOWTABLE.to_owned()));
+            }
+            (Some(chain), Some(_)) => refill(transaction, (family, chain), before, after),
+        }
+    }
+}
+
+fn refill(
+    transaction: &mut Transaction,
+    (family, chain): (Family, ChainName),
+    before: &NodeNetwork,
+    after: &NodeNetwork,
+) {
+    let now = rules(chain, after, family, transaction.delivery);
+    if rules(chain, before, family, transaction.delivery) != now {
+        transaction.flush_chains.push((family, chain.to_string()));
+        transaction.add_rules.extend(now.into_iter().map(|rule| (family, chain, rule)));
     }
 }

@@ -11,7 +11,7 @@ use super::{Programmer, sorted};
 use crate::errors::from_commit;
 use crate::kernel::{CommitError, Refusal};
 use crate::marking::Marks;
-use crate::plan::{Found, Plan, sized_chains, unfit};
+use crate::plan::{Found, Plan, Terms, sized_chains, unfit};
 use crate::port::Port;
 use crate::render::{Assignment, service_elements};
 use crate::ruleset::{ChainName, Element, Key};
@@ -26,27 +26,27 @@ impl<P: Port> Programmer<P> {
         &mut self,
         found: &PerFamily<Found>,
         desired: &ServiceState,
-        marks: Option<&dyn Marks>,
+        terms: &Terms<'_>,
         refusals: Vec<Refusal>,
     ) -> Result<Report, SyncError> {
         let mut excluded = BTreeSet::new();
         let mut refusals = refusals;
         let mut report = loop {
-            let refused = Plan::adopt(found, desired, marks, &excluded).transaction;
-            let suspects = suspects(&refused, &refusals, desired, marks);
+            let refused = Plan::adopt(found, desired, terms, &excluded).transaction;
+            let suspects = suspects(&refused, &refusals, desired, terms.marks);
             let known = excluded.len();
             excluded.extend(suspects);
             if excluded.len() == known {
                 // Not a service's fault: what every state needs was refused.
                 return Err(from_commit(CommitError::Refused(refusals)));
             }
-            match self.carry_out(Plan::adopt(found, desired, marks, &excluded)).await? {
+            match self.carry_out(Plan::adopt(found, desired, terms, &excluded)).await? {
                 Ok(report) => break report,
                 Err(CommitError::Refused(more)) => refusals = more,
                 Err(error) => return Err(from_commit(error)),
             }
         };
-        self.introduce(desired, marks, excluded, &mut report).await?;
+        self.introduce(desired, terms, excluded, &mut report).await?;
         report.failed = sorted(report.failed);
         Ok(report)
     }
@@ -55,7 +55,7 @@ impl<P: Port> Programmer<P> {
     async fn introduce(
         &mut self,
         desired: &ServiceState,
-        marks: Option<&dyn Marks>,
+        terms: &Terms<'_>,
         suspects: BTreeSet<ServiceName>,
         report: &mut Report,
     ) -> Result<(), SyncError> {
@@ -68,7 +68,7 @@ impl<P: Port> Programmer<P> {
                 continue;
             }
             let Some(belief) = self.belief.clone() else { break };
-            let plan = Plan::onward(belief, desired, Scope::Services(&some), marks, &BTreeSet::new());
+            let plan = Plan::onward(belief, desired, Scope::Services(&some), terms, &BTreeSet::new());
             match self.carry_out(plan).await? {
                 Ok(done) => {
                     report.writes += done.writes;

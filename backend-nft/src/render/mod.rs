@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  NodeNetwork ──► skeleton: chains and their rules, a fixed number
+//!              ──► fastpath: a chain and a flowtable more, where asked for
 //!              ──► node: elements that say what the node is
 //!  Service, slots ──► service: elements that are the service
 //! ```
@@ -10,6 +11,7 @@
 
 mod affinity;
 mod conditions;
+mod fastpath;
 mod masquerade;
 mod node;
 mod ranges;
@@ -18,6 +20,7 @@ mod skeleton;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fastpath::{fastpath, flowtable};
 pub(crate) use node::node_elements;
 pub(crate) use service::{Assignment, beyond_limits, service_elements};
 pub(crate) use skeleton::{INITIAL_SIZE, base, constant_elements, initial_chains, rules, sized_element};

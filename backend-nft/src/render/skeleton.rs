@@ -3,7 +3,7 @@
 use backend_api::{Family, Masquerade, NodeNetwork, Pool, Protocol};
 
 use super::conditions::{from_pod, frontend, frontend_and, to_node};
-use super::{affinity, masquerade};
+use super::{affinity, fastpath, masquerade};
 use crate::assign::first_slot;
 use crate::kernel::{Base, Hook};
 use crate::ruleset::{
@@ -35,6 +35,8 @@ const NAT: i32 = -100;
 const UNDELIVERED: i32 = NAT + 10;
 /// `NF_IP_PRI_NAT_SRC`
 const NAT_SOURCE: i32 = 100;
+/// Behind whoever filters: what others would drop is not handed over.
+const FASTPATH: i32 = 300;
 
 /// The chains that are always there.
 pub(crate) fn initial_chains(delivery: Delivery) -> impl Iterator<Item = ChainName> {
@@ -68,6 +70,7 @@ pub(crate) fn base(chain: ChainName, delivery: Delivery) -> Option<Base> {
         Unmark => ("filter", Hook::Output, UNMARK),
         Veil => ("filter", Hook::Forward, VEIL),
         Unveil => ("filter", Hook::Forward, UNVEIL),
+        Fastpath => ("filter", Hook::Forward, FASTPATH),
         Refuse | NoEndpoints | NoLocalEndpoints | Pick(..) | Sticky(..) | Slot(..) | Split(_) | SplitInside(_)
         | Guard | Services | Undelivered | MasqueradeAlways | MasqueradeUnlessPod | MasqueradeFromNode
         | MasqueradeNever | Bystander => return None,
@@ -121,6 +124,7 @@ pub(crate) fn rules(chain: ChainName, node: &NodeNetwork, family: Family, delive
         Bystander => bystander(),
         Veil => veil(),
         Unveil => vec![flip()],
+        Fastpath => node.offload.as_ref().map(fastpath::rules).unwrap_or_default(),
     }
 }
 

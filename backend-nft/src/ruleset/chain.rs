@@ -71,6 +71,8 @@ pub enum ChainName {
     Veil,
     /// Undoes that.
     Unveil,
+    /// Hands established connections to the flowtable; there only where that is wanted.
+    Fastpath,
 }
 
 impl ChainName {
@@ -115,7 +117,7 @@ impl ChainName {
         Self::CONSTANT.into_iter().take(count)
     }
 
-    /// The name of a chain that is always there; none of those that carry numbers.
+    /// The name of a chain that carries no numbers.
     const fn fixed(self) -> Option<&'static str> {
         Some(match self {
             Self::Pick(..) | Self::Sticky(..) | Self::Slot(..) => return None,
@@ -147,12 +149,14 @@ impl ChainName {
             Self::Bystander => "bystander",
             Self::Veil => "veil",
             Self::Unveil => "unveil",
+            Self::Fastpath => "fastpath",
         })
     }
 
     /// The chain of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        if let Some(chain) = Self::CONSTANT.into_iter().find(|chain| chain.fixed() == Some(name)) {
+        let named = Self::CONSTANT.into_iter().chain([Self::Fastpath]);
+        if let Some(chain) = named.into_iter().find(|chain| chain.fixed() == Some(name)) {
             return Some(chain);
         }
         let (by, rest) = match name.strip_prefix(By::NodePort.prefix()) {
@@ -209,7 +213,7 @@ mod tests {
                 ChainName::Slot(by, Tag { slot: 16389, timeout: 10800 }),
             ]
         });
-        for chain in sized.chain(ChainName::constant(Delivery::Mark)) {
+        for chain in sized.chain(ChainName::constant(Delivery::Mark)).chain([ChainName::Fastpath]) {
             assert_eq!(ChainName::parse(&chain.to_string()), Some(chain));
         }
     }

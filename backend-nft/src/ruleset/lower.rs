@@ -9,7 +9,7 @@ use std::time::Duration;
 use backend_api::{Cidr, Family};
 
 use super::delivery::{Label, Mark};
-use super::name::SetName;
+use super::name::{FLOWTABLE, SetName};
 use super::rule::{CLIENT_MODULUS, CLIENT_SEED, Field, REMEMBERED_BY, Rule, Statement, loopback};
 use crate::kernel::expr::{
     CT_STATE_ESTABLISHED, CT_STATE_NEW, CmpOp, CtDirection, CtKey, DynsetOp, FIB_DADDR, FIB_SADDR, FibResult,
@@ -89,6 +89,10 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
             out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask, xor });
             out.push(equal(vec![0; 4]));
         }
+        Statement::NotDrawn(of) => {
+            load(out, Field::Random { modulus: of.get(), offset: 0 }, family, 0);
+            out.push(Expr::Cmp { op: CmpOp::Neq, sreg: FIRST, value: vec![0; 4] });
+        }
         Statement::Marked => match_mark(out, CmpOp::Eq),
         Statement::NotMarked => match_mark(out, CmpOp::Neq),
         Statement::MarkIs(mark) => {
@@ -141,6 +145,7 @@ fn lower_statement(out: &mut Vec<Expr>, statement: &Statement, family: Family) {
             out.push(SET_MARK);
         }
         Statement::Masquerade => out.push(Expr::Masquerade { flags: NAT_FULLY_RANDOM }),
+        Statement::HandOver => out.push(Expr::FlowOffload { flowtable: FLOWTABLE.to_owned() }),
         Statement::RejectWithReset => out.push(Expr::Reject(Reject::TcpReset)),
         Statement::Reject => out.push(Expr::Reject(Reject::Icmp(match family {
             Family::V4 => ICMP_PORT_UNREACH,

@@ -23,5 +23,5 @@ pub use chain::ChainName;
 pub use code::{Code, Policy};
 pub use delivery::{Delivery, Label, Mark};
 pub use element::{Element, Key, Value};
-pub use name::{By, LOCAL_STICKY_SLOT, SetName, TABLE, Tag};
+pub use name::{By, FLOWTABLE, LOCAL_STICKY_SLOT, SetName, TABLE, Tag};
 pub use rule::{Field, Rule, Statement};

@@ -10,6 +10,9 @@ use super::delivery::Delivery;
 /// The name of our tables, one in `ip` and one in `ip6`.
 pub const TABLE: &str = "switchyard";
 
+/// The name of the flowtable in each, where connections are handed over.
+pub const FLOWTABLE: &str = "fastpath";
+
 /// What a frontend is looked up by: nearly every map exists for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum By {

@@ -4,13 +4,14 @@
 //! compared, counted and printed more often than it is encoded.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use backend_api::{Cidr, Family, Protocol};
 
 use super::chain::ChainName;
 use super::code::Code;
 use super::delivery::{Label, Mark};
-use super::name::SetName;
+use super::name::{FLOWTABLE, SetName};
 
 /// A rule: statements from left to right; the first that does not hold ends it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +81,8 @@ pub enum Statement {
     Labelled(Label),
     /// `ct status ! dnat`
     NotTranslated,
+    /// `numgen random mod 16 != 0`: all but one in so many.
+    NotDrawn(NonZeroU32),
     /// `meta mark & 0xff000000 == 0x53000000`
     Marked,
     /// `meta mark & 0xff000000 != 0x53000000`
@@ -124,6 +127,8 @@ pub enum Statement {
     SetMarkFrom(Vec<Field>, SetName),
     /// `masquerade fully-random`
     Masquerade,
+    /// `flow add @fastpath`: the connection is forwarded by the flowtable from now on.
+    HandOver,
     /// `reject with tcp reset`
     RejectWithReset,
     /// `reject`
@@ -184,6 +189,7 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
         Statement::IsEstablished => f.write_str("ct state established"),
         Statement::FlipSourcePort => f.write_str("th sport set th sport ^ 65535"),
         Statement::NotTranslated => f.write_str("ct status ! dnat"),
+        Statement::NotDrawn(of) => write!(f, "numgen random mod {of} != 0"),
         Statement::Marked => write!(f, "meta mark & {:#010x} == {}", Mark::MASK, Mark::DELIVER),
         Statement::NotMarked => write!(f, "meta mark & {:#010x} != {}", Mark::MASK, Mark::DELIVER),
         Statement::MarkIs(mark) => write!(f, "meta mark {mark}"),
@@ -205,6 +211,7 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
         Statement::SetMark(mark) => write!(f, "meta mark set {mark}"),
         Statement::SetMarkFrom(key, map) => write!(f, "meta mark set {} map @{map}", fields(key)),
         Statement::Masquerade => f.write_str("masquerade fully-random"),
+        Statement::HandOver => write!(f, "flow add @{FLOWTABLE}"),
         Statement::RejectWithReset => f.write_str("reject with tcp reset"),
         Statement::Reject => f.write_str("reject"),
         Statement::Accept => f.write_str("accept"),

@@ -17,6 +17,7 @@ pub(crate) fn node() -> NodeNetwork {
         addresses: ["192.168.67.8", "fd00:67::8"].map(|address| address.parse().unwrap()).into(),
         service_cidrs: ["10.96.0.0/12", "fd00:60::/112"].map(|range| range.parse().unwrap()).into(),
         masquerade_all: false,
+        offload: None,
     }
 }
 

@@ -106,6 +106,7 @@ async fn agent(masters: Vec<String>, committed: mpsc::Sender<Commit>) -> Result<
         local_traffic: agent::config::LocalDetector::ClusterCidrs("10.244.0.0/16".parse()?),
         node_ports: "all".parse()?,
         masquerade_all: false,
+        flowtable_after: None,
     };
     let dataplane = Box::new(Timed { inner, committed });
     let inputs = Inputs::new(objects, addresses);

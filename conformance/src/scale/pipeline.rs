@@ -93,7 +93,7 @@ async fn measure(order: &Order, clock: Clock) -> Result<Programmed, String> {
     // None of the node's addresses matters here: no service has a node port.
     let (_addresses, mut known) = watch::channel(Some(BTreeSet::new()));
     known.mark_changed();
-    let inputs = Inputs { objects: received, addresses: known, settings: None, successors: None };
+    let inputs = Inputs { objects: received, addresses: known, links: None, settings: None, successors: None };
     let (told, heard) = unbounded_channel();
     let mut witness = Teller { told, clock, begun: None };
     let (stop, stopped) = oneshot::channel::<()>();
@@ -117,6 +117,7 @@ fn settings() -> Settings {
         local_traffic: LocalDetector::ClusterCidrs(range),
         node_ports: "all".parse().expect("the word is known"),
         masquerade_all: false,
+        flowtable_after: None,
         node_address: None,
     }
 }

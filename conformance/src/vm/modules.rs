@@ -9,7 +9,7 @@ use super::VmError;
 
 /// Must be there, as a module or built in. Not `sctp`: the worlds' pods speak SCTP themselves, for kernels without it, and
 /// the kernel's own stack would answer their clients with ABORT. Conntrack, NAT and IPVS need no such module.
-const REQUIRED: [&str; 25] = [
+const REQUIRED: [&str; 26] = [
     // the way to the host: console ports, its file system, a layer to write on
     "virtio_pci",
     "virtio_console",
@@ -30,6 +30,8 @@ const REQUIRED: [&str; 25] = [
     "nft_fib_ipv4",
     "nft_fib_ipv6",
     "nf_flow_table",
+    // the flowtables of `ip` and `ip6` are asked for by name too, and are in it
+    "nf_flow_table_inet",
     "ip_vs",
     "br_netfilter",
     "bridge",

@@ -34,6 +34,7 @@ impl Agent {
             node_ports: "all".parse::<NodePortSelection>().unwrap(),
             node_address: None,
             masquerade_all: false,
+            flowtable_after: None,
         };
         let (stop, stopped) = oneshot::channel();
         let loops = tokio::spawn(async move {

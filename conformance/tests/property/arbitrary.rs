@@ -216,6 +216,7 @@ fn node() -> impl Strategy<Value = NodeNetwork> {
             addresses: BTreeSet::new(), // the world knows them
             service_cidrs,
             masquerade_all,
+            offload: None,
         },
     )
 }

@@ -202,6 +202,7 @@ fn switchyard(root: &mut Section<'_>, written: &mut Written, findings: &mut Find
     written.drain = section.duration("ipvsDrainTimeout", findings);
     let at_most: Option<usize> = section.whole("connectionsByService", COUNT, findings);
     written.by_service = at_most.map(ByService::at_most);
+    written.flowtable_after = section.whole("flowtableAfter", COUNT, findings);
     let cleanup = section.switch("cleanupKubeProxy", findings);
     written.kube_proxy = cleanup.map(KubeProxyRules::cleanup);
     let level: Option<u8> = section.whole("verbosity", 0..=10, findings);

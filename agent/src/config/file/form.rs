@@ -1,5 +1,7 @@
 //! A configuration as KubeProxyConfiguration: complete, with the values that are in effect.
 
+use std::num::NonZeroU32;
+
 use backend_api::Family;
 use serde_json::{Map, Value, json};
 
@@ -49,6 +51,7 @@ fn root(config: &Config) -> Value {
         "switchyard": {
             "verbosity": verbosity.number(),
             "cleanupKubeProxy": *kube_proxy == KubeProxyRules::Removed,
+            "flowtableAfter": config.flowtable_after.map_or(0, NonZeroU32::get),
             "ipvsDrainTimeout": GoDuration(config.ipvs.drain).to_string(),
         },
     })

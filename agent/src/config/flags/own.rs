@@ -47,6 +47,11 @@ pub(super) struct OwnFlags {
     #[arg(long, value_name = "COUNT")]
     connections_by_service: Option<usize>,
 
+    /// After about how many packets an established TCP connection that this node forwards to a service's endpoint is handed to the
+    /// kernel's flowtable, past every rule on the node. 0 is never. Has no effect with the IPVS backend [default: 0]
+    #[arg(long, value_name = "PACKETS", value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
+    flowtable_after: Option<u32>,
+
     /// With the IPVS backend: how long TCP connections to an endpoint that is gone may go on. 0 cuts them within seconds
     /// [default: 24h]
     #[arg(long, value_name = "DURATION")]
@@ -67,6 +72,7 @@ impl OwnFlags {
             silence: self.api_silence.map(|GoDuration(silence)| silence),
             kube_proxy: on(self.cleanup_kube_proxy).map(KubeProxyRules::cleanup),
             by_service: self.connections_by_service.map(ByService::at_most),
+            flowtable_after: self.flowtable_after,
             drain: self.ipvs_drain_timeout,
             ..Written::default()
         }

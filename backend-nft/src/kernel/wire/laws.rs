@@ -84,6 +84,7 @@ fn works() -> impl Strategy<Value = Expr> {
         Just(Expr::Reject(Reject::TcpReset)),
         (select(DynsetOp::ALL), name(), reg(), option::of(reg()), millis())
             .prop_map(|(op, set, key, data, timeout)| Expr::Dynset { op, set, key, data, timeout }),
+        name().prop_map(|flowtable| Expr::FlowOffload { flowtable }),
         counter().prop_map(Expr::Counter),
         ("z[a-z]{1,8}", bytes(0..=40)).prop_map(|(name, data)| Expr::Unknown { name, data }),
     ]
@@ -151,6 +152,20 @@ proptest! {
     }
 
     #[test]
+    fn a_flowtable_survives(
+        name in name(),
+        priority in any::<i32>(),
+        flags in any::<u32>(),
+        devices in proptest::collection::btree_set(name(), 0..4),
+    ) {
+        let flowtable = Flowtable { name, priority, flags, devices };
+        let mut bytes = Vec::new();
+        put_flowtable(&mut bytes, "t", &flowtable);
+        prop_assert_eq!(table_name(Attrs(&bytes)), Some("t"));
+        prop_assert_eq!(read_flowtable(Attrs(&bytes)), Some(flowtable));
+    }
+
+    #[test]
     fn a_table_survives(flags in any::<u32>(), userdata in bytes(0..=40)) {
         let table = Table { family: Family::Ipv6, flags, owner: None, userdata };
         let mut bytes = Vec::new();
@@ -184,7 +199,7 @@ proptest! {
     fn any_bytes_are_some_object(bytes in bytes(0..=300)) {
         let attrs = Attrs(&bytes);
         let _ = (read_table(Family::Ipv4, attrs), read_chain(attrs), read_rule(attrs), read_set(attrs));
-        let _ = (read_element(attrs), read_expr(attrs));
+        let _ = (read_element(attrs), read_expr(attrs), read_flowtable(attrs));
     }
 
     /// Damage to a real message reaches the readers that random bytes do not.

@@ -11,7 +11,8 @@ mod read_expr;
 
 pub(crate) use element::{put_element, read_element};
 pub(crate) use object::{
-    put_chain, put_rule, put_set, put_table, read_chain, read_rule, read_set, read_table, table_name,
+    put_chain, put_flowtable, put_rule, put_set, put_table, read_chain, read_flowtable, read_rule, read_set,
+    read_table, table_name,
 };
 pub(crate) use read_expr::read_verdict;
 

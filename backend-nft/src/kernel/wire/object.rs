@@ -1,11 +1,11 @@
-//! Tables, chains, rules and sets to attributes and back.
+//! Tables, chains, rules, sets and flowtables to attributes and back.
 
 use std::time::Duration;
 
 use super::super::abi::*;
 use super::super::attr::{Attrs, put, put_be32, put_be64, put_nested, put_str};
 use super::super::expr::{Expr, Family};
-use super::super::object::{Base, Chain, Hook, Rule, SET_MAP, Set, SetData, Table};
+use super::super::object::{Base, Chain, Flowtable, Hook, Rule, SET_MAP, Set, SetData, Table};
 use super::put_expr::{put_expr, put_exprs};
 use super::read_expr::{read_expr, read_exprs};
 
@@ -135,6 +135,35 @@ pub(crate) fn read_set(attrs: Attrs<'_>) -> Option<Set> {
         size: description.map(|description| u32_in(description, NFTA_SET_DESC_SIZE)).unwrap_or_default(),
         userdata: userdata(attrs, NFTA_SET_USERDATA),
         exprs: set_exprs(attrs),
+    })
+}
+
+pub(crate) fn put_flowtable(bytes: &mut Vec<u8>, table: &str, flowtable: &Flowtable) {
+    put_str(bytes, NFTA_FLOWTABLE_TABLE, table);
+    put_str(bytes, NFTA_FLOWTABLE_NAME, &flowtable.name);
+    put_nested(bytes, NFTA_FLOWTABLE_HOOK, |bytes| {
+        put_be32(bytes, NFTA_FLOWTABLE_HOOK_NUM, NF_NETDEV_INGRESS);
+        put_be32(bytes, NFTA_FLOWTABLE_HOOK_PRIORITY, flowtable.priority as u32);
+        if !flowtable.devices.is_empty() {
+            put_nested(bytes, NFTA_FLOWTABLE_HOOK_DEVS, |bytes| {
+                flowtable.devices.iter().for_each(|device| put_str(bytes, NFTA_DEVICE_NAME, device));
+            });
+        }
+    });
+    if flowtable.flags != 0 {
+        put_be32(bytes, NFTA_FLOWTABLE_FLAGS, flowtable.flags);
+    }
+}
+
+pub(crate) fn read_flowtable(attrs: Attrs<'_>) -> Option<Flowtable> {
+    let hook = attrs.find(NFTA_FLOWTABLE_HOOK)?.nested();
+    let devices = hook.find(NFTA_FLOWTABLE_HOOK_DEVS).map(|list| list.nested());
+    let name = |device: super::super::attr::Attr<'_>| device.str().map(str::to_owned);
+    Some(Flowtable {
+        name: text(attrs, NFTA_FLOWTABLE_NAME)?,
+        priority: u32_in(hook, NFTA_FLOWTABLE_HOOK_PRIORITY) as i32,
+        flags: u32_in(attrs, NFTA_FLOWTABLE_FLAGS),
+        devices: devices.into_iter().flatten().filter_map(name).collect(),
     })
 }
 

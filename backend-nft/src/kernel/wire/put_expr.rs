@@ -67,6 +67,7 @@ fn name(expr: &Expr) -> &str {
         Expr::Masquerade { .. } => "masq",
         Expr::Reject(_) => "reject",
         Expr::Dynset { .. } => "dynset",
+        Expr::FlowOffload { .. } => "flow_offload",
         Expr::Counter(_) => "counter",
         Expr::Unknown { name, .. } => name,
     }
@@ -195,6 +196,7 @@ fn put_body(bytes: &mut Vec<u8>, expr: &Expr) {
             }
             put_str(bytes, NFTA_DYNSET_SET_NAME, set);
         }
+        Expr::FlowOffload { flowtable } => put_str(bytes, NFTA_FLOW_TABLE_NAME, flowtable),
         Expr::Counter(counter) => put_counter(bytes, *counter),
         Expr::Unknown { .. } => {}
     }

@@ -176,6 +176,10 @@ fn read_body(name: &str, attrs: Attrs<'_>) -> Option<Expr> {
                 },
             })
         }
+        "flow_offload" => {
+            only(attrs, &[NFTA_FLOW_TABLE_NAME])?;
+            Some(Expr::FlowOffload { flowtable: text(attrs, NFTA_FLOW_TABLE_NAME)? })
+        }
         "counter" => Some(Expr::Counter(read_counter(attrs)?)),
         _ => None,
     }
