@@ -11,7 +11,7 @@ use backend_api::{
     Affinity, Answer, Dataplane, Endpoint, Frontend, Masquerade, NodeNetwork, NodePortAddresses, Observed, PerFamily,
     Pool, Pools, Report, Route, Scope, Service, ServiceName, ServiceState, SourceRanges, SyncError,
 };
-use conformance::scenario::{Scenario, load_all};
+use conformance::scenario::{Flags, Scenario, load_all};
 use conformance::{Opening, Outcome, Source, Subject, judge, scenarios};
 
 /// What is wrong with a mutant.
@@ -139,7 +139,13 @@ fn check(what: &str, fault: Fault, scenario: &Scenario) {
             Ok(Box::new(Mutant { inner, fault, known: BTreeMap::new() }) as Box<dyn Dataplane>)
         })
     };
-    let subject = Subject { name: what.to_owned(), open: Arc::new(open), source: Source::Files, gaps: Vec::new() };
+    let subject = Subject {
+        name: what.to_owned(),
+        open: Arc::new(open),
+        source: Source::Files,
+        flags: Flags::new(),
+        gaps: Vec::new(),
+    };
     let outcome = judge(&subject, scenario).outcome;
     assert!(matches!(outcome, Outcome::Failed(_)), "a backend that {what}: {} passes", scenario.name());
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use agent::backend::Backend;
 use clap::Parser;
+use conformance::scenario::Flag;
 use conformance::{Outcome, Source, Subject, Summary, Verdict, run};
 
 /// Plays every conformance scenario on this machine's kernel, in network namespaces of its own.
@@ -21,6 +22,9 @@ struct Flags {
     /// Where the agent reads objects.
     #[arg(long, default_value = "files")]
     source: Source,
+    /// With connections handed to a flowtable after about so many packets.
+    #[arg(long, value_name = "PACKETS")]
+    flowtable_after: Option<u32>,
     /// Worlds at a time; by default two a processor and at least four, for a scenario mostly waits.
     #[arg(long, short)]
     jobs: Option<usize>,
@@ -35,7 +39,11 @@ fn main() -> ExitCode {
     let progress = Mutex::new(Progress::new());
     let told = |verdict: &Verdict| progress.lock().expect("printing does not panic").tell(verdict);
     let jobs = flags.jobs.unwrap_or((2 * processors).max(4));
-    match run(&Subject::of(flags.backend).through(flags.source), &flags.filter, jobs, &told) {
+    let mut subject = Subject::of(flags.backend).through(flags.source);
+    if let Some(after) = flags.flowtable_after {
+        subject = subject.with("flowtable-after", Flag::Number(after.into()));
+    }
+    match run(&subject, &flags.filter, jobs, &told) {
         Ok(summary) => conclude(&summary),
         Err(error) => {
             eprintln!("{error}");

@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use agent::config::{Config, RunFlags};
-use agent::node_addresses;
 use agent::reconcile::{self, Desired, Inputs};
 use agent::resolve::Settings;
 use agent::source;
 use agent::world::{Executor, Namespace};
+use agent::{links, node_addresses};
 use clap::Parser;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -69,6 +69,7 @@ impl<'a> NodeAgent<'a> {
             ("hostname-override".to_owned(), text(stage::NODE)),
             ("cluster-cidr".to_owned(), text("10.244.0.0/16,fd00:10:244::/48")),
         ]);
+        all.extend(subject.flags.clone());
         all.extend(flags.clone());
         let executor = node.executor()?;
         let published = Published::through(subject.source, &executor)?;
@@ -113,12 +114,18 @@ impl<'a> NodeAgent<'a> {
             let dataplane = Recorder::new(open(flags).await?, (open, flags), recorded);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
-            let following = [tokio::spawn(follow(told)), tokio::spawn(node_addresses::follow(known))];
+            let (found, node_links) = watch::channel(None);
+            let wanted = watch::channel(config.flowtable_after.is_some()).1;
+            let following = [
+                tokio::spawn(follow(told)),
+                tokio::spawn(node_addresses::follow(known)),
+                tokio::spawn(links::follow(wanted, found)),
+            ];
             let desired = Desired::new(Settings::from(&config));
             let until = async {
                 let _ = stopped.await;
             };
-            let inputs = Inputs::new(objects, addresses);
+            let inputs = Inputs { links: Some(node_links), ..Inputs::new(objects, addresses) };
             let outcome = reconcile::run(Box::new(dataplane), desired, inputs, &mut (), until).await;
             following.iter().for_each(JoinHandle::abort);
             outcome.map_err(|error| error.to_string())

@@ -10,6 +10,8 @@ use agent::config::IpvsConfig;
 use backend_api::Dataplane;
 use clap::ValueEnum;
 
+use crate::scenario::{Flag, Flags};
+
 /// A dataplane being opened, in the network namespace of the threads that poll it.
 pub type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Dataplane>, String>> + Send>>;
 
@@ -36,6 +38,8 @@ pub struct Subject {
     pub open: Open,
     /// Where its agent reads objects.
     pub source: Source,
+    /// With which flags its agents are started, before a scenario's own.
+    pub flags: Flags,
     /// What it is known not to do.
     pub gaps: Vec<Gap>,
 }
@@ -75,13 +79,26 @@ impl Subject {
                 reason: "IPVS finds the connection of an answer by endpoint and client, and has two of them".to_owned(),
             }],
         };
-        Self { name: backend.name().to_owned(), open: Arc::new(open), source: Source::default(), gaps }
+        Self {
+            name: backend.name().to_owned(),
+            open: Arc::new(open),
+            source: Source::default(),
+            flags: Flags::new(),
+            gaps,
+        }
     }
 
     /// The same, with an agent that reads objects there.
     #[must_use]
     pub fn through(self, source: Source) -> Self {
         Self { source, ..self }
+    }
+
+    /// The same, with this flag.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Flag) -> Self {
+        self.flags.insert(name.to_owned(), value);
+        self
     }
 
     /// The gap that is declared for a scenario.
