@@ -10,7 +10,8 @@ const CLUSTER: Cluster = Cluster { services: 2000, endpoints: 3 };
 
 fn measured(backend: Backend) -> Measured {
     let program = env!("CARGO_BIN_EXE_scale").into();
-    let plan = Plan { backend, cluster: CLUSTER, changes: 20, rate: None, rounds: 0, rivals_up_to: 0, program };
+    let plan =
+        Plan { backend, cluster: CLUSTER, changes: 20, rate: None, rounds: 0, throughput: 0, rivals_up_to: 0, program };
     measure(&plan, &|_| ()).unwrap()
 }
 

@@ -37,6 +37,9 @@ struct Flags {
     /// Rounds of new connections, of a quarter of a second for each kind of rules; 0 for none.
     #[arg(long, default_value_t = 12)]
     rounds: usize,
+    /// Rounds of one bulk connection each with and without the flowtable, of eight seconds; 0 for none.
+    #[arg(long, default_value_t = 0)]
+    throughput: usize,
     /// Sizes above this are measured without the rivals, which need minutes and more there.
     #[arg(long, default_value_t = 10_000)]
     rivals_up_to: u32,
@@ -73,6 +76,7 @@ fn all(flags: &Flags) -> Result<(), String> {
             changes: flags.changes,
             rate: flags.rate.zip(flags.seconds).map(|(per_second, seconds)| Rate { per_second, seconds }),
             rounds: flags.rounds,
+            throughput: flags.throughput,
             rivals_up_to: flags.rivals_up_to,
             program: program.clone(),
         };

@@ -15,6 +15,7 @@ use super::place::Place;
 use super::programs::{run, run_pipeline};
 use super::rate::Rate;
 use super::rivals;
+use super::throughput::throughput;
 
 /// Changes of the chain-per-service shape that are timed: each is a process, and slow.
 const RIVAL_CHANGES: u32 = 10;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub rate: Option<Rate>,
     /// Rounds of new connections; none are made where it is 0.
     pub rounds: usize,
+    /// Rounds of bulk connections; none are made where it is 0.
+    pub throughput: usize,
     /// The largest number of services for which rivals are loaded.
     pub rivals_up_to: u32,
     /// This program, which is started again with [`super::PART`].
@@ -65,6 +68,13 @@ pub fn measure(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Measured, String>
             Some(connect(cluster, [&ours, &single], chains.as_ref(), rounds)?)
         }
     };
+    let throughput = match plan.throughput {
+        0 => None,
+        rounds => {
+            progress("one connection in bulk");
+            Some(throughput(backend, rounds)?)
+        }
+    };
     let FirstSync { seconds, phases, writes, netlink_bytes } = programmed.first;
     Ok(Measured {
         backend: backend.name().to_owned(),
@@ -84,6 +94,7 @@ pub fn measure(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Measured, String>
         kernel_bytes: programmed.kernel_bytes,
         netlink_bytes,
         connect,
+        throughput,
         sustained: programmed.sustained,
         compared,
         load,

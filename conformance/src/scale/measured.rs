@@ -7,6 +7,7 @@ use super::memory::Resident;
 use super::phases::Phases;
 use super::rate::Sustained;
 use super::spread::Percentiles;
+use super::throughput::Throughput;
 
 /// What was measured at one size; seconds and bytes unless said otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct Measured {
     pub netlink_bytes: u64,
     /// New connections.
     pub connect: Option<Connect>,
+    /// What one established connection carries, where that was asked for.
+    #[serde(default)]
+    pub throughput: Option<Throughput>,
     /// Changes at a steady rate, where one was asked for.
     pub sustained: Option<Sustained>,
     /// The same state by other means.

@@ -3,7 +3,8 @@
 //! ```text
 //! Plan ──► measure ──► place (client, node, server) ──► pipeline, in a process of its own ─► first sync, changes, restart
 //!                                 │                ──► rivals by nft and ipvsadm       ─► load, one change
-//!                                 └──► dials: new connections through all of them, in turns
+//!                                 ├──► dials: new connections through all of them, in turns
+//!                                 └──► throughput: what one connection carries, with and without the flowtable
 //! Vec<Measured> ──► table, plot, JSON
 //! ```
 //!
@@ -25,6 +26,7 @@ mod rate;
 mod rivals;
 mod spread;
 mod table;
+mod throughput;
 
 pub use cluster::Cluster;
 pub use dials::Dialled;
@@ -37,3 +39,4 @@ pub use programs::{PART, part};
 pub use rate::{Rate, Sustained};
 pub use spread::Percentiles;
 pub use table::Table;
+pub use throughput::Throughput;

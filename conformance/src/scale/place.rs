@@ -32,7 +32,7 @@ const KEPT: usize = 64;
 pub(super) struct Place {
     pub(super) client: Namespace,
     pub(super) node: Namespace,
-    server: Namespace,
+    pub(super) server: Namespace,
     listening: Option<JoinHandle<io::Result<()>>>,
     stop: Arc<AtomicBool>,
 }

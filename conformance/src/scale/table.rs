@@ -11,7 +11,7 @@ pub struct Table<'a>(pub &'a [Measured]);
 /// A name, and how its value is written.
 type Row = (&'static str, fn(&Measured) -> Option<String>);
 
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 26] = [
     ("endpoints of each", |m| Some(m.endpoints.to_string())),
     ("first sync", |m| Some(time(m.first_sync_seconds))),
     ("  objects to state", |m| Some(time(m.sync_phases.resolve))),
@@ -38,6 +38,12 @@ const ROWS: [Row; 22] = [
         m.connect.as_ref()?.ratio_to_chain_per_service.map(|ratio| format!("{ratio:.3}"))
     }),
     ("first packet, p50", |m| m.connect.as_ref().map(|connect| time(connect.first_packet_seconds.p50))),
+    ("one connection, bytes per second", |m| m.throughput.as_ref().map(|carried| rate(carried.bytes_per_second))),
+    ("  through the flowtable", |m| m.throughput.as_ref()?.flowtable_bytes_per_second.map(rate)),
+    ("  in single frames", |m| m.throughput.as_ref().map(|carried| rate(carried.frames_bytes_per_second))),
+    ("  in single frames through the flowtable", |m| {
+        m.throughput.as_ref()?.frames_flowtable_bytes_per_second.map(rate)
+    }),
 ];
 
 impl fmt::Display for Table<'_> {
@@ -88,6 +94,10 @@ pub(super) fn time(seconds: f64) -> String {
         s if s >= 1e-3 => format!("{} ms", digits(s * 1e3)),
         s => format!("{} µs", digits(s * 1e6)),
     }
+}
+
+fn rate(bytes: f64) -> String {
+    self::bytes(bytes as u64)
 }
 
 fn bytes(bytes: u64) -> String {
