@@ -70,6 +70,7 @@ fn one_json_object_has_every_number_of_a_size() {
         "/netlink_bytes",
         "/connect/per_second",
         "/connect/single_dnat_per_second",
+        "/connect/single_dnat_for_all_per_second",
         "/connect/chain_per_service_per_second",
         "/compared/as_text_seconds",
         "/sustained/cpu_share",

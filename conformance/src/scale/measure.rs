@@ -60,12 +60,14 @@ pub fn measure(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Measured, String>
     let mut compared = Compared::default();
     let single = Place::build("single")?;
     run(&single.node, &["nft", "-f", "-"], &rivals::single_dnat(cluster))?;
+    let for_all = Place::build("for-all")?;
+    run(&for_all.node, &["nft", "-f", "-"], &rivals::single_dnat_for_all(cluster))?;
     let chains = compare(plan, &ours.node, &mut compared, progress)?;
     let connect = match plan.rounds {
         0 => None,
         rounds => {
             progress("new connections");
-            Some(connect(cluster, [&ours, &single], chains.as_ref(), rounds)?)
+            Some(connect(cluster, [&ours, &single, &for_all], chains.as_ref(), rounds)?)
         }
     };
     let throughput = match plan.throughput {
@@ -169,19 +171,21 @@ fn loadable(listed: &str) -> String {
 
 fn connect(
     cluster: Cluster,
-    [ours, single]: [&Place; 2],
+    [ours, single, for_all]: [&Place; 3],
     chains: Option<&Place>,
     rounds: usize,
 ) -> Result<Connect, String> {
-    for (name, place) in [("ours", Some(ours)), ("static rule", Some(single)), ("chains", chains)] {
+    let static_rules = [("static rule", Some(single)), ("static rule for all", Some(for_all))];
+    for (name, place) in static_rules.into_iter().chain([("ours", Some(ours)), ("chains", chains)]) {
         if place.is_some_and(|place| !answers(place, cluster.frontend(0))) {
             return Err(format!("{name}: the first service does not answer"));
         }
     }
-    let mut targets = vec![Target { place: ours, services: cluster.services }, Target { place: single, services: 1 }];
-    targets.extend(chains.map(|place| Target { place, services: cluster.services }));
+    let all = |place| Target { place, services: cluster.services };
+    let mut targets = vec![all(ours), Target { place: single, services: 1 }, all(for_all)];
+    targets.extend(chains.map(all));
     let dialled = dial_in_turns(cluster, &targets, rounds)?;
-    Ok(Connect::of(&dialled[0], &dialled[1], dialled.get(2)))
+    Ok(Connect::of(&dialled[0], [&dialled[1], &dialled[2]], dialled.get(3)))
 }
 
 /// The machine's load of the last minute.

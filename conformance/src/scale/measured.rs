@@ -64,10 +64,14 @@ pub struct Connect {
     pub per_second: f64,
     /// Through one static DNAT rule.
     pub single_dnat_per_second: f64,
+    /// Through one static DNAT rule for all services, of which as many are dialled as of ours.
+    pub single_dnat_for_all_per_second: f64,
     /// Through a chain for each service, where that was loaded.
     pub chain_per_service_per_second: Option<f64>,
     /// Ours over the static rule's: the median of all rounds' ratios.
     pub ratio_to_single_dnat: f64,
+    /// Ours over the static rule's for all services.
+    pub ratio_to_single_dnat_for_all: f64,
     /// Ours over the chains'.
     pub ratio_to_chain_per_service: Option<f64>,
     /// From a connection's first packet to its answer, through ours.
@@ -92,12 +96,14 @@ pub struct Compared {
 }
 
 impl Connect {
-    pub(super) fn of(ours: &Dialled, single: &Dialled, chains: Option<&Dialled>) -> Self {
+    pub(super) fn of(ours: &Dialled, [single, for_all]: [&Dialled; 2], chains: Option<&Dialled>) -> Self {
         Self {
             per_second: ours.per_second(),
             single_dnat_per_second: single.per_second(),
+            single_dnat_for_all_per_second: for_all.per_second(),
             chain_per_service_per_second: chains.map(Dialled::per_second),
             ratio_to_single_dnat: ours.ratio(single),
+            ratio_to_single_dnat_for_all: ours.ratio(for_all),
             ratio_to_chain_per_service: chains.map(|chains| ours.ratio(chains)),
             first_packet_seconds: ours.latency,
             single_dnat_first_packet_seconds: single.latency,

@@ -25,6 +25,30 @@ pub(super) fn single_dnat(cluster: Cluster) -> String {
     )
 }
 
+/// One rule that translates every service to any endpoint: dialled as ours are, it shows what dialling many addresses costs by
+/// itself.
+pub(super) fn single_dnat_for_all(cluster: Cluster) -> String {
+    let (from, from_last) = (cluster.frontend(0), cluster.frontend(cluster.services - 1));
+    let last = cluster.endpoint(cluster.services - 1, cluster.endpoints - 1, First::Home);
+    let to = cluster.endpoint(0, 0, First::Home);
+    format!(
+        "table ip single {{
+  chain prerouting {{
+    type nat hook prerouting priority dstnat; policy accept;
+    ip daddr {} tcp dport {FRONTEND_PORT} dnat to {}:{ENDPOINT_PORT}
+  }}
+}}
+",
+        range(from, from_last),
+        range(to, last)
+    )
+}
+
+/// nft takes a range of one address for a mistake.
+fn range(first: Ipv4Addr, last: Ipv4Addr) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
 /// A chain for each service, and one for each of its endpoints.
 pub(super) fn chain_per_service(cluster: Cluster) -> String {
     let mut text = format!("table ip {CHAINS} {{\n");

@@ -11,7 +11,7 @@ pub struct Table<'a>(pub &'a [Measured]);
 /// A name, and how its value is written.
 type Row = (&'static str, fn(&Measured) -> Option<String>);
 
-const ROWS: [Row; 26] = [
+const ROWS: [Row; 27] = [
     ("endpoints of each", |m| Some(m.endpoints.to_string())),
     ("first sync", |m| Some(time(m.first_sync_seconds))),
     ("  objects to state", |m| Some(time(m.sync_phases.resolve))),
@@ -33,6 +33,9 @@ const ROWS: [Row; 26] = [
     ("new connections per second", |m| m.connect.as_ref().map(|connect| format!("{:.0}", connect.per_second))),
     ("  over one static DNAT rule", |m| {
         m.connect.as_ref().map(|connect| format!("{:.3}", connect.ratio_to_single_dnat))
+    }),
+    ("  over one static DNAT rule, as many dialled", |m| {
+        m.connect.as_ref().map(|connect| format!("{:.3}", connect.ratio_to_single_dnat_for_all))
     }),
     ("  over a chain for each service", |m| {
         m.connect.as_ref()?.ratio_to_chain_per_service.map(|ratio| format!("{ratio:.3}"))
