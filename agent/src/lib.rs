@@ -25,11 +25,5 @@ pub mod metrics;
 pub mod migration;
 pub mod node_addresses;
 mod notified;
-pub mod objects;
 pub mod process;
-pub mod reconcile;
-pub mod resolve;
 pub mod serving;
-pub mod source;
-#[cfg(feature = "demo")]
-pub mod world;

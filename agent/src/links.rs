@@ -9,10 +9,9 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::watch;
 
-use crate::notified::Followed;
+use kubernetes::Links;
 
-/// Names of the node's links by their index, loopback excepted; `None` until they have been read first.
-pub type Links = Option<BTreeMap<u32, String>>;
+use crate::notified::Followed;
 
 /// Keeps `links` equal to what the node has, from when somebody wants them first until nobody looks. The network namespace is
 /// that of the thread that calls first.

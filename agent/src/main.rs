@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use agent::command::CommandLine;
 use clap::Parser;
+use switchyard_agent::command::CommandLine;
 
 fn main() -> ExitCode {
     CommandLine::parse().execute()

@@ -52,8 +52,9 @@ fn ipvs_is_shown_or_what_is_missing_is_named_and_where_it_is_not() {
             assert!(reason.starts_with("switchyard demo: backend ipvs: CONFIG_IP_VS (module ip_vs): "), "{reason}");
             let command = reason.lines().last().unwrap().trim();
             let program = env!("CARGO_BIN_EXE_switchyard");
-            let expected =
-                format!("cargo run -p conformance --bin vm -- --kernel 6.12 -- {program} demo --backend ipvs");
+            let expected = format!(
+                "cargo run -p switchyard-conformance --bin vm -- --kernel 6.12 -- {program} demo --backend ipvs"
+            );
             assert_eq!(command, expected);
         }
         code => panic!("{code:?}: {text}{reason}"),

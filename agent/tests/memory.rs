@@ -1,17 +1,18 @@
 //! Numbers: what memory the agent holds once everything is programmed, objects read one by one as from the API.
-//! `cargo test --release -p agent --test memory -- --ignored --nocapture --test-threads 1`
+//! `cargo test --release -p switchyard-agent --test memory -- --ignored --nocapture --test-threads 1`
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Instant;
 
-use agent::config::LocalDetector;
-use agent::objects::{Item, read};
-use agent::reconcile::{Desired, Inputs, News, Witness, run};
-use agent::resolve::Settings;
-use agent::source::{Event, Sender, channel};
 use backend_nft::{NftDataplane, Options};
+use kubernetes::objects::{Item, read};
+use kubernetes::settings::LocalDetector;
+use kubernetes::settings::Settings;
+use kubernetes::source::{Event, Sender, channel};
+use kubernetes::{ClusterState, Inputs, News, Note};
 use nix::sched::{CloneFlags, unshare};
+use reconcile::{Witness, run};
 use tokio::sync::{mpsc, watch};
 
 #[test]
@@ -86,8 +87,8 @@ async fn programmed(services: u32, endpoints: u32) {
         drop(stop);
     };
     let mut witness = Counting(0, tell);
-    let desired = Desired::new(settings);
-    let looping = run(dataplane, desired, Inputs::new(objects, found), &mut witness, async { drop(stopped.await) });
+    let desired = ClusterState::new(settings, Inputs::new(objects, found));
+    let looping = run(dataplane, desired, None, &mut witness, async { drop(stopped.await) });
     let (ended, ()) = tokio::join!(looping, told);
     ended.unwrap();
     drop(addresses);
@@ -96,10 +97,10 @@ async fn programmed(services: u32, endpoints: u32) {
 /// Tells how many changes are programmed; the first load is none.
 struct Counting(u32, mpsc::UnboundedSender<u32>);
 
-impl Witness for Counting {
+impl Witness<ClusterState> for Counting {
     fn hear(&mut self, news: &News<'_>) {
         match news {
-            News::Told(events) if matches!(events[..], [Event::Changed(_)]) => self.0 += 1,
+            News::Noted(Note::Told(events)) if matches!(events[..], [Event::Changed(_)]) => self.0 += 1,
             News::Synced { .. } | News::Unchanged => drop(self.1.send(self.0.wrapping_sub(1))),
             _ => {}
         }

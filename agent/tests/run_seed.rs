@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use agent::backend::Backend;
-use agent::world::{Answer, Dial, Executor, Held, Outcome, World, WorldPlan};
 use backend_api::{Observed, ObservedAnswer, ObservedRoute, Protocol};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use switchyard_agent::backend::Backend;
 use tempfile::TempDir;
+use testbed::{Answer, Dial, Executor, Held, Outcome, World, WorldPlan};
 
 const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/seed");
 const PATIENCE: Duration = Duration::from_secs(30);

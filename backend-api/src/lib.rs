@@ -13,8 +13,8 @@
 //! A state by hand, and what a pod must meet in it:
 //!
 //! ```
-//! use backend_api::oracle::{Arrival, Packet, Payload, judge};
-//! use backend_api::*;
+//! use switchyard_api::oracle::{Arrival, Packet, Payload, judge};
+//! use switchyard_api::*;
 //!
 //! let mut node = NodeNetwork::default();
 //! node.local_traffic.v4 = LocalTraffic::Source("10.244.0.0/16".parse()?);

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use backend_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
-use backend_api::{
+use proptest::prelude::*;
+use switchyard_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
+use switchyard_api::{
     Age, Answer, Conflict, Dataplane, Endpoint, EndpointAddress, Fake, Family, Flow, Frontend, FrontendKey,
     FrontendKind, LocalTraffic, Masquerade, NodeNetwork, NodePortAddresses, Observed, PerFamily, Pool, Pools, Protocol,
     Route, Scope, Service, ServiceName, ServicePort, ServiceState, SourceRanges, StaleFlows,
 };
-use proptest::prelude::*;
 
 const NODE: [[u8; 4]; 2] = [[192, 168, 67, 8], [192, 168, 68, 8]];
 

@@ -1,16 +1,18 @@
 //! What we believe to be in the kernel: what was programmed last, and nothing that can be rendered again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use backend_api::{EndpointAddress, Family, FrontendKey, Service, ServiceName, ServicePort};
+use backend_api::{FrontendKey, Service, ServiceName, ServicePort};
 
 use crate::diff::Change;
-use crate::kernel::{RealServer, VirtualKey};
 use crate::marks::ours;
 use crate::render::{Role, Server, render};
 use crate::schedulers::Schedulers;
 use backend_nft::marking::{Mark, Marks, Target};
+use netlink::Family;
+use netlink::ipvs::{RealServer, VirtualKey};
 
 /// The virtual servers that were programmed last.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +67,7 @@ impl Belief {
     }
 
     /// What drains of a virtual server.
-    pub(crate) fn draining_of(&self, key: VirtualKey) -> BTreeMap<EndpointAddress, RealServer> {
+    pub(crate) fn draining_of(&self, key: VirtualKey) -> BTreeMap<SocketAddr, RealServer> {
         self.draining.get(&key).map(|server| server.reals.clone()).unwrap_or_default()
     }
 

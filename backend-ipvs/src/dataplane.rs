@@ -10,10 +10,10 @@ use backend_nft::marking::{Mark, Marked, MarkingTables, Marks, Synced};
 
 use crate::errors::from_open;
 use crate::host::{Host, HostOptions, Timeouts};
-use crate::kernel::Ipvs;
 use crate::port::Tables;
 use crate::programmer::{Outcome, Programmer, Seen};
 use crate::rounds::Rounds;
+use netlink::ipvs::Ipvs;
 
 /// What an embedder may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,11 @@
 //! (`tests::any_virtual_server_becomes_any_other`); none of TCP is cut (`tests::nothing_established_is_cut_before_its_time`).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
-use backend_api::EndpointAddress;
-
-use crate::kernel::{Forwarding, Operation, RealServer, Thresholds};
 use crate::marks::{cuts, ours};
 use crate::render::Server;
+use netlink::ipvs::{Forwarding, Operation, RealServer, Thresholds};
 
 /// Operations of one virtual server, in both parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub(crate) struct Change {
     /// When the tables do not lead there any more.
     pub(crate) unmake: Vec<Operation>,
     /// The real servers that drain from then on.
-    pub(crate) draining: BTreeMap<EndpointAddress, RealServer>,
+    pub(crate) draining: BTreeMap<SocketAddr, RealServer>,
 }
 
 /// What leads from `before` to `wanted`, of which one at least is there and both have one key. Who leaves now drains
@@ -107,19 +106,19 @@ pub(crate) fn is_same(there: &RealServer, wanted: &RealServer) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use backend_api::Family;
+    use netlink::Family;
     use proptest::prelude::*;
 
     use super::*;
     use crate::fake::FakeIpvs;
-    use crate::kernel::{Flags, VirtualKey, VirtualServer};
     use crate::port::Port;
+    use netlink::ipvs::{Flags, VirtualKey, VirtualServer};
 
     const DEADLINE: u32 = 4600;
 
-    fn reals() -> impl Strategy<Value = BTreeMap<EndpointAddress, RealServer>> {
+    fn reals() -> impl Strategy<Value = BTreeMap<SocketAddr, RealServer>> {
         let real = |(host, (weight, upper)): (u8, (u32, u32))| {
-            let address = EndpointAddress::new([10, 244, 0, host].into(), 80);
+            let address = SocketAddr::new([10, 244, 0, host].into(), 80);
             let thresholds = Thresholds { upper: upper * 100, lower: 0 };
             (address, RealServer { address, forwarding: Forwarding::Masquerade, weight, thresholds })
         };
@@ -129,7 +128,7 @@ mod tests {
 
     fn server(mark: u32) -> impl Strategy<Value = Server> {
         let scheduler = prop::sample::select(vec!["rr", "wrr"]);
-        let key = VirtualKey::Mark { family: Family::V4, mark };
+        let key = VirtualKey::Mark { family: Family::Ipv4, mark };
         (scheduler, reals()).prop_map(move |(scheduler, reals)| Server {
             server: VirtualServer {
                 key,

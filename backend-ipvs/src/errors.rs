@@ -3,10 +3,10 @@
 use std::io;
 
 use backend_api::SyncError;
-use backend_nft::kernel::ReadError;
+use netlink::ReadError;
 use nix::errno::Errno;
 
-use crate::kernel::{OpenError, Refusal};
+use netlink::ipvs::{OpenError, Refusal};
 
 /// The kernel's option and module, for who must enable it.
 const IPVS: &str = "CONFIG_IP_VS (module ip_vs)";

@@ -5,22 +5,22 @@ mod agreement;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use backend_api::{
-    Affinity, Answer, EndpointAddress, Family, Frontend, Pool, Report, Route, Scheduler, Scope, Service, ServiceName,
-    ServicePort, ServiceState, SyncError,
+    Affinity, Answer, Family, Frontend, Pool, Report, Route, Scheduler, Scope, Service, ServiceName, ServicePort,
+    ServiceState, SyncError,
 };
-use backend_nft::kernel::ReadError;
-use backend_nft::marking::{Mark, Marked, Marks, Target};
+use backend_nft::marking::{Mark, Marked, Marks, Target, kernel_family};
+use netlink::ReadError;
 use nix::errno::Errno;
 
-use crate::kernel::{
+use crate::port::{Port, Tables};
+use netlink::ipvs::{
     Connections, Operation, RealServer, RealServerEntry, Refusal, Statistics, VirtualKey, VirtualServer,
     VirtualServerEntry,
 };
-use crate::port::{Port, Tables};
 
 /// A process's way to a kernel; a clone is another's.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +29,7 @@ pub(crate) struct FakeIpvs(pub(crate) Arc<Mutex<FakeKernel>>);
 /// What a kernel has.
 #[derive(Debug)]
 pub(crate) struct FakeKernel {
-    pub(crate) servers: BTreeMap<VirtualKey, (VirtualServer, BTreeMap<EndpointAddress, RealServerEntry>)>,
+    pub(crate) servers: BTreeMap<VirtualKey, (VirtualServer, BTreeMap<SocketAddr, RealServerEntry>)>,
     pub(crate) schedulers: BTreeSet<&'static str>,
     /// Real servers at these addresses are invalid.
     pub(crate) refuses: BTreeSet<IpAddr>,
@@ -107,7 +107,7 @@ impl FakeKernel {
                 reals.values().for_each(|entry| self.note_cut(*key, entry));
             }
             Operation::AddReal(key, real) => {
-                let is_refused = self.refuses.contains(&real.address.ip);
+                let is_refused = self.refuses.contains(&real.address.ip());
                 let connections = Connections { active: u32::from(self.is_busy), ..Connections::default() };
                 let (_, reals) = self.servers.get_mut(key).ok_or(Errno::ESRCH)?;
                 if is_refused {
@@ -225,7 +225,8 @@ impl FakeTables {
         into: &mut Vec<Marked>,
     ) {
         let mark = |target| marks.mark(&service.name, port, frontend.key, target).expect("whoever is fit has a mark");
-        let live: Vec<_> = port.pool(pool).map(|endpoint| (endpoint.address, u32::from(endpoint.weight))).collect();
+        let live: Vec<_> =
+            port.pool(pool).map(|endpoint| (SocketAddr::from(endpoint.address), u32::from(endpoint.weight))).collect();
         let frontend = frontend.key;
         match port.affinity {
             Affinity::None if live.is_empty() => {}
@@ -237,7 +238,7 @@ impl FakeTables {
             }
             Affinity::ClientIp { .. } => {
                 for (endpoint, _) in live {
-                    let mark = mark(Target::Endpoint(endpoint));
+                    let mark = mark(Target::Endpoint(endpoint.into()));
                     let found = self.live(mark, port.family, &[(endpoint, 0)]);
                     assert!(self.is_lenient || found.len() == 1, "{found:?} instead of {endpoint}");
                     into.push(Marked { frontend, pool: None, mark });
@@ -247,12 +248,14 @@ impl FakeTables {
     }
 
     /// Those of `of` that get new connections.
-    fn live(&self, mark: Mark, family: Family, of: &[(EndpointAddress, u32)]) -> Vec<(EndpointAddress, u32)> {
+    fn live(&self, mark: Mark, family: Family, of: &[(SocketAddr, u32)]) -> Vec<(SocketAddr, u32)> {
         self.ipvs.with(|kernel| {
-            let Some((_, reals)) = kernel.servers.get(&VirtualKey::Mark { family, mark: mark.0 }) else {
+            let Some((_, reals)) =
+                kernel.servers.get(&VirtualKey::Mark { family: kernel_family(family), mark: mark.0 })
+            else {
                 return vec![];
             };
-            let is_meant = |address: &EndpointAddress| of.iter().any(|(of, _)| of == address);
+            let is_meant = |address: &SocketAddr| of.iter().any(|(of, _)| of == address);
             let live = reals.values().filter(|entry| entry.server.weight > 0 && is_meant(&entry.server.address));
             live.map(|entry| (entry.server.address, entry.server.weight)).collect()
         })

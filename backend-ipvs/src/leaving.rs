@@ -15,9 +15,10 @@
 //! **Invariant:** what has connections is not removed before its deadline (`tests::what_is_busy_stays_until_its_deadline`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use backend_api::{EndpointAddress, Protocol, Scope, ServiceState, SyncError};
+use backend_api::{Protocol, Scope, ServiceState, SyncError};
 use backend_nft::leaving::LeavingTables;
 use tokio::time::{Instant, sleep_until};
 
@@ -26,9 +27,9 @@ use crate::diff::drains;
 use crate::errors::{from_open, from_read, from_refusals, from_socket};
 use crate::host::Host;
 use crate::host::routing::Routing;
-use crate::kernel::{Ipvs, OpenError, Operation, RealServer, RealServerEntry, Thresholds, VirtualKey};
 use crate::marks::{cuts, ours};
 use crate::port::Port;
+use netlink::ipvs::{Ipvs, OpenError, Operation, RealServer, RealServerEntry, Thresholds, VirtualKey};
 
 /// How long first packets may be on their way that were marked before the other's tables were there.
 const ON_THEIR_WAY: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ pub struct Leaving {
     host: Host,
     drain: Duration,
     /// Real servers whose flows are cut when the endpoint goes; none before they were looked for.
-    cutting: Option<BTreeMap<VirtualKey, BTreeSet<EndpointAddress>>>,
+    cutting: Option<BTreeMap<VirtualKey, BTreeSet<SocketAddr>>>,
     /// Of the next look; none before the other backend has taken over.
     next: Option<Instant>,
 }
@@ -177,13 +178,13 @@ impl Leaving {
             return Ok(0);
         }
         let untied = desired.services().flat_map(|service| &service.ports).filter(|port| is_cut(port.protocol));
-        let there: HashSet<EndpointAddress> =
-            untied.flat_map(|port| &port.endpoints).map(|endpoint| endpoint.address).collect();
+        let there: HashSet<SocketAddr> =
+            untied.flat_map(|port| &port.endpoints).map(|endpoint| endpoint.address.into()).collect();
         let mut kept = cutting;
         let mut operations = Vec::new();
         for (key, reals) in &mut kept {
             let (stay, gone) = std::mem::take(reals).into_iter().partition(|address| there.contains(address));
-            let gone: BTreeSet<EndpointAddress> = gone;
+            let gone: BTreeSet<SocketAddr> = gone;
             *reals = stay;
             operations.extend(gone.into_iter().map(|address| Operation::RemoveReal(*key, address)));
         }
@@ -193,7 +194,7 @@ impl Leaving {
         Ok(operations.len())
     }
 
-    async fn cutting_now(&mut self) -> Result<BTreeMap<VirtualKey, BTreeSet<EndpointAddress>>, SyncError> {
+    async fn cutting_now(&mut self) -> Result<BTreeMap<VirtualKey, BTreeSet<SocketAddr>>, SyncError> {
         let mut cutting = BTreeMap::new();
         for entry in self.ipvs.virtual_servers().await.map_err(from_read)? {
             let key = entry.server.key;
@@ -255,16 +256,16 @@ fn retire(key: VirtualKey, reals: &[RealServerEntry], now: u32, deadline: u32) -
 
 #[cfg(test)]
 mod tests {
-    use backend_api::Family;
+    use netlink::Family;
 
     use super::*;
-    use crate::kernel::{Connections, Forwarding, Statistics};
+    use netlink::ipvs::{Connections, Forwarding, Statistics};
 
-    const KEY: VirtualKey = VirtualKey::Mark { family: Family::V4, mark: 0x5300_0007 };
+    const KEY: VirtualKey = VirtualKey::Mark { family: Family::Ipv4, mark: 0x5300_0007 };
 
     /// With this weight, upper threshold, and connections of both kinds.
     fn real(host: u8, weight: u32, upper: u32, (active, inactive): (u32, u32)) -> RealServerEntry {
-        let address = EndpointAddress::new([10, 244, 0, host].into(), 80);
+        let address = SocketAddr::new([10, 244, 0, host].into(), 80);
         let thresholds = Thresholds { upper, lower: 0 };
         RealServerEntry {
             server: RealServer { address, forwarding: Forwarding::Masquerade, weight, thresholds },

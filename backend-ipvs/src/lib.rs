@@ -17,7 +17,6 @@ mod errors;
 mod fake;
 #[doc(hidden)] // for the tests, and no promise: types of the netlink libraries show through
 pub mod host;
-pub mod kernel;
 mod leaving;
 mod marks;
 mod plan;

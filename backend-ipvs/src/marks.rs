@@ -6,11 +6,12 @@
 
 use std::net::IpAddr;
 
-use backend_api::{EndpointAddress, Family, FrontendKey, Pool, Protocol, ServiceName};
+use backend_api::{EndpointAddress, FrontendKey, Pool, Protocol, ServiceName};
 
-use crate::kernel::VirtualKey;
 use crate::render::Role;
 use backend_nft::marking::{Mark, Target};
+use netlink::Family;
+use netlink::ipvs::VirtualKey;
 
 /// No virtual server of a service has this number, the last: schedulers are tried with it.
 pub(crate) const TRIAL: Mark = marked(LAST, 0);
@@ -53,7 +54,7 @@ pub(crate) fn choose(
     let key = |family, mark: Mark| VirtualKey::Mark { family, mark: mark.0 };
     let is_free = |mark: &Mark| !is_taken(*mark);
     let idle = |mark: &Mark| is_free(mark) && is_there(role.key(*mark));
-    let absent = |mark: &Mark| is_free(mark) && !Family::ALL.into_iter().any(|family| is_there(key(family, *mark)));
+    let absent = |mark: &Mark| is_free(mark) && !Family::ALL.iter().any(|family| is_there(key(*family, *mark)));
     let found = marks(service, role).take(NEAR).find(idle);
     found.or_else(|| marks(service, role).find(absent)).expect("there are more marks than virtual servers")
 }
@@ -120,7 +121,7 @@ mod tests {
 
     fn role(protocol: Protocol, target: Target) -> Role {
         let frontend = FrontendKey::address([10, 96, 0, 1].into(), protocol, 80);
-        let port = ServicePort { name: "web".into(), ..ServicePort::new(Family::V4, protocol) };
+        let port = ServicePort { name: "web".into(), ..ServicePort::new(backend_api::Family::V4, protocol) };
         Role::of(&port, frontend, target)
     }
 
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(choose(&service, &role, |_| false, there), all[2]);
         assert_eq!(choose(&service, &role, |mark| mark == all[2], there), all[0]);
         assert_eq!(choose(&service, &role, |mark| mark == all[0], |_| false), all[1]);
-        let other_family = |key: VirtualKey| key == VirtualKey::Mark { family: Family::V6, mark: all[0].0 };
+        let other_family = |key: VirtualKey| key == VirtualKey::Mark { family: Family::Ipv6, mark: all[0].0 };
         assert_eq!(choose(&service, &role, |_| false, other_family), all[1], "the mark alone must say it all");
     }
 }

@@ -17,9 +17,9 @@ use backend_api::{ServiceName, ServiceState};
 
 use crate::belief::Belief;
 use crate::diff::Change;
-use crate::kernel::{Operation, VirtualKey};
 use crate::render::Server;
 use crate::schedulers::Schedulers;
+use netlink::ipvs::{Operation, VirtualKey};
 
 /// What to do, and what will be.
 #[derive(Debug, Default)]

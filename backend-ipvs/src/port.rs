@@ -5,11 +5,11 @@ use std::future::Future;
 use std::io;
 
 use backend_api::{Report, Scope, ServiceState, SyncError};
-use backend_nft::kernel::ReadError;
+use netlink::ReadError;
 use nix::time::{ClockId, clock_gettime};
 
-use crate::kernel::{Ipvs, Operation, RealServerEntry, Refusal, VirtualKey, VirtualServerEntry};
 use backend_nft::marking::{Marked, Marks};
+use netlink::ipvs::{Ipvs, Operation, RealServerEntry, Refusal, VirtualKey, VirtualServerEntry};
 
 /// Where virtual servers are.
 pub(crate) trait Port: Debug + Send {

@@ -28,12 +28,12 @@ use nix::errno::Errno;
 
 use crate::belief::Belief;
 use crate::errors::{from_read, from_refusals, from_socket};
-use crate::kernel::{Operation, Refusal};
 use crate::marks::ours;
 use crate::plan::{Found, Plan, Recalled, Terms};
 use crate::port::{Port, Tables};
 use crate::render::Server;
 use crate::schedulers::Schedulers;
+use netlink::ipvs::{Operation, Refusal};
 
 /// How often the kernel is looked at before somebody else is thought to work against us.
 const ROUNDS: usize = 4;
@@ -208,7 +208,8 @@ impl<P: Port> Programmer<P> {
         let mut shares = BTreeMap::<Mark, BTreeMap<EndpointAddress, u32>>::new();
         for (key, server) in self.look().await? {
             let Some(mark) = ours(key) else { continue };
-            let live = server.reals.values().filter(|real| real.weight > 0).map(|real| (real.address, real.weight));
+            let live =
+                server.reals.values().filter(|real| real.weight > 0).map(|real| (real.address.into(), real.weight));
             shares.entry(mark).or_default().extend(live);
         }
         Ok(shares)

@@ -5,15 +5,16 @@
 //! **Invariant:** a virtual server has at least one real server (`tests::an_empty_pool_has_no_virtual_server`).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use backend_api::{
-    Affinity, Answer, Endpoint, EndpointAddress, Family, Frontend, FrontendKey, Pool, PortName, Protocol, Route,
-    Scheduler, Service, ServicePort,
+    Affinity, Answer, Endpoint, Family, Frontend, FrontendKey, Pool, PortName, Protocol, Route, Scheduler, Service,
+    ServicePort,
 };
 
-use crate::kernel::{Flags, Forwarding, RealServer, Thresholds, VirtualKey, VirtualServer};
 use crate::schedulers::Schedulers;
-use backend_nft::marking::{Mark, Target};
+use backend_nft::marking::{self, Mark, Target};
+use netlink::ipvs::{Flags, Forwarding, RealServer, Thresholds, VirtualKey, VirtualServer};
 
 /// What a port is called inside its service: no two have the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,14 +40,14 @@ pub(crate) struct Wanted {
     pub(crate) role: Role,
     pub(crate) scheduler: Scheduler,
     /// Its real servers; 0 gets nothing new. Never empty.
-    pub(crate) weights: BTreeMap<EndpointAddress, u32>,
+    pub(crate) weights: BTreeMap<SocketAddr, u32>,
 }
 
 /// A virtual server with its real servers, as it is or as it shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) server: VirtualServer,
-    pub(crate) reals: BTreeMap<EndpointAddress, RealServer>,
+    pub(crate) reals: BTreeMap<SocketAddr, RealServer>,
 }
 
 /// The tables have chosen, so any weight will do, but for scheduler `ovf`: it takes a weight for the most
@@ -82,7 +83,7 @@ fn render_for(port: &ServicePort, frontends: &[Frontend], scheduler: Scheduler) 
                 let is_live = endpoint.weight > 0 && pools.iter().any(|pool| endpoint.pools.contains(*pool));
                 if is_live { CHOSEN } else { 0 }
             };
-            let alone = |endpoint: &Endpoint| BTreeMap::from([(endpoint.address, weight(endpoint))]);
+            let alone = |endpoint: &Endpoint| BTreeMap::from([(endpoint.address.into(), weight(endpoint))]);
             let endpoints = port.endpoints.iter();
             endpoints.map(|endpoint| wanted(Target::Endpoint(endpoint.address), alone(endpoint))).collect()
         }
@@ -91,13 +92,13 @@ fn render_for(port: &ServicePort, frontends: &[Frontend], scheduler: Scheduler) 
 
 /// The endpoints that the pool's virtual server has: those in the pool, and with weight 0 those that may still have
 /// connections from when they were in it.
-fn weights(port: &ServicePort, pool: Pool) -> BTreeMap<EndpointAddress, u32> {
+fn weights(port: &ServicePort, pool: Pool) -> BTreeMap<SocketAddr, u32> {
     let weight = |endpoint: &Endpoint| match (endpoint.pools.contains(pool), pool) {
         (true, _) => Some(endpoint.weight.into()),
         (false, Pool::Cluster) => Some(0),
         (false, Pool::Local) => endpoint.on_this_node.then_some(0),
     };
-    port.endpoints.iter().filter_map(|endpoint| Some((endpoint.address, weight(endpoint)?))).collect()
+    port.endpoints.iter().filter_map(|endpoint| Some((endpoint.address.into(), weight(endpoint)?))).collect()
 }
 
 fn balances_over(frontend: &Frontend, pool: Pool) -> bool {
@@ -132,7 +133,7 @@ impl Role {
 
     /// What names the virtual server of this mark.
     pub(crate) fn key(&self, mark: Mark) -> VirtualKey {
-        VirtualKey::Mark { family: self.port.family, mark: mark.0 }
+        VirtualKey::Mark { family: marking::kernel_family(self.port.family), mark: mark.0 }
     }
 }
 
@@ -164,7 +165,7 @@ fn virtual_server(key: VirtualKey, scheduler: Scheduler) -> VirtualServer {
     VirtualServer { key, scheduler: scheduler.name().to_owned(), flags, persistence: None, engine: None }
 }
 
-fn real(address: EndpointAddress, weight: u32) -> RealServer {
+fn real(address: SocketAddr, weight: u32) -> RealServer {
     RealServer { address, forwarding: Forwarding::Masquerade, weight, thresholds: Thresholds::default() }
 }
 
@@ -180,15 +181,15 @@ mod tests {
     fn port(change: impl FnOnce(&mut ServicePort)) -> ServicePort {
         let mut port = ServicePort {
             frontends: vec![Frontend::cluster_ip([10, 96, 0, 1].into(), Protocol::Tcp, 80)],
-            endpoints: [1, 2, 3].map(|host| Endpoint::here(at(host))).to_vec(),
+            endpoints: [1, 2, 3].map(|host| Endpoint::here(at(host).into())).to_vec(),
             ..ServicePort::new(Family::V4, Protocol::Tcp)
         };
         change(&mut port);
         port
     }
 
-    fn at(host: u8) -> EndpointAddress {
-        EndpointAddress::new([10, 244, 0, host].into(), 80)
+    fn at(host: u8) -> SocketAddr {
+        SocketAddr::new([10, 244, 0, host].into(), 80)
     }
 
     /// What each virtual server is for, and the weights of its real servers.
@@ -225,7 +226,7 @@ mod tests {
         check(port(|port| port.endpoints.clear()), &[]);
         let elsewhere = |port: &mut ServicePort| {
             split(port);
-            port.endpoints = vec![Endpoint::elsewhere(at(1))];
+            port.endpoints = vec![Endpoint::elsewhere(at(1).into())];
         };
         check(port(elsewhere), &[(CLUSTER, &[(1, 1)])]);
     }
@@ -236,7 +237,7 @@ mod tests {
             split(port);
             port.endpoints[0].weight = 0;
             port.endpoints[1].pools = Pools::NONE;
-            port.endpoints[2] = Endpoint { weight: 7, ..Endpoint::elsewhere(at(3)) };
+            port.endpoints[2] = Endpoint { weight: 7, ..Endpoint::elsewhere(at(3).into()) };
         };
         check(port(terminating), &[(CLUSTER, &[(1, 0), (2, 0), (3, 7)]), (LOCAL, &[(1, 0), (2, 0)])]);
     }
@@ -248,7 +249,7 @@ mod tests {
             port.endpoints[1].pools = Pools::NONE;
             port.endpoints[2].pools = Pools::LOCAL;
         };
-        let alone = |host| Target::Endpoint(at(host));
+        let alone = |host| Target::Endpoint(at(host).into());
         check(port(sticky), &[(alone(1), &[(1, CHOSEN)]), (alone(2), &[(2, 0)]), (alone(3), &[(3, 0)])]);
         let with_local = port(|port| {
             sticky(port);
@@ -261,7 +262,7 @@ mod tests {
     fn who_hashes_falls_back() {
         for scheduler in Scheduler::ALL {
             let hashes = matches!(scheduler, Scheduler::Sh | Scheduler::Mh);
-            let key = VirtualKey::Mark { family: Family::V4, mark: 1 };
+            let key = VirtualKey::Mark { family: netlink::Family::Ipv4, mark: 1 };
             assert_eq!(virtual_server(key, scheduler).flags == Flags::HASH_FALLBACK, hashes, "{scheduler}");
         }
     }

@@ -1,5 +1,5 @@
 //! What the kernel holds after a sync. Where it has no IPVS each test is reported as ignored; the machine of
-//! `cargo run -p conformance --bin vm -- --tests backend-ipvs` has it.
+//! `cargo run -p switchyard-conformance --bin vm -- --tests backend-ipvs` has it.
 //!
 //! Each test runs on a thread of its own in a fresh network namespace, which goes away with the thread.
 
@@ -11,12 +11,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use backend_api::*;
-use backend_ipvs::kernel::{
+use libtest_mimic::{Arguments, Trial};
+use netlink::ipvs::{
     Flags, Ipvs, Operation, RealServer, RealServerEntry, VirtualKey, VirtualServer, VirtualServerEntry,
 };
-use backend_ipvs::{IpvsDataplane, Options};
-use libtest_mimic::{Arguments, Trial};
 use nix::sched::{CloneFlags, unshare};
+use switchyard_ipvs::{IpvsDataplane, Options};
 
 fn main() {
     let has_ipvs = runtime().block_on(Ipvs::open()).is_ok();
@@ -137,7 +137,7 @@ fn others_virtual_servers_are_left_alone() {
         };
         let theirs = [
             plain(VirtualKey::Address { protocol: 6, address: [10, 96, 0, 1].into(), port: 80 }),
-            plain(VirtualKey::Mark { family: Family::V4, mark: 0x5400_0001 }),
+            plain(VirtualKey::Mark { family: netlink::Family::Ipv4, mark: 0x5400_0001 }),
         ];
         let add: Vec<_> = theirs.iter().cloned().map(Operation::AddVirtual).collect();
         assert_eq!(Ipvs::open().await.unwrap().execute(&add).await.unwrap(), []);

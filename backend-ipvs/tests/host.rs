@@ -1,5 +1,5 @@
 //! What IPVS needs of the node, against a real kernel. What needs IPVS itself is reported as ignored where the kernel has none; the
-//! machine of `cargo run -p conformance --bin vm -- --tests backend-ipvs` has it.
+//! machine of `cargo run -p switchyard-conformance --bin vm -- --tests backend-ipvs` has it.
 //!
 //! Each test runs on a thread of its own in a fresh network namespace, which goes away with the thread.
 
@@ -9,22 +9,22 @@ use std::process::Command;
 use std::time::Duration;
 
 use backend_api::SyncError;
-use backend_ipvs::host::originals::{self, OriginalsTable};
-use backend_ipvs::host::routing::Routing;
-use backend_ipvs::host::rules::{LOOPBACK, PROTOCOL, Place, TABLE};
-use backend_ipvs::host::settings::Values;
-use backend_ipvs::host::sysctls::Sysctls;
-use backend_ipvs::host::{Host, HostOptions, Timeouts};
-use backend_ipvs::kernel::Ipvs;
-use backend_nft::kernel::{Batch, Nftables, Table};
 use futures_util::TryStreamExt;
 use libtest_mimic::{Arguments, Trial};
+use netlink::ipvs::Ipvs;
+use netlink::nftables::{Batch, Nftables, Table};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion, LinkUnspec};
+use switchyard_ipvs::host::originals::{self, OriginalsTable};
+use switchyard_ipvs::host::routing::Routing;
+use switchyard_ipvs::host::rules::{LOOPBACK, PROTOCOL, Place, TABLE};
+use switchyard_ipvs::host::settings::Values;
+use switchyard_ipvs::host::sysctls::Sysctls;
+use switchyard_ipvs::host::{Host, HostOptions, Timeouts};
 
 fn main() {
     let has_ipvs = runtime().block_on(Ipvs::open()).is_ok();
@@ -231,7 +231,7 @@ fn leftovers_of_ours_in_another_form_are_replaced() {
             marked.attributes.push(RuleAttribute::FwMask(0xf000_0000));
             node.add(marked).await;
             node.add(Place::Marked.rule(family)).await;
-            let mut narrow = backend_ipvs::host::rules::route(family);
+            let mut narrow = switchyard_ipvs::host::rules::route(family);
             narrow.header.destination_prefix_length = 8;
             let ten = match family {
                 backend_api::Family::V4 => std::net::Ipv4Addr::new(10, 0, 0, 0).into(),
@@ -325,7 +325,7 @@ fn whatever_is_taken_away_is_noticed_and_comes_back() {
                 assert_eq!(routing.establish().await.unwrap(), 1);
                 assert_eq!(node.seen().await, right);
             }
-            let route = backend_ipvs::host::rules::route(family);
+            let route = switchyard_ipvs::host::rules::route(family);
             node.handle.route().del(route).execute().await.unwrap();
             noticed(&mut routing, &format!("{family:?} route")).await;
             assert_eq!(routing.establish().await.unwrap(), 1);
@@ -428,7 +428,7 @@ fn a_table_of_somebody_elses_is_left_alone() {
     in_namespace(async |_| {
         let mut nftables = Nftables::open(originals::TABLE).unwrap();
         let mut batch = Batch::new(originals::TABLE);
-        let family = backend_nft::kernel::Family::Ipv4;
+        let family = netlink::nftables::Family::Ipv4;
         batch.put_table(0, &Table { family, flags: 0, owner: None, userdata: Vec::new() });
         nftables.commit(&mut batch).await.unwrap();
         let mut table = OriginalsTable::open().unwrap();

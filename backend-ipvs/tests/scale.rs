@@ -1,13 +1,13 @@
 //! Numbers, and how they compare with `ipvsadm -R` restoring the same virtual servers. Where there is IPVS:
-//! `cargo test --release -p backend-ipvs --test scale --no-run`, then in the machine (`vm -- PROGRAM --ignored --nocapture`).
+//! `cargo test --release -p switchyard-ipvs --test scale --no-run`, then in the machine (`vm -- PROGRAM --ignored --nocapture`).
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use backend_api::*;
-use backend_ipvs::{IpvsDataplane, Options};
 use nix::sched::{CloneFlags, unshare};
+use switchyard_ipvs::{IpvsDataplane, Options};
 
 #[test]
 #[ignore = "measures; says nothing about right or wrong"]

@@ -3,7 +3,7 @@
 //! Try it where it can do no harm: `unshare -n cargo run --example embed`.
 
 use backend_api::*;
-use backend_nft::{NftDataplane, Options};
+use switchyard_nft::{NftDataplane, Options};
 
 /// Programs one service and says what it took.
 pub(crate) async fn embed() -> Result<Report, Box<dyn std::error::Error>> {

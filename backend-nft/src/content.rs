@@ -4,10 +4,10 @@
 
 use backend_api::Family;
 
-use crate::kernel::udata::TABLE_COMMENT;
-use crate::kernel::{Chain, Counter, Flowtable, Rule as KernelRule, Set, Table};
 use crate::ruleset::{Delivery, Element, TABLE};
 use crate::transaction::Strange;
+use netlink::nftables::udata::TABLE_COMMENT;
+use netlink::nftables::{Chain, Counter, Flowtable, Rule as KernelRule, Set, Table};
 
 /// The layout of our tables. Another number means: made by another version of us, to be made anew.
 const LAYOUT: &str = "1";
@@ -91,7 +91,7 @@ pub(crate) fn leaving_signature() -> Vec<u8> {
 
 fn saying(layout: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    crate::kernel::udata::put_str(&mut bytes, TABLE_COMMENT, &format!("{SIGNATURE}{layout}"));
+    netlink::nftables::udata::put_str(&mut bytes, TABLE_COMMENT, &format!("{SIGNATURE}{layout}"));
     bytes
 }
 
@@ -120,7 +120,7 @@ fn comment(mut userdata: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel;
+    use netlink::nftables as kernel;
 
     fn check(comment: Option<&str>, expected: Whose) {
         let mut userdata = Vec::new();

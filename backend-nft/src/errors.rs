@@ -3,7 +3,8 @@
 use backend_api::SyncError;
 use nix::errno::Errno;
 
-use crate::kernel::{CommitError, ReadError};
+use netlink::ReadError;
+use netlink::nftables::CommitError;
 
 /// Why nothing was written.
 pub(crate) fn from_commit(error: CommitError) -> SyncError {

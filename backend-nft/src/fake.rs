@@ -8,15 +8,15 @@ use backend_api::{Family, PerFamily, SyncError};
 use nix::errno::Errno;
 
 use crate::content::{Content, signature};
-use crate::kernel::{
-    self, Base, Chain, CommitError, Counter, Expr, Flowtable, Ownership, ReadError, Refusal, Table, Verdict,
-};
 use crate::port::Port;
 use crate::render::{base, flowtable};
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{By, ChainName, Delivery, Element, FLOWTABLE, Key, SetName, Value};
 use crate::transaction::{Operation, Strange, Transaction, kernel_rule};
+use netlink::ReadError;
+use netlink::nftables as kernel;
+use netlink::nftables::{Base, Chain, CommitError, Counter, Expr, Flowtable, Ownership, Refusal, Table, Verdict};
 
 /// The kernel, as far as our tables go.
 #[derive(Debug, Default)]

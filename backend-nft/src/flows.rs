@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use backend_api::{Cleaning, EndpointAddress, Family, Flow, PerFamily, Protocol, StaleFlows};
 
-use crate::kernel::{self, Conntrack, ReadError};
 use crate::ruleset::lower::kernel_family;
+use netlink::ReadError;
+use netlink::conntrack::Conntrack;
 
 /// Deletes every stale flow, and adds to `cleanings` what that came to.
 ///
@@ -37,7 +38,7 @@ pub(crate) async fn delete_stale(
     Ok(())
 }
 
-fn as_seen(flow: &kernel::Flow, protocol: Protocol) -> Flow {
+fn as_seen(flow: &netlink::conntrack::Flow, protocol: Protocol) -> Flow {
     debug_assert_eq!(kernel_family(Family::of(flow.original.source)), flow.family);
     let at = |ip, port| EndpointAddress { ip, port }.into();
     Flow {

@@ -11,12 +11,12 @@ use backend_api::{Family, NodeNetwork, SyncError};
 use crate::content::{Whose, leaving_signature, table_text_of, whose, whose_leaving};
 use crate::dataplane::{Options, Others};
 use crate::errors::{from_commit, from_open, from_read};
-use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
-use crate::kernel::{Base, Batch, Chain, Hook, Nftables, Ownership, Rule as KernelRule, Table};
 use crate::port::Kernel;
 use crate::render::{base, rules};
 use crate::ruleset::lower::{kernel_family, lower};
 use crate::ruleset::{ChainName, Delivery, Label, Mark, Rule, Statement, TABLE};
+use netlink::nftables::object::{TABLE_OWNER, TABLE_PERSIST};
+use netlink::nftables::{Base, Batch, Chain, Hook, Nftables, Ownership, Rule as KernelRule, Table};
 
 /// The name of the tables, one in `ip` and one in `ip6`.
 pub const LEAVING_TABLE: &str = "switchyard-leaving";

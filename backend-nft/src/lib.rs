@@ -23,8 +23,6 @@ mod fake;
 mod flows;
 #[cfg(test)]
 mod golden;
-#[doc(hidden)] // shared with the IPVS backend, and no promise: types of the netlink libraries show through
-pub mod kernel;
 #[doc(hidden)] // for the IPVS backend
 pub mod leaving;
 #[doc(hidden)] // for the IPVS backend

@@ -20,6 +20,7 @@ use backend_api::{
 use crate::dataplane::Options;
 use crate::programmer::Before;
 pub use crate::ruleset::Mark;
+pub use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{Delivery, Element, Key, SetName, Value};
 use crate::tables::Tables;
 

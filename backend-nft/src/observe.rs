@@ -10,10 +10,11 @@ use backend_api::{
 
 use crate::assign::first_slot;
 use crate::content::Content;
-use crate::kernel::expr::CtDirection;
-use crate::kernel::{self, Expr};
 use crate::ruleset::code::masquerade_of;
 use crate::ruleset::{By, ChainName, Element, FLOWTABLE, Key, Mark, Policy, SetName, Tag, Value};
+use netlink::nftables as kernel;
+use netlink::nftables::Expr;
+use netlink::nftables::expr::CtDirection;
 
 /// Who answers a mark, each with its share.
 pub(crate) type Servers<'a> = dyn Fn(Mark) -> BTreeMap<EndpointAddress, u32> + Sync + 'a;

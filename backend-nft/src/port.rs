@@ -9,14 +9,15 @@ use backend_api::{Family, SyncError};
 use tracing::{Instrument, trace_span};
 
 use crate::content::{Content, signature};
-use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
-use crate::kernel::{Batch, CommitError, Counter, Flowtable, Nftables, Ownership, ReadError, Table, Watch};
 use crate::probe;
 use crate::render::flowtable;
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{Element, Key, SetName};
 use crate::transaction::{Operation, Strange, Transaction, kernel_rule};
+use netlink::ReadError;
+use netlink::nftables::object::{TABLE_OWNER, TABLE_PERSIST};
+use netlink::nftables::{Batch, CommitError, Counter, Flowtable, Nftables, Ownership, Table, Watch};
 
 /// Where our tables are.
 pub(crate) trait Port: Debug + Send {
@@ -157,13 +158,14 @@ impl Kernel {
                 }
                 Operation::AddChain(family, chain) => {
                     let base = crate::render::base(chain, transaction.delivery);
-                    let chain = crate::kernel::Chain { name: chain.to_string(), base };
+                    let chain = netlink::nftables::Chain { name: chain.to_string(), base };
                     batch.put_chain(number, kernel_family(family), &chain);
                 }
                 Operation::FlushChain(family, chain) => batch.flush_chain(number, kernel_family(family), chain),
                 Operation::RemoveStrange(strange) => {
                     let key_end = strange.key_end.as_deref();
-                    let element = crate::kernel::Element { key_end, ..crate::kernel::Element::key(&strange.key) };
+                    let element =
+                        netlink::nftables::Element { key_end, ..netlink::nftables::Element::key(&strange.key) };
                     batch.remove_elements(kernel_family(strange.family), strange.set.as_str()).push(number, &element);
                 }
                 Operation::AddRule(family, chain, rule) => {
@@ -185,8 +187,8 @@ impl Kernel {
                     let mut next = Some((number, first));
                     while let Some((number, element)) = next {
                         let encoded = encoder.encode(element);
-                        let value = crate::kernel::Value::None;
-                        going.push(number, &crate::kernel::Element { value, ..encoded });
+                        let value = netlink::nftables::Value::None;
+                        going.push(number, &netlink::nftables::Element { value, ..encoded });
                         next = operations
                             .next_if(
                                 |(_, next)| matches!(next, Operation::RemoveElement(next) if same_set(first, next)),
@@ -202,7 +204,7 @@ impl Kernel {
                     let mut next = Some((number, first));
                     while let Some((number, element)) = next {
                         let counter = transaction.counters.get(&element.place()).copied();
-                        coming.push(number, &crate::kernel::Element { counter, ..encoder.encode(element) });
+                        coming.push(number, &netlink::nftables::Element { counter, ..encoder.encode(element) });
                         next = operations
                             .next_if(|(_, next)| matches!(next, Operation::AddElement(next) if same_set(first, next)))
                             .and_then(|(number, next)| match next {

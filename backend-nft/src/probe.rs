@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use backend_api::{Family, NodeNetwork, Pool, SyncError};
 
 use crate::errors::from_commit;
-use crate::kernel::{Batch, Chain, CommitError, Expr, Nftables, Refusal, Rule as KernelRule, Table};
 use crate::render::{base, flowtable, rules};
 use crate::ruleset::lower::{kernel_family, lower};
 use crate::ruleset::{By, ChainName, Delivery, Rule, SetName, Statement, Tag};
+use netlink::nftables::{Batch, Chain, CommitError, Expr, Nftables, Refusal, Rule as KernelRule, Table};
 
 /// Tries everything that a rule or a set of ours needs.
 ///

@@ -27,8 +27,6 @@ use tracing::{Instrument, trace_span};
 use crate::belief::Belief;
 use crate::content::{Content, Whose, table_text, whose};
 use crate::errors::{from_commit, from_read};
-use crate::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
-use crate::kernel::{CommitError, Ownership};
 use crate::marking::Marks;
 use crate::observe::{Servers, observe, offload};
 use crate::plan::{Found, Plan, Terms};
@@ -37,6 +35,8 @@ use crate::refused::refused;
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{Delivery, TABLE};
 use crate::transaction::Transaction;
+use netlink::nftables::object::{TABLE_OWNER, TABLE_PERSIST};
+use netlink::nftables::{CommitError, Ownership};
 
 /// Programs our tables through a port, and remembers what it programmed.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use backend_api::{Family, Reason, SyncError};
 
 use crate::errors::{from_open, from_read};
-use crate::kernel::{Expr, Nftables, Rule, Verdict};
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{ChainName, TABLE};
+use netlink::nftables::{Expr, Nftables, Rule, Verdict};
 
 /// Reads the counters of the tables `switchyard` of one network namespace, whichever backend has them.
 #[derive(Debug)]
@@ -75,10 +75,10 @@ mod tests {
     use backend_api::{Cidr, NodeNetwork};
 
     use super::*;
-    use crate::kernel::Counter;
     use crate::render::{initial_chains, rules};
     use crate::ruleset::Delivery;
     use crate::transaction::kernel_rule;
+    use netlink::nftables::Counter;
 
     /// Every rule that counts, in a table where each has counted 1.
     fn counting(delivery: Delivery) -> Vec<Rule> {

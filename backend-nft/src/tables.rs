@@ -5,11 +5,12 @@ use backend_api::{Cleaning, Observed, PerFamily, ServiceName, ServiceState, Stal
 use crate::dataplane::{Options, Others};
 use crate::errors::{from_commit, from_open};
 use crate::flows::delete_stale;
-use crate::kernel::{Conntrack, Nftables, Ownership};
 use crate::port::Kernel;
 use crate::probe::probe;
 use crate::programmer::{Before, Programmer};
 use crate::ruleset::{Delivery, TABLE};
+use netlink::conntrack::Conntrack;
+use netlink::nftables::{Nftables, Ownership};
 
 /// The tables of one network namespace.
 #[derive(Debug)]

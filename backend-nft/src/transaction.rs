@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use backend_api::Family;
 
-use crate::kernel::{Counter, Rule as KernelRule};
 use crate::ruleset::{ChainName, Delivery, Element, Key, Rule, SetName};
+use netlink::nftables::{Counter, Rule as KernelRule};
 
 /// Changes, all or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

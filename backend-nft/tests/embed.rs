@@ -6,7 +6,7 @@ mod example;
 mod netns;
 
 use backend_api::{Dataplane, FrontendKey, Protocol};
-use backend_nft::{NftDataplane, Options};
+use switchyard_nft::{NftDataplane, Options};
 
 #[test]
 fn the_embedding_example_programs_its_service() {

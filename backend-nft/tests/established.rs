@@ -12,8 +12,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use backend_api::*;
-use backend_nft::{NftDataplane, Options};
 use netns::{isolated, nft};
+use switchyard_nft::{NftDataplane, Options};
 
 /// Traces every packet, ahead of us, and at the end of postrouting says so.
 const TRACED: &str = "

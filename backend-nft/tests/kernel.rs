@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use backend_api::{Dataplane, LocalTraffic, NodePortAddresses, Observed, PerFamily, Scope, ServiceState};
-use backend_nft::kernel::{self, Nftables, Ownership};
-use backend_nft::{NftDataplane, Options, Others};
+use netlink::nftables as kernel;
+use netlink::nftables::{Nftables, Ownership};
 use netns::{isolated, nft};
+use switchyard_nft::{NftDataplane, Options, Others};
 
 async fn open() -> NftDataplane {
     NftDataplane::open(Options::default()).await.unwrap()

@@ -4,9 +4,10 @@ mod kernel_netns;
 
 use std::net::UdpSocket;
 
-use backend_nft::kernel::expr::CtKey;
-use backend_nft::kernel::{Base, Batch, Chain, Conntrack, Expr, Family, Flow, Hook, Nftables, Reg, Rule, Table};
 use kernel_netns::in_netns;
+use netlink::conntrack::{Conntrack, Flow};
+use netlink::nftables::expr::CtKey;
+use netlink::nftables::{Base, Batch, Chain, Expr, Family, Hook, Nftables, Reg, Rule, Table};
 
 const UDP: u8 = 17;
 const TCP: u8 = 6;

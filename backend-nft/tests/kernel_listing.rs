@@ -2,9 +2,9 @@
 
 mod kernel_netns;
 
-use backend_nft::kernel::object::{TABLE_OWNER, TABLE_PERSIST};
-use backend_nft::kernel::{Batch, Chain, Expr, Family, Nftables, Ownership, Rule, Set, Table};
 use kernel_netns::{in_netns, nft, nft_load};
+use netlink::nftables::object::{TABLE_OWNER, TABLE_PERSIST};
+use netlink::nftables::{Batch, Chain, Expr, Family, Nftables, Ownership, Rule, Set, Table};
 
 const NAME: &str = "switchyard";
 const SAMPLE: &str = include_str!("kernel_sample.nft");

@@ -9,13 +9,13 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use backend_nft::kernel::expr::{CmpOp, Membership, MetaKey};
-use backend_nft::kernel::object::{SET_EVAL, SET_TIMEOUT, TABLE_OWNER, TABLE_PERSIST};
-use backend_nft::kernel::{
+use kernel_netns::{in_netns, nft};
+use netlink::nftables::expr::{CmpOp, Membership, MetaKey};
+use netlink::nftables::object::{SET_EVAL, SET_TIMEOUT, TABLE_OWNER, TABLE_PERSIST};
+use netlink::nftables::{
     Batch, Chain, CommitError, Counter, Element, Expr, Family, Nftables, Ownership, Reg, Rule, Set, SetData, Table,
     Value, Verdict,
 };
-use kernel_netns::{in_netns, nft};
 use nix::errno::Errno;
 
 const NAME: &str = "switchyard";
@@ -358,12 +358,12 @@ fn an_owned_table_survives_a_flush_and_its_owner() {
     });
 }
 
-async fn changed(watch: &mut backend_nft::kernel::Watch) -> bool {
+async fn changed(watch: &mut netlink::nftables::Watch) -> bool {
     tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.is_ok()
 }
 
 /// Whether the watch stays silent. What was caused before has been queued before: nothing to wait for.
-async fn silent(watch: &mut backend_nft::kernel::Watch) -> bool {
+async fn silent(watch: &mut netlink::nftables::Watch) -> bool {
     tokio::time::timeout(Duration::from_millis(50), watch.changed()).await.is_err()
 }
 

@@ -1,15 +1,16 @@
 //! What things cost: printed, not judged, because machines differ. Ignored unless asked for, in release:
-//! `cargo test --release -p backend-nft --test kernel_speed -- --ignored --nocapture`
+//! `cargo test --release -p switchyard-nft --test kernel_speed -- --ignored --nocapture`
 
 mod kernel_netns;
 
 use std::time::{Duration, Instant};
 
-use backend_nft::kernel::expr::CtKey;
-use backend_nft::kernel::{
-    Base, Batch, Chain, Conntrack, Counter, Element, Expr, Family, Hook, Nftables, Reg, Rule, Set, SetData, Table,
-};
 use kernel_netns::in_netns;
+use netlink::conntrack::Conntrack;
+use netlink::nftables::expr::CtKey;
+use netlink::nftables::{
+    Base, Batch, Chain, Counter, Element, Expr, Family, Hook, Nftables, Reg, Rule, Set, SetData, Table,
+};
 
 const NAME: &str = "switchyard";
 

@@ -6,10 +6,10 @@ mod sample;
 use std::net::{TcpListener, TcpStream};
 
 use backend_api::{Dataplane, Scope};
-use backend_nft::leaving::LeavingTables;
-use backend_nft::marking::MarkingTables;
-use backend_nft::{NftDataplane, Options, Others};
 use netns::{isolated, nft};
+use switchyard_nft::leaving::LeavingTables;
+use switchyard_nft::marking::MarkingTables;
+use switchyard_nft::{NftDataplane, Options, Others};
 
 fn open() -> LeavingTables {
     LeavingTables::open(Options::default()).unwrap()
@@ -91,14 +91,14 @@ fn tables_that_mark_tell_of_ipvs_and_those_that_translate_do_not() {
 #[derive(Debug)]
 struct Unmarked;
 
-impl backend_nft::marking::Marks for Unmarked {
+impl switchyard_nft::marking::Marks for Unmarked {
     fn mark(
         &self,
         _: &backend_api::ServiceName,
         _: &backend_api::ServicePort,
         _: backend_api::FrontendKey,
-        _: backend_nft::marking::Target,
-    ) -> Option<backend_nft::marking::Mark> {
+        _: switchyard_nft::marking::Target,
+    ) -> Option<switchyard_nft::marking::Mark> {
         None
     }
 

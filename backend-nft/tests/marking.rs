@@ -9,9 +9,9 @@ use std::num::NonZeroU32;
 use std::sync::Mutex;
 
 use backend_api::*;
-use backend_nft::marking::{Mark, MarkingTables, Marks, Target};
-use backend_nft::{NftDataplane, Options, Others};
 use netns::{isolated, nft};
+use switchyard_nft::marking::{Mark, MarkingTables, Marks, Target};
+use switchyard_nft::{NftDataplane, Options, Others};
 
 /// A mark by what it stands for; it remembers who answers, as IPVS does.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::net::UdpSocket;
 
 use backend_api::*;
-use backend_nft::{NftDataplane, Options, Others, RefusedConnections};
 use netns::{isolated, nft};
+use switchyard_nft::{NftDataplane, Options, Others, RefusedConnections};
 
 /// Sends so many datagrams from a socket each: first packets, as far as they are turned away.
 fn send(to: &str, times: u64) {

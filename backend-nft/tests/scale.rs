@@ -6,8 +6,8 @@ mod sample;
 use std::time::{Duration, Instant};
 
 use backend_api::{Dataplane, Scope, ServiceState};
-use backend_nft::{NftDataplane, Options};
 use netns::isolated;
+use switchyard_nft::{NftDataplane, Options};
 
 #[test]
 #[ignore = "measures; says nothing about right or wrong"]

@@ -11,8 +11,8 @@ use backend_api::{
     Affinity, Answer, Dataplane, Endpoint, Frontend, Masquerade, NodeNetwork, NodePortAddresses, Observed, PerFamily,
     Pool, Pools, Report, Route, Scope, Service, ServiceName, ServiceState, SourceRanges, SyncError,
 };
-use conformance::scenario::{Flags, Scenario, load_all};
-use conformance::{Opening, Outcome, Source, Subject, judge, scenarios};
+use switchyard_conformance::scenario::{Flags, Scenario, load_all};
+use switchyard_conformance::{Opening, Outcome, Source, Subject, judge, scenarios};
 
 /// What is wrong with a mutant.
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use agent::backend::Backend;
-use agent::world::Namespace;
-use conformance::scale::{Cluster, Measured, Plan, measure};
+use switchyard_conformance::scale::{Cluster, Measured, Plan, measure};
+use testbed::Namespace;
 
 const CLUSTER: Cluster = Cluster { services: 2000, endpoints: 3 };
 

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use agent::backend::Backend;
-use conformance::scenario::{ParseError, ScenarioFile, files};
-use conformance::{Outcome, Subject, judge, lacking, scenarios};
 use libtest_mimic::{Arguments, Failed, Trial};
+use switchyard_conformance::scenario::{ParseError, ScenarioFile, files};
+use switchyard_conformance::{Outcome, Subject, judge, lacking, scenarios};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use conformance::vm::{Image, Init, Kernel, Limits, Machine, Order, Terminal, VmError};
+use switchyard_conformance::vm::{Image, Init, Kernel, Limits, Machine, Order, Terminal, VmError};
 
 /// For a machine that shares its two cores with others.
 const PATIENT: Duration = Duration::from_secs(240);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use agent::world::{Dial, Executor, Tally, World};
 use backend_api::{
     Affinity, Dataplane, Endpoint, Family, Frontend, NodeNetwork, Protocol, Scope, Service, ServiceName, ServicePort,
     ServiceState,
 };
-use conformance::under_test;
+use switchyard_conformance::under_test;
+use testbed::{Dial, Executor, Tally, World};
 
 const VIP: &str = "10.96.0.80:80";
 
@@ -22,7 +22,7 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        let world = World::build(&conformance::plan()).unwrap();
+        let world = World::build(&switchyard_conformance::plan()).unwrap();
         let executor = world.node().namespace.executor().unwrap();
         let dataplane = executor.run(async { under_test().open().await.unwrap() });
         Self { executor, world, dataplane: Some(dataplane) }

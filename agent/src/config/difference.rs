@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::Config;
+use crate::localhost::OnLocalhost;
 
 /// A part of the agent that a configuration is for. Every one can change while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// Where objects come from, and of which node. Another source lists anew; what the one before told holds until then.
     Source,
-    /// What judgements about services depend on ([`crate::resolve::Settings`]): everything is resolved again.
+    /// What judgements about services depend on ([`kubernetes::settings::Settings`]): everything is resolved again.
     Settings,
     /// Who programs the kernel, or how it is opened.
     Backend,
@@ -57,7 +58,7 @@ pub fn changes(before: &Config, after: &Config) -> BTreeSet<Part> {
         (Part::Backend, before.backend != *backend || ipvs_matters),
         (Part::Servers, before.servers != *servers),
         (Part::Host, before.host != *host),
-        (Part::Localhost, before.node_ports.localhost() != node_ports.localhost()),
+        (Part::Localhost, OnLocalhost::of(&before.node_ports) != OnLocalhost::of(node_ports)),
         (Part::KubeProxy, before.kube_proxy != *kube_proxy),
         (Part::LogLevel, before.verbosity != *verbosity),
     ]

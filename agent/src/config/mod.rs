@@ -20,21 +20,15 @@ mod flags;
 mod host;
 mod idle;
 mod ipvs;
-mod kubernetes;
 pub mod live;
-mod local_traffic;
 mod mode;
-mod names;
-mod node_ports;
 mod servers;
 mod verbosity;
 mod words;
 mod written;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 
 pub use action::{Action, ConfigFile, Order};
 pub use difference::{Part, changes};
@@ -43,12 +37,11 @@ pub use findings::{ConfigError, Mistake, Place, Remark};
 pub use flags::{LogFlags, RunFlags};
 pub use host::{ConntrackConfig, HostConfig};
 pub use ipvs::{IpvsConfig, IpvsTimeouts};
-pub use kubernetes::KubernetesConfig;
-pub use local_traffic::{ClusterCidrs, LocalDetector};
-pub use names::{InterfaceName, NameError, NodeName};
-pub use node_ports::{NodePortSelection, SelectionError};
 pub use servers::{ByService, ServersConfig, Unbound};
 pub use verbosity::{Verbosity, VerbosityError};
+
+use kubernetes::settings::{LocalDetector, NodeName, NodePortSelection, Settings};
+use kubernetes::source::{Choice, SourceConfig};
 
 use crate::backend::Backend;
 
@@ -100,20 +93,21 @@ impl KubeProxyRules {
     }
 }
 
-/// Where Services and their endpoints come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceConfig {
-    /// YAML and JSON files in a folder, which is watched.
-    Folder(PathBuf),
-    /// The Kubernetes API.
-    Kubernetes(KubernetesConfig),
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        Self {
+            node_name: config.node_name.clone(),
+            node_address: config.node_address,
+            local_traffic: config.local_traffic.clone(),
+            node_ports: config.node_ports.clone(),
+            masquerade_all: config.masquerade_all,
+            flowtable_after: config.flowtable_after,
+        }
+    }
 }
 
-impl fmt::Display for SourceConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(folder) => write!(f, "folder {}", folder.display()),
-            Self::Kubernetes(kubernetes) => kubernetes.fmt(f),
-        }
+impl From<&Config> for Choice {
+    fn from(config: &Config) -> Self {
+        Self { source: config.source.clone(), node_name: config.node_name.clone() }
     }
 }

@@ -9,15 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use backend_api::{Family, Scheduler};
+use kubernetes::settings::{ClusterCidrs, LocalDetector, NodeName, NodePortSelection};
+use kubernetes::source::{KubernetesConfig, SourceConfig};
 
 use super::findings::{ConfigError, Mistake, Place};
 use super::host::{ConntrackConfig, HostConfig};
 use super::ipvs::{DEFAULT_SCHEDULER, DrainTimeout, IpvsConfig, IpvsTimeouts, KernelTimeout};
 use super::words::{BindAddress, Master, ServerAddress};
-use super::{
-    ByService, ClusterCidrs, Config, KubeProxyRules, KubernetesConfig, LocalDetector, NodeName, NodePortSelection,
-    ServersConfig, SourceConfig, Unbound, Verbosity,
-};
+use super::{ByService, Config, KubeProxyRules, ServersConfig, Unbound, Verbosity};
 use crate::backend::Backend;
 
 /// A struct of options, one laid over the other.

@@ -13,7 +13,7 @@ use super::cluster::Cluster;
 use super::page::{self, Page};
 use super::show::{Failure, Interrupt};
 use super::stage::Stage;
-use crate::world::{Dial, Held, Load, Outcome, Tally};
+use testbed::{Dial, Held, Load, Outcome, Tally};
 
 /// Who dials what all the time.
 const CLIENTS: [(&str, &str); 3] =

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use backend_api::{Family, NodeNetwork, ServiceName, ServiceState};
 
-use crate::config::{LocalDetector, NodePortSelection};
-use crate::objects::{Address, Conditions, EndpointSlice, Item, Object, SliceEndpoint, read};
-use crate::resolve::{Applied, Resolver, Settings};
-use crate::world::{Listen, Placement, PodPlan, WorldPlan, of_family};
+use kubernetes::objects::{Address, Conditions, EndpointSlice, Item, Object, SliceEndpoint, read};
+use kubernetes::resolve::{Applied, Resolver};
+use kubernetes::settings::Settings;
+use kubernetes::settings::{LocalDetector, NodePortSelection};
+use testbed::{Listen, Placement, PodPlan, WorldPlan, of_family};
 
 /// The example as `kubectl get -o yaml` prints it.
 const OBJECTS: &[(&str, &str)] = &[
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn the_example_resolves_without_a_warning() {
         let cluster = cluster();
-        assert_eq!(cluster.resolver.warnings().collect::<Vec<_>>(), Vec::<&crate::resolve::Warning>::new());
+        assert_eq!(cluster.resolver.warnings().collect::<Vec<_>>(), Vec::<&kubernetes::resolve::Warning>::new());
         let names: Vec<String> = cluster.state.services().map(|service| service.name.to_string()).collect();
         let expected = [
             "default/kubernetes",

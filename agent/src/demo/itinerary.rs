@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backend_api::Protocol;
 
-use crate::world::{Dial, Refusal};
+use testbed::{Dial, Refusal};
 
 /// A chapter of the itinerary.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It takes the same way from objects to the kernel as the agent does. **Invariant:** it configures nothing outside
-//! namespaces that it makes (see [`crate::world::Namespace`]).
+//! namespaces that it makes (see [`testbed::Namespace`]).
 
 mod churn;
 mod cluster;
@@ -81,7 +81,7 @@ fn elsewhere(backend: Backend) -> String {
     let program = std::env::current_exe().map_or_else(|_| "switchyard".to_owned(), |path| path.display().to_string());
     format!(
         "\nTo see it on a kernel that has it, in an emulated machine, run this in Switchyard's source tree:\n    \
-         cargo run -p conformance --bin vm -- --kernel 6.12 -- {program} demo --backend {}",
+         cargo run -p switchyard-conformance --bin vm -- --kernel 6.12 -- {program} demo --backend {}",
         backend.name()
     )
 }

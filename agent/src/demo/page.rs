@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::itinerary::Visit;
 use super::verdict::Geography;
-use crate::world::Tally;
+use testbed::Tally;
 
 /// Where the demo writes.
 pub(super) struct Page {

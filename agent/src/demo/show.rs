@@ -17,7 +17,7 @@ use super::page::{self, Page};
 use super::stage::{Opening, Stage};
 use super::verdict::mismatches;
 use crate::backend::{Backend, OpenError};
-use crate::world::{Dial, NamespaceError, Tally, World, WorldError, sink};
+use testbed::{Dial, NamespaceError, Tally, World, WorldError, sink};
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use backend_api::{Dataplane, Family, Report, Scope, ServiceName, ServiceState, S
 use super::show::Failure;
 use super::verdict::Geography;
 use crate::backend::OpenError;
-use crate::world::{Executor, World, WorldPlan};
+use testbed::{Executor, World, WorldPlan};
 
 /// Opens a dataplane in the namespace where it is awaited.
 pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Dataplane>, OpenError>> + Send>>;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::itinerary::{Expected, Visit};
-use crate::world::{Outcome, Tally};
+use testbed::{Outcome, Tally};
 
 /// What a verdict must know of the world.
 pub(super) trait Geography {
@@ -74,7 +74,7 @@ mod tests {
 
     use super::super::itinerary::Source;
     use super::*;
-    use crate::world::{Answer, Refusal};
+    use testbed::{Answer, Refusal};
 
     struct Flat;
 

@@ -3,9 +3,10 @@
 use backend_api::SyncError;
 
 use super::{Notice, Outbox, Uids};
-use crate::objects::Kind;
-use crate::reconcile::{News, Witness};
-use crate::resolve::{Problem, Warning};
+use kubernetes::objects::Kind;
+use kubernetes::resolve::{Problem, Warning};
+use kubernetes::{ClusterState, News, Note};
+use reconcile::Witness;
 
 /// The witness that leaves notices.
 #[derive(Debug)]
@@ -21,9 +22,9 @@ impl Herald {
     }
 }
 
-impl Witness for Herald {
+impl Witness<ClusterState> for Herald {
     fn hear(&mut self, news: &News<'_>) {
-        if let News::Told(events) = news {
+        if let News::Noted(Note::Told(events)) = news {
             self.uids.hear(events);
         }
         notices(news).into_iter().for_each(|notice| self.outbox.leave(notice));
@@ -33,7 +34,7 @@ impl Witness for Herald {
 /// What `news` come to.
 pub fn notices(news: &News<'_>) -> Vec<Notice> {
     match news {
-        News::Resolved(changes) => changes.warnings.iter().filter_map(of_warning).collect(),
+        News::Noted(Note::Resolved(changes)) => changes.warnings.iter().filter_map(of_warning).collect(),
         News::Conflict(conflict) => vec![Notice::FrontendConflict((*conflict).clone())],
         News::Failed { service, reason } => {
             vec![Notice::ServiceRefused { service: (*service).clone(), reason: (*reason).to_owned() }]
@@ -46,7 +47,9 @@ pub fn notices(news: &News<'_>) -> Vec<Notice> {
             SyncError::Raced { .. } | SyncError::Transient { .. } => Vec::new(),
         },
         News::Succeeded { dataplane } => vec![Notice::BackendChanged { backend: dataplane }],
-        News::Told(_) | News::Unchanged | News::Syncing | News::Synced { .. } | News::Drifted => Vec::new(),
+        News::Noted(Note::Told(_)) | News::Unchanged | News::Syncing | News::Synced { .. } | News::Drifted => {
+            Vec::new()
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::{Gate, Notice, Rate, Severity, Subject, Uids};
-use crate::config::NodeName;
+use kubernetes::settings::NodeName;
 
 /// How long the API may take for one event; meanwhile others wait, and are dropped where too many do.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use backend_api::ServiceName;
 
-use crate::objects::{Kind, Object, Uid};
-use crate::source::Event;
+use kubernetes::objects::{Kind, Object, Uid};
+use kubernetes::source::Event;
 
 /// The uids of all services that have one. A clone is the same.
 #[derive(Clone, Debug, Default)]

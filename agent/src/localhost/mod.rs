@@ -38,7 +38,9 @@ pub use plan::{NodePort, Plan};
 use self::board::Board;
 use self::memory::Memory;
 use crate::config::Config;
-use crate::reconcile::{News, Witness};
+use kubernetes::settings::NodePortSelection;
+use kubernetes::{ClusterState, News};
+use reconcile::Witness;
 
 /// Whether node ports of a family are answered on its loopback address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +55,13 @@ pub enum OnLocalhost {
 impl OnLocalhost {
     /// What the configuration says.
     pub fn wanted(config: &Config) -> PerFamily<Self> {
-        config.node_ports.localhost()
+        Self::of(&config.node_ports)
+    }
+
+    /// What a selection of node port addresses asks for.
+    pub fn of(node_ports: &NodePortSelection) -> PerFamily<Self> {
+        let of = |family| if node_ports.asks_for_localhost(family) { Self::Open } else { Self::Closed };
+        PerFamily { v4: of(Family::V4), v6: of(Family::V6) }
     }
 }
 
@@ -121,7 +129,7 @@ impl Localhost {
     }
 
     /// Hears what is programmed.
-    pub fn witness(&self) -> impl Witness + 'static {
+    pub fn witness(&self) -> impl Witness<ClusterState> + 'static {
         Listener { plan: Plan::default(), board: self.board.clone() }
     }
 
@@ -139,7 +147,7 @@ struct Listener {
     board: Arc<Board>,
 }
 
-impl Witness for Listener {
+impl Witness<ClusterState> for Listener {
     fn hear(&mut self, news: &News<'_>) {
         if let News::Synced { state, scope, .. } = *news {
             self.board.post(self.plan.update(state, scope));

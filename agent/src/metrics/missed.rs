@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use backend_api::{Family, PerFamily, ServiceName};
 
-use crate::resolve::NoLocalEndpoints;
+use kubernetes::resolve::NoLocalEndpoints;
 
 /// Only services that miss something are kept.
 #[derive(Clone, Debug, Default)]

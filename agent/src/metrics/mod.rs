@@ -41,7 +41,8 @@ use self::recorder::Recorder;
 use self::refused::Refused;
 use crate::config::ByService;
 use crate::localhost::Counts;
-use crate::reconcile::Witness;
+use kubernetes::ClusterState;
+use reconcile::Witness;
 
 /// All metrics of an agent.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl Metrics {
     }
 
     /// Counts what the loop does.
-    pub fn recorder(&self) -> impl Witness + 'static {
+    pub fn recorder(&self) -> impl Witness<ClusterState> + 'static {
         Recorder::new(self.shared.clone())
     }
 

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use super::labels::{Counters, Gauges};
 use super::problem;
 use super::programmed::Programmed;
-use crate::resolve::Problem;
+use kubernetes::resolve::Problem;
 
 /// The metrics.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! What is wrong with an object, in a word for a label.
 
-use crate::resolve::Problem;
+use kubernetes::resolve::Problem;
 
 pub(super) fn word(problem: &Problem) -> &'static str {
     match problem {

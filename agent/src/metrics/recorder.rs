@@ -8,10 +8,11 @@ use backend_api::{PerFamily, Report, Scope, ServiceName, ServiceState};
 
 use super::Shared;
 use super::missed::Missed;
-use crate::objects::{Kind, Object};
-use crate::reconcile::{News, Witness};
-use crate::resolve::Changes;
-use crate::source::Event;
+use kubernetes::objects::{Kind, Object};
+use kubernetes::resolve::Changes;
+use kubernetes::source::Event;
+use kubernetes::{ClusterState, News, Note};
+use reconcile::Witness;
 
 /// The witness.
 #[derive(Debug)]
@@ -108,12 +109,12 @@ fn kind(object: &Object) -> Kind {
     }
 }
 
-impl Witness for Recorder {
+impl Witness<ClusterState> for Recorder {
     fn hear(&mut self, news: &News<'_>) {
         let Shared { kube_proxy, own, .. } = &*self.shared;
         match *news {
-            News::Told(events) => self.told(events),
-            News::Resolved(changes) => self.resolved(changes),
+            News::Noted(Note::Told(events)) => self.told(events),
+            News::Noted(Note::Resolved(changes)) => self.resolved(changes),
             News::Conflict(_) => own.conflicted(),
             News::Unchanged => {
                 kube_proxy.settled();

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backend_nft::kernel::{ForeignChain, Hook, Jump, Policy};
+use netlink::nftables::{ForeignChain, Hook, Jump, Policy};
 
 /// The tables that iptables knows.
 pub(super) const TABLES: [&str; 5] = ["nat", "filter", "mangle", "raw", "security"];
@@ -174,7 +174,7 @@ fn name(chain: &ForeignChain) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backend_nft::kernel::Entry;
+    use netlink::nftables::Entry;
 
     fn chain(name: &str) -> ForeignChain {
         ForeignChain { table: "nat".into(), name: name.into(), entry: None }

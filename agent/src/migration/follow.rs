@@ -11,7 +11,8 @@ use super::report::{Left, Report, Rival};
 use super::rivals;
 use crate::backend::Backend;
 use crate::config::KubeProxyRules;
-use crate::reconcile::{News, Witness};
+use kubernetes::{ClusterState, News};
+use reconcile::Witness;
 
 /// How long to wait before what failed is tried again, and before a kube-proxy that runs is looked for again.
 const TRY_AGAIN: Duration = Duration::from_secs(15);
@@ -53,7 +54,7 @@ impl FirstSync {
     }
 }
 
-impl Witness for FirstSync {
+impl Witness<ClusterState> for FirstSync {
     fn hear(&mut self, news: &News<'_>) {
         if let News::Synced { .. } = news
             && let Some(told) = self.0.take()

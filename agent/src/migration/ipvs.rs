@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use backend_ipvs::kernel::Ipvs;
-use backend_nft::kernel::{Conntrack, Family};
+use netlink::conntrack::Conntrack;
+use netlink::ipvs::Ipvs;
+use netlink::nftables::Family;
 
 use super::device::{self, Device};
 use super::links::KUBE_IPVS;
@@ -92,7 +93,7 @@ async fn sources(addresses: &BTreeSet<IpAddr>) -> Result<BTreeSet<IpAddr>, Strin
             continue;
         }
         for protocol in PROTOCOLS {
-            let each = |flow: backend_nft::kernel::Flow| {
+            let each = |flow: netlink::conntrack::Flow| {
                 sources.extend(Some(flow.original.source).filter(|source| addresses.contains(source)));
             };
             conntrack.flows(family, protocol, each).await.map_err(|error| error.to_string())?;

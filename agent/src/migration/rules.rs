@@ -3,7 +3,8 @@
 //! The chains are those of iptables where iptables writes nf_tables (`iptables-nft`), as it does on every recent
 //! distribution.
 
-use backend_nft::kernel::{Batch, CommitError, Family, ForeignChain, Nftables, ReadError};
+use netlink::ReadError;
+use netlink::nftables::{Batch, CommitError, Family, ForeignChain, Nftables};
 
 use super::chains::{Decision, Removal, TABLES, decide, is_kube_proxys, serves};
 use super::report::{Failed, Left, Removed, Report};

@@ -4,9 +4,9 @@
 //! kube-proxy makes none.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use backend_ipvs::kernel::{Operation, RealServer, RealServerEntry, VirtualKey};
+use netlink::ipvs::{Operation, RealServer, RealServerEntry, VirtualKey};
 
 /// A virtual server and who answers for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ fn is_theirs(found: &Found, server: &Server) -> bool {
     found.bound.contains(&at) || !server.reals.is_empty() && found.servers.iter().any(twin)
 }
 
-fn endpoints(server: &Server) -> BTreeSet<backend_api::EndpointAddress> {
+fn endpoints(server: &Server) -> BTreeSet<SocketAddr> {
     server.reals.iter().map(|real| real.server.address).collect()
 }
 
@@ -123,8 +123,8 @@ fn protocol(key: VirtualKey) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use backend_api::{EndpointAddress, Family};
-    use backend_ipvs::kernel::{Connections, Forwarding, Statistics, Thresholds};
+    use netlink::Family;
+    use netlink::ipvs::{Connections, Forwarding, Statistics, Thresholds};
 
     use super::*;
 
@@ -136,7 +136,7 @@ mod tests {
     fn server(key: VirtualKey, reals: &[(&str, u32, u32)]) -> Server {
         let real = |&(ip, weight, active): &(&str, u32, u32)| RealServerEntry {
             server: RealServer {
-                address: EndpointAddress::new(ip.parse().unwrap(), 80),
+                address: SocketAddr::new(ip.parse().unwrap(), 80),
                 forwarding: Forwarding::Masquerade,
                 weight,
                 thresholds: Thresholds::default(),
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn node_ports_are_known_by_their_real_servers_and_others_are_left() {
-        let mark = VirtualKey::Mark { family: Family::V4, mark: 0x5300_0001 };
+        let mark = VirtualKey::Mark { family: Family::Ipv4, mark: 0x5300_0001 };
         let pods = [("10.244.0.4", 1, 0), ("10.244.0.5", 1, 0)];
         let udp = VirtualKey::Address { protocol: 17, address: "192.168.0.1".parse().unwrap(), port: 30080 };
         let servers = vec![

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use backend_nft::kernel::{Destroyed, IpSets};
+use netlink::ipset::{Destroyed, IpSets};
 
 use super::report::{Failed, Left, Removed, Report};
 

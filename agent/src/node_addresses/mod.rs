@@ -8,10 +8,9 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::watch;
 
-use crate::notified::Followed;
+use kubernetes::Addresses;
 
-/// Every address of the node, loopback excepted; `None` until they have been read first.
-pub type Addresses = Option<BTreeSet<IpAddr>>;
+use crate::notified::Followed;
 
 /// Keeps `addresses` equal to what the node owns, until nobody looks. The network namespace is that of the thread that
 /// calls first.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::events::{Notice, Uids};
-use crate::source::Choice;
+use kubernetes::source::Choice;
 
 /// How long an agent that cannot begin waits for its last notice to be posted.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -18,8 +18,8 @@ pub(super) async fn linger() {
 /// Posts to the cluster that the source was at the start.
 #[cfg(feature = "kubernetes")]
 pub(super) async fn follow(choices: watch::Receiver<Choice>, notices: mpsc::Receiver<Notice>, uids: Uids) {
-    use crate::config::SourceConfig;
-    use crate::source::kubernetes::connect;
+    use kubernetes::source::SourceConfig;
+    use kubernetes::source::api::connect;
 
     let Choice { source, node_name } = choices.borrow().clone();
     let SourceConfig::Kubernetes(way) = source else { return };

@@ -26,16 +26,18 @@ use tracing::{info, warn};
 use self::derive::derive;
 use self::migration::Audience;
 use crate::backend::OpenError;
-use crate::config::{Config, SourceConfig, configz};
+use crate::config::{Config, configz};
 use crate::events::{Herald, Notice, Uids};
 use crate::localhost::{Limits, Localhost, OnLocalhost};
 use crate::metrics::{Afresh, Metrics};
 use crate::migration::{FirstSync, first_backend};
-use crate::reconcile::{self, Desired, Inputs, ReconcileError, Witness};
-use crate::resolve::Settings;
 use crate::serving::{Health, Serving, Sources, Unbindable};
-use crate::source::{self, Choice};
 use crate::{links, node_addresses};
+use kubernetes::settings::Settings;
+use kubernetes::source::SourceConfig;
+use kubernetes::source::{self, Choice};
+use kubernetes::{ClusterState, Inputs};
+use reconcile::{ReconcileError, Witness};
 
 /// Why an agent ended without being told to.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,7 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     let metrics = Metrics::new(dataplane.name(), Box::new(Afresh)).with_localhost(localhost.counts());
     let leftovers = metrics.leftovers();
     let serving = Serving::new(Health::new(config.node_name.clone(), Health::PATIENCE), metrics);
-    let mut witnesses: Vec<Box<dyn Witness>> = vec![
+    let mut witnesses: Vec<Box<dyn Witness<ClusterState>>> = vec![
         serving.witness(),
         Box::new(Herald::new(outbox.clone(), uids)),
         Box::new(localhost.witness()),
@@ -126,15 +128,10 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     beside.spawn(backends::follow(derive(&configs, |config| backends::Choice::from(config)), until, succeed, outbox));
 
     let settings = derive(&configs, |config| Settings::from(config));
-    let inputs = Inputs {
-        links: Some(node_links),
-        settings: Some(settings),
-        successors: Some(successors),
-        ..Inputs::new(objects, addresses)
-    };
-    let desired = Desired::new(Settings::from(&config));
+    let inputs = Inputs { links: Some(node_links), settings: Some(settings), ..Inputs::new(objects, addresses) };
+    let cluster = ClusterState::new(Settings::from(&config), inputs);
     tokio::select! {
-        outcome = reconcile::run(dataplane, desired, inputs, &mut witnesses, stop) => outcome?,
+        outcome = reconcile::run(dataplane, cluster, Some(successors), &mut witnesses, stop) => outcome?,
         Some(Ok(Err(unbindable))) = servers.join_next() => return Err(unbindable.into()),
     }
     info!("stopped; the rules stay in place, `switchyard cleanup` removes them");

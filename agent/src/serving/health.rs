@@ -9,10 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::config::NodeName;
-use crate::objects::{Kind, Node, Object};
-use crate::reconcile::{News, Witness};
-use crate::source::Event;
+use kubernetes::objects::{Kind, Node, Object};
+use kubernetes::settings::NodeName;
+use kubernetes::source::Event;
+use kubernetes::{ClusterState, News, Note};
+use reconcile::Witness;
 
 /// The taint by which the cluster autoscaler says that it is about to remove a node (KEP-3836).
 const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
@@ -70,7 +71,7 @@ impl Health {
     pub fn hear(&self, news: &News<'_>, now: Instant) {
         let mut state = self.state();
         match news {
-            News::Told(events) => events.iter().for_each(|event| self.told(&mut state, event, now)),
+            News::Noted(Note::Told(events)) => events.iter().for_each(|event| self.told(&mut state, event, now)),
             // Drift and another backend leave everything in doubt; what failed was queued before, or is a repair.
             News::Drifted | News::Succeeded { .. } | News::NotSynced { .. } => state.queue(now),
             News::Unchanged => state.queued = None,
@@ -78,8 +79,8 @@ impl Health {
                 state.queued = None;
                 state.updated = Some(Timestamp::now());
             }
-            News::Resolved(changes) if !changes.is_empty() => state.queue(now),
-            News::Resolved(_) | News::Conflict(_) | News::Syncing | News::Failed { .. } => {}
+            News::Noted(Note::Resolved(changes)) if !changes.is_empty() => state.queue(now),
+            News::Noted(Note::Resolved(_)) | News::Conflict(_) | News::Syncing | News::Failed { .. } => {}
         }
     }
 
@@ -132,7 +133,7 @@ fn is_eligible(node: &Node) -> bool {
 #[derive(Debug)]
 pub(super) struct Listener(pub(super) std::sync::Arc<Health>);
 
-impl Witness for Listener {
+impl Witness<ClusterState> for Listener {
     fn hear(&mut self, news: &News<'_>) {
         self.0.hear(news, Instant::now());
     }

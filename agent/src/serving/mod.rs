@@ -33,7 +33,8 @@ use self::service::Board;
 use crate::config::ServersConfig;
 use crate::events::Outbox;
 use crate::metrics::Metrics;
-use crate::reconcile::Witness;
+use kubernetes::ClusterState;
+use reconcile::Witness;
 
 /// The servers, before they are put to work.
 #[derive(Debug)]
@@ -62,8 +63,8 @@ impl Serving {
     }
 
     /// Hears what the loop does.
-    pub fn witness(&self) -> Box<dyn Witness> {
-        let witnesses: Vec<Box<dyn Witness>> = vec![
+    pub fn witness(&self) -> Box<dyn Witness<ClusterState>> {
+        let witnesses: Vec<Box<dyn Witness<ClusterState>>> = vec![
             Box::new(health::Listener(self.health.clone())),
             Box::new(service::Listener::new(self.board.clone())),
             Box::new(self.metrics.recorder()),

@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use super::answer;
 use super::health::Health;
-use crate::reconcile::{News, Witness};
-use crate::resolve::{Changes, HealthCheck};
+use kubernetes::resolve::{Changes, HealthCheck};
+use kubernetes::{ClusterState, News, Note};
+use reconcile::Witness;
 
 /// How many endpoints a load balancer has here, for those that weigh nodes by it.
 const WEIGHT: &str = "x-load-balancing-endpoint-weight";
@@ -176,12 +177,12 @@ fn place(check: &HealthCheck) -> (u16, bool, bool) {
     (check.port, check.local_endpoints.v4.is_some(), check.local_endpoints.v6.is_some())
 }
 
-impl Witness for Listener {
+impl Witness<ClusterState> for Listener {
     fn hear(&mut self, news: &News<'_>) {
         match news {
-            News::Resolved(changes) => self.stage(changes),
+            News::Noted(Note::Resolved(changes)) => self.stage(changes),
             News::Synced { .. } | News::Unchanged => self.post(),
-            News::Told(_)
+            News::Noted(Note::Told(_))
             | News::Conflict(_)
             | News::Syncing
             | News::NotSynced { .. }

@@ -1,7 +1,8 @@
 //! What holds where nobody has said anything.
 
-use agent::backend::Backend;
-use agent::config::{HostConfig, IpvsConfig, KubeProxyRules, LocalDetector, ServersConfig, Verbosity};
+use kubernetes::settings::LocalDetector;
+use switchyard_agent::backend::Backend;
+use switchyard_agent::config::{HostConfig, IpvsConfig, KubeProxyRules, ServersConfig, Verbosity};
 
 use super::given::{fields, quiet};
 

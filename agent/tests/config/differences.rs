@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use agent::config::{Part, changes};
+use switchyard_agent::config::{Part, changes};
 
 use super::given::quiet;
 

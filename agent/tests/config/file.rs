@@ -3,12 +3,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use agent::backend::Backend;
-use agent::config::{
-    ByService, Config, KubeProxyRules, LocalDetector, NodePortSelection, SourceConfig, Unbound, Verbosity,
-};
-use agent::localhost::OnLocalhost;
 use backend_api::{PerFamily, Scheduler};
+use kubernetes::settings::{LocalDetector, NodePortSelection};
+use kubernetes::source::SourceConfig;
+use switchyard_agent::backend::Backend;
+use switchyard_agent::config::{ByService, Config, KubeProxyRules, Unbound, Verbosity};
+use switchyard_agent::localhost::OnLocalhost;
 
 use super::given::{fields, file_with, quiet};
 
@@ -330,5 +330,5 @@ fn flags_that_the_file_takes_the_place_of_are_ignored_by_name_and_ours_count_mor
 #[test]
 fn localhost_node_ports_are_in_the_file_too() {
     let (config, _) = fields("nodePortAddresses: [primary, '::1/128']\n").unwrap();
-    assert_eq!(config.node_ports.localhost(), PerFamily { v4: OnLocalhost::Closed, v6: OnLocalhost::Open });
+    assert_eq!(OnLocalhost::wanted(&config), PerFamily { v4: OnLocalhost::Closed, v6: OnLocalhost::Open });
 }

@@ -3,13 +3,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use agent::backend::Backend;
-use agent::config::{
-    Action, ByService, Config, KubeProxyRules, KubernetesConfig, LocalDetector, NodePortSelection, Order, SourceConfig,
-    Unbound, Verbosity,
-};
-use agent::localhost::OnLocalhost;
 use backend_api::Scheduler;
+use kubernetes::settings::{LocalDetector, NodePortSelection};
+use kubernetes::source::{KubernetesConfig, SourceConfig};
+use switchyard_agent::backend::Backend;
+use switchyard_agent::config::{Action, ByService, Config, KubeProxyRules, Order, Unbound, Verbosity};
+use switchyard_agent::localhost::OnLocalhost;
 
 use super::given::{line, order, quiet};
 
@@ -206,7 +205,7 @@ fn localhost_node_ports_are_asked_for_by_word_by_range_and_by_kube_proxys_flag()
         ("--iptables-localhost-nodeports --nodeport-addresses all", true, false),
         ("--iptables-localhost-nodeports --nodeport-addresses 192.168.0.0/16", false, false),
     ] {
-        let open = quiet(flags).node_ports.localhost();
+        let open = OnLocalhost::wanted(&quiet(flags));
         assert_eq!((open.v4 == OnLocalhost::Open, open.v6 == OnLocalhost::Open), (v4, v6), "{flags}");
     }
 }

@@ -1,7 +1,7 @@
 //! Command lines and files as an operator writes them.
 
-use agent::config::{Action, Config, ConfigError, LogFlags, Order, RunFlags};
 use clap::Parser;
+use switchyard_agent::config::{Action, Config, ConfigError, LogFlags, Order, RunFlags};
 use tempfile::TempDir;
 
 #[derive(Debug, Parser)]

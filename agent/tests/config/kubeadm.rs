@@ -1,6 +1,7 @@
 //! The ConfigMap that kubeadm writes.
 
-use agent::config::{KubernetesConfig, LocalDetector, SourceConfig};
+use kubernetes::settings::LocalDetector;
+use kubernetes::source::{KubernetesConfig, SourceConfig};
 
 use super::given::{file_with, quiet};
 

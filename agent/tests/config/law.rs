@@ -3,15 +3,17 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use agent::backend::Backend;
-use agent::config::{
-    ByService, Config, ConntrackConfig, HostConfig, IpvsConfig, IpvsTimeouts, KubeProxyRules, KubernetesConfig,
-    LocalDetector, ServersConfig, SourceConfig, Unbound, Verbosity, configz, yaml,
-};
 use backend_api::Scheduler;
+use kubernetes::settings::LocalDetector;
+use kubernetes::source::{KubernetesConfig, SourceConfig};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
+use switchyard_agent::backend::Backend;
+use switchyard_agent::config::{
+    ByService, Config, ConntrackConfig, HostConfig, IpvsConfig, IpvsTimeouts, KubeProxyRules, ServersConfig, Unbound,
+    Verbosity, configz, yaml,
+};
 
 use super::given::{file_with, quiet};
 

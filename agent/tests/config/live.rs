@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent::config::live::{Outcome, follow};
-use agent::config::{Action, Config, Part};
+use switchyard_agent::config::live::{Outcome, follow};
+use switchyard_agent::config::{Action, Config, Part};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use agent::world::Namespace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use testbed::Namespace;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -104,7 +104,7 @@ fn a_running_agent_takes_a_changed_file_and_holds_on_to_the_former_where_the_new
     agent.until("masquerading", |agent| agent.status().contains("always"));
     let objects = agent.folder.path().join("objects/web.yaml");
     fs::write(objects, OBJECTS.replace("10.244.0.4", "10.244.0.5")).unwrap();
-    agent.until("another log level", |agent| agent.log().contains("DEBUG agent::reconcile: changed services"));
+    agent.until("another log level", |agent| agent.log().contains("DEBUG switchyard_reconcile: changed services"));
 
     agent.configure(NO_SERVERS, "nftables: {masqueradeAll: perhaps}\nmode: some\n");
     agent.until("both mistakes", |agent| {

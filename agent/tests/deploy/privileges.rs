@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use agent::backend::Backend;
-use agent::world::{Dial, Outcome, World, WorldPlan};
 use backend_api::Protocol;
+use switchyard_agent::backend::Backend;
+use testbed::{Dial, Outcome, World, WorldPlan};
 
 const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/seed");
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use agent::events::{Herald, Notice, Severity, Subject, Uids, channel, notices};
-use agent::objects::{Item, Object, read};
-use agent::reconcile::{News, Witness};
-use agent::resolve::{Problem, Resolver, Settings, Warning};
-use agent::source::Event;
 use backend_api::{Conflict, Family, FrontendKey, Protocol, ServiceName, SyncError};
+use kubernetes::objects::{Item, Object, read};
+use kubernetes::resolve::{Problem, Resolver, Warning};
+use kubernetes::settings::Settings;
+use kubernetes::source::Event;
+use kubernetes::{News, Note};
+use reconcile::Witness;
+use switchyard_agent::events::{Herald, Notice, Severity, Subject, Uids, channel, notices};
 
 fn object(text: &str) -> Object {
     match read(text).remove(0) {
@@ -48,7 +50,7 @@ fn news_that_an_operator_should_know_become_notices() {
     );
     assert_eq!(of(News::NotSynced { error: &transient, scope: backend_api::Scope::All, took }), []);
     assert_eq!(of(News::Succeeded { dataplane: "ipvs" }), [Notice::BackendChanged { backend: "ipvs" }]);
-    for nothing in [News::Syncing, News::Drifted, News::Told(&[])] {
+    for nothing in [News::Syncing, News::Drifted, News::Noted(Note::Told(&[]))] {
         assert_eq!(of(nothing), []);
     }
 }
@@ -57,7 +59,7 @@ fn news_that_an_operator_should_know_become_notices() {
 fn ranges_of_the_other_family_become_a_notice_once() {
     let settings = Settings {
         node_name: "node2".parse().unwrap(),
-        local_traffic: agent::config::LocalDetector::NodeCidrs,
+        local_traffic: kubernetes::settings::LocalDetector::NodeCidrs,
         node_ports: "all".parse().unwrap(),
         node_address: None,
         masquerade_all: false,
@@ -67,11 +69,11 @@ fn ranges_of_the_other_family_become_a_notice_once() {
     resolver.upsert(&object(SERVICE));
     let changes = resolver.resolve();
     let closed = Notice::SourceRangesOfOtherFamily { service: web(), family: Family::V4 };
-    assert_eq!(notices(&News::Resolved(&changes)), std::slice::from_ref(&closed));
+    assert_eq!(notices(&News::Noted(Note::Resolved(&changes))), std::slice::from_ref(&closed));
     resolver.upsert(&object(&SERVICE.replace("port: 80", "port: 81")));
     let changes = resolver.resolve();
     assert!(!changes.is_empty());
-    assert_eq!(notices(&News::Resolved(&changes)), []);
+    assert_eq!(notices(&News::Noted(Note::Resolved(&changes))), []);
     assert_eq!((closed.subject(), closed.severity()), (Subject::Service(web()), Severity::Warning));
 }
 
@@ -82,8 +84,8 @@ fn other_warnings_are_for_the_log() {
         field: "spec.ports[0].port".into(),
         problem: Problem::PortNumber(70_000),
     };
-    let changes = agent::resolve::Changes { warnings: vec![warning], ..Default::default() };
-    assert_eq!(notices(&News::Resolved(&changes)), []);
+    let changes = kubernetes::resolve::Changes { warnings: vec![warning], ..Default::default() };
+    assert_eq!(notices(&News::Noted(Note::Resolved(&changes))), []);
 }
 
 #[test]
@@ -92,16 +94,16 @@ fn uids_follow_the_services() {
     let uids = Uids::default();
     let mut herald = Herald::new(outbox, uids.clone());
     let known = || uids.of(&web()).map(|uid| uid.to_string());
-    herald.hear(&News::Told(&[Event::Changed(object(SERVICE))]));
+    herald.hear(&News::Noted(Note::Told(&[Event::Changed(object(SERVICE))])));
     assert_eq!(known().as_deref(), Some("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"));
-    herald.hear(&News::Told(&[Event::Changed(object(&SERVICE.replace("0f1e", "ffff")))]));
+    herald.hear(&News::Noted(Note::Told(&[Event::Changed(object(&SERVICE.replace("0f1e", "ffff")))])));
     assert_eq!(known().as_deref(), Some("ffff2d3c-4b5a-6978-8796-a5b4c3d2e1f0"));
-    herald.hear(&News::Told(&[Event::Deleted(object(SERVICE).key())]));
+    herald.hear(&News::Noted(Note::Told(&[Event::Deleted(object(SERVICE).key())])));
     assert_eq!(known(), None);
-    herald.hear(&News::Told(&[Event::Changed(object(SERVICE)), Event::Anew]));
+    herald.hear(&News::Noted(Note::Told(&[Event::Changed(object(SERVICE)), Event::Anew])));
     assert_eq!(known(), None, "another source has not told of it");
     let unnamed = SERVICE.replace(", uid: 0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "");
-    herald.hear(&News::Told(&[Event::Changed(object(SERVICE)), Event::Changed(object(&unnamed))]));
+    herald.hear(&News::Noted(Note::Told(&[Event::Changed(object(SERVICE)), Event::Changed(object(&unnamed))])));
     assert_eq!(known(), None);
 }
 

@@ -3,16 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent::events::{Notice, Outbox, Uids, channel, post};
-use agent::objects::{Item, read};
-use agent::source::Event;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use backend_api::ServiceName;
+use kubernetes::objects::{Item, read};
+use kubernetes::source::Event;
 use serde_json::Value;
+use switchyard_agent::events::{Notice, Outbox, Uids, channel, post};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use agent::world::Namespace;
-use agent::world::links::{LOOPBACK, Links};
 use tempfile::TempDir;
+use testbed::Namespace;
+use testbed::links::{LOOPBACK, Links};
 use tokio::runtime::Runtime;
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
 //! Established connections through services are handed to the kernel's flowtable, and no others. Needs flowtables:
-//! `cargo run -p conformance --bin vm -- --tests agent::flowtable` has them.
+//! `cargo run -p switchyard-conformance --bin vm -- --tests agent::flowtable` has them.
 
 mod live;
 mod node;

@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use agent::links;
-use agent::world::links::Links;
-use agent::world::{Executor, Namespace, World, WorldPlan};
 use backend_api::*;
-use backend_nft::kernel::{Conntrack, Flowtable, Nftables};
 use backend_nft::{NftDataplane, Options, Others};
+use netlink::conntrack::Conntrack;
+use netlink::nftables::{Flowtable, Nftables};
+use switchyard_agent::links;
+use testbed::links::Links;
+use testbed::{Executor, Namespace, World, WorldPlan};
 use tokio::sync::watch;
 
 /// Where servers take and send in bulk.
@@ -42,7 +43,7 @@ pub(crate) struct Node {
     executor: Executor,
     dataplane: Option<NftDataplane>,
     endpoints: Vec<&'static str>,
-    links: watch::Receiver<links::Links>,
+    links: watch::Receiver<kubernetes::Links>,
     pretended: Option<String>,
 }
 
@@ -209,7 +210,7 @@ impl Node {
         let flowtables = self.executor.run(async {
             let mut nftables = Nftables::open("switchyard").unwrap();
             let mut all: Vec<Flowtable> = Vec::new();
-            for family in [backend_nft::kernel::Family::Ipv4, backend_nft::kernel::Family::Ipv6] {
+            for family in [netlink::nftables::Family::Ipv4, netlink::nftables::Family::Ipv6] {
                 all.extend(nftables.flowtables(family).await.unwrap());
             }
             all
@@ -233,8 +234,8 @@ impl Node {
         let seen = known.clone();
         self.executor.run(async move {
             let mut conntrack = Conntrack::open().unwrap();
-            for family in [backend_nft::kernel::Family::Ipv4, backend_nft::kernel::Family::Ipv6] {
-                let add = |flow: backend_nft::kernel::Flow| {
+            for family in [netlink::nftables::Family::Ipv4, netlink::nftables::Family::Ipv6] {
+                let add = |flow: netlink::conntrack::Flow| {
                     let from = SocketAddr::new(flow.original.source, flow.original.source_port);
                     let to = SocketAddr::new(flow.original.destination, flow.original.destination_port);
                     seen.lock().unwrap().insert((from, to), flow.status);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use agent::backend::Backend;
-use agent::localhost::Limits;
-use agent::world::Outcome;
 use backend_api::{Family, Protocol};
+use switchyard_agent::backend::Backend;
+use switchyard_agent::localhost::Limits;
+use testbed::Outcome;
 
 use super::given::{Node, dial, until, web};
 

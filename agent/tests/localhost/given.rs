@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent::backend::Backend;
-use agent::localhost::{Counts, Limits, Localhost, OnLocalhost};
-use agent::reconcile::{News, Witness};
-use agent::world::{Dial, Executor, Outcome, Refusal, World, WorldPlan};
 use backend_api::{
     Change, Dataplane, Endpoint, Family, Frontend, NodeNetwork, NodePortAddresses, PerFamily, Protocol, Scope, Service,
     ServiceName, ServicePort, ServiceState,
 };
+use kubernetes::{ClusterState, News};
+use reconcile::Witness;
+use switchyard_agent::backend::Backend;
+use switchyard_agent::localhost::{Counts, Limits, Localhost, OnLocalhost};
+use testbed::{Dial, Executor, Outcome, Refusal, World, WorldPlan};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -29,7 +30,7 @@ pub(crate) struct Node {
     pub(crate) counts: Arc<Counts>,
     pub(crate) wanted: watch::Sender<PerFamily<OnLocalhost>>,
     dataplane: Box<dyn Dataplane>,
-    witness: Box<dyn Witness>,
+    witness: Box<dyn Witness<ClusterState>>,
     served: JoinHandle<()>,
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use agent::backend::Backend;
-use agent::localhost::{Limits, OnLocalhost};
-use agent::world::{Outcome, Refusal};
 use backend_api::{Affinity, Answer, Family, PerFamily, Pool, Protocol, Route};
+use switchyard_agent::backend::Backend;
+use switchyard_agent::localhost::{Limits, OnLocalhost};
+use testbed::{Outcome, Refusal};
 
 use super::given::{COMBINATIONS, NODE_PORT, Node, dial, endpoint, localhost, service, web};
 
@@ -30,7 +30,7 @@ fn answered_beside(backend: Backend) {
         assert!(node.world.node_addresses().contains(&answer.source.ip()), "{family} {protocol}: {outcome}");
         // What the kernel itself does at the node's other addresses is as ever.
         let other = node.world.node_address_towards("outsider", family).unwrap();
-        let outcome = node.world.dial("outsider", &agent::world::Dial::new(protocol, (other, NODE_PORT).into()));
+        let outcome = node.world.dial("outsider", &testbed::Dial::new(protocol, (other, NODE_PORT).into()));
         assert!(outcome.name().is_some_and(|name| name.starts_with("nginx")), "{family} {protocol}: {outcome}");
     }
     assert_eq!(node.listeners(), (2, 2));

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent::localhost::{Answerer, NodePort, Plan};
 use backend_api::{Answer, Family, NodeNetwork, Protocol, Route, Scope, ServiceName, ServiceState, SourceRanges};
+use switchyard_agent::localhost::{Answerer, NodePort, Plan};
 
 use proptest::prelude::*;
 
@@ -43,8 +43,9 @@ fn a_port_that_changes_hands_is_not_closed_whatever_the_names() {
         let touched = state.remove(&ServiceName::new("default", older)).touched;
         assert_eq!(touched.len(), 2);
         let changes = plan.update(&state, Scope::Services(&touched));
-        let to =
-            |answerer: &Option<agent::localhost::Answerer>| answerer.as_ref().map(|one| one.service().name.to_string());
+        let to = |answerer: &Option<switchyard_agent::localhost::Answerer>| {
+            answerer.as_ref().map(|one| one.service().name.to_string())
+        };
         assert!(changes.len() == 4 && changes.values().all(|one| to(one).as_deref() == Some(younger)), "{changes:?}");
     }
 }

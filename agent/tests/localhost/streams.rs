@@ -6,10 +6,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use agent::backend::Backend;
-use agent::localhost::Limits;
-use agent::world::{Outcome, Refusal};
 use backend_api::{Endpoint, Family, Protocol, Service};
+use switchyard_agent::backend::Backend;
+use switchyard_agent::localhost::Limits;
+use testbed::{Outcome, Refusal};
 
 use super::given::{NODE_PORT, Node, PATIENCE, dial, localhost, until, web};
 

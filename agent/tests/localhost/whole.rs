@@ -4,8 +4,8 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use agent::world::{Dial, Outcome, Refusal, World, WorldPlan};
 use backend_api::Protocol;
+use testbed::{Dial, Outcome, Refusal, World, WorldPlan};
 
 use super::given::until;
 

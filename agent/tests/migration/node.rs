@@ -6,16 +6,16 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use agent::backend::Backend;
-use agent::config::{KubeProxyRules, RunFlags};
-use agent::migration::{self, FirstSync, Report, Rival, Told};
-use agent::node_addresses;
-use agent::reconcile::{self, Desired, Inputs};
-use agent::resolve::Settings;
-use agent::source::{self, files};
-use agent::world::{Dial, Executor, Namespace, Outcome, World, WorldPlan};
 use backend_api::Protocol;
 use clap::Parser;
+use kubernetes::settings::Settings;
+use kubernetes::source::{self, files};
+use kubernetes::{ClusterState, Inputs};
+use switchyard_agent::backend::Backend;
+use switchyard_agent::config::{KubeProxyRules, RunFlags};
+use switchyard_agent::migration::{self, FirstSync, Report, Rival, Told};
+use switchyard_agent::node_addresses;
+use testbed::{Dial, Executor, Namespace, Outcome, World, WorldPlan};
 use tokio::sync::{mpsc, oneshot, watch};
 
 const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/seed");
@@ -103,9 +103,8 @@ impl Node {
             let until = async {
                 let _ = stopped.await;
             };
-            let desired = Desired::new(Settings::from(&config));
-            let inputs = Inputs { successors: Some(successors), ..Inputs::new(objects, addresses) };
-            reconcile::run(dataplane, desired, inputs, &mut witness, until).await.unwrap();
+            let desired = ClusterState::new(Settings::from(&config), Inputs::new(objects, addresses));
+            reconcile::run(dataplane, desired, Some(successors), &mut witness, until).await.unwrap();
         });
         Agent { heard, succeed: Some(succeed), _stop: stop }
     }

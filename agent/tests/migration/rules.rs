@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use agent::backend::Backend;
-use agent::migration::{self, Left, Need, Removed, Report};
-use agent::world::{Load, Namespace};
+use switchyard_agent::backend::Backend;
+use switchyard_agent::migration::{self, Left, Need, Removed, Report};
+use testbed::{Load, Namespace};
 
 use crate::node::{Node, PATIENCE, call, dial, have_iptables};
 

@@ -1,12 +1,12 @@
 //! What its IPVS mode leaves: virtual servers drain, and the device goes with the last of them. Where the kernel has IPVS.
 
-use agent::backend::Backend;
-use agent::migration::{self, Left, Removed, Report};
-use agent::world::Load;
-use backend_api::{EndpointAddress, Family};
-use backend_ipvs::kernel::{
-    Flags, Forwarding, Ipvs, Operation, RealServer, Thresholds, Timeouts, VirtualKey, VirtualServer,
-};
+use std::net::SocketAddr;
+
+use netlink::Family;
+use netlink::ipvs::{Flags, Forwarding, Ipvs, Operation, RealServer, Thresholds, Timeouts, VirtualKey, VirtualServer};
+use switchyard_agent::backend::Backend;
+use switchyard_agent::migration::{self, Left, Removed, Report};
+use testbed::Load;
 
 use crate::node::{Node, dial};
 
@@ -15,16 +15,15 @@ const NODE_PORT: &str = "192.168.67.10:30673";
 /// Somebody's balancer on the node.
 const FOREIGN: &str = "192.168.67.10:9999";
 /// Somebody's too.
-const MARK: VirtualKey = VirtualKey::Mark { family: Family::V4, mark: 0x77 };
+const MARK: VirtualKey = VirtualKey::Mark { family: Family::Ipv4, mark: 0x77 };
 
 fn key(address: &str) -> VirtualKey {
-    let EndpointAddress { ip, port } = endpoint(address);
-    VirtualKey::Address { protocol: 6, address: ip, port }
+    let address = endpoint(address);
+    VirtualKey::Address { protocol: 6, address: address.ip(), port: address.port() }
 }
 
-fn endpoint(address: &str) -> EndpointAddress {
-    let address: std::net::SocketAddr = address.parse().unwrap();
-    EndpointAddress::new(address.ip(), address.port())
+fn endpoint(address: &str) -> SocketAddr {
+    address.parse().unwrap()
 }
 
 fn balanced(key: VirtualKey, over: &str) -> [Operation; 2] {

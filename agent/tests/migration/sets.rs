@@ -1,7 +1,7 @@
 //! The IP sets of its IPVS mode.
 
-use agent::migration::{self, Left, Removed};
-use agent::world::Namespace;
+use switchyard_agent::migration::{self, Left, Removed};
+use testbed::Namespace;
 
 use crate::node::{call, have, have_iptables};
 

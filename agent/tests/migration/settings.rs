@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use agent::config::{ConntrackConfig, HostConfig};
-use agent::host::{Host, Knob};
-use agent::world::Namespace;
 use std::time::Duration;
+use switchyard_agent::config::{ConntrackConfig, HostConfig};
+use switchyard_agent::host::{Host, Knob};
+use testbed::Namespace;
 
 /// Connection tracking's size is the machine's: here nobody may set it, which is told and stops nothing.
 #[test]

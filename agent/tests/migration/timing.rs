@@ -3,9 +3,9 @@
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use agent::config::KubeProxyRules;
-use agent::migration::{self, Removed, Rival};
-use agent::world::Namespace;
+use switchyard_agent::config::KubeProxyRules;
+use switchyard_agent::migration::{self, Removed, Rival};
+use testbed::Namespace;
 use tokio::sync::oneshot;
 
 use crate::node::{Heard, call, owned};

@@ -6,18 +6,20 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use agent::config::{ByService, ServersConfig, Unbound};
-use agent::events::{self, Notice};
-use agent::metrics::{Metrics, Observer};
-use agent::objects::{Item, read};
-use agent::reconcile::{News, Witness};
-use agent::resolve::{Resolver, Settings};
-use agent::serving::{Health, Serving, Sources, Unbindable};
-use agent::source::Event;
-use agent::world::{Executor, Namespace};
 use async_trait::async_trait;
 use backend_api::{Observed, Reason, Report, Scope, ServiceState, SyncError};
+use kubernetes::objects::{Item, read};
+use kubernetes::resolve::Resolver;
+use kubernetes::settings::Settings;
+use kubernetes::source::Event;
+use kubernetes::{ClusterState, News, Note};
+use reconcile::Witness;
 use serde_json::{Value, json};
+use switchyard_agent::config::{ByService, ServersConfig, Unbound};
+use switchyard_agent::events::{self, Notice};
+use switchyard_agent::metrics::{Metrics, Observer};
+use switchyard_agent::serving::{Health, Serving, Sources, Unbindable};
+use testbed::{Executor, Namespace};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -35,7 +37,7 @@ pub(crate) struct Node {
     pub(crate) configuration: watch::Sender<Value>,
     notices: mpsc::Receiver<Notice>,
     pub(crate) ended: Option<JoinHandle<Result<Infallible, Unbindable>>>,
-    witness: Box<dyn Witness>,
+    witness: Box<dyn Witness<ClusterState>>,
     resolver: Resolver,
     state: ServiceState,
 }
@@ -67,7 +69,7 @@ pub(crate) fn servers() -> ServersConfig {
 pub(crate) fn settings() -> Settings {
     Settings {
         node_name: "here".parse().unwrap(),
-        local_traffic: agent::config::LocalDetector::ClusterCidrs("".parse().unwrap()),
+        local_traffic: kubernetes::settings::LocalDetector::ClusterCidrs("".parse().unwrap()),
         node_ports: "all".parse().unwrap(),
         masquerade_all: false,
         flowtable_after: None,
@@ -118,7 +120,7 @@ impl Node {
     }
 
     pub(crate) fn hear(&mut self, events: Vec<Event>) {
-        self.witness.hear(&News::Told(&events));
+        self.witness.hear(&News::Noted(Note::Told(&events)));
         for event in events {
             match event {
                 Event::Changed(object) => self.resolver.upsert(&object),
@@ -165,9 +167,9 @@ impl Node {
         self.witness.hear(news);
     }
 
-    fn resolve(&mut self) -> agent::resolve::Applied {
+    fn resolve(&mut self) -> kubernetes::resolve::Applied {
         let changes = self.resolver.resolve();
-        self.witness.hear(&News::Resolved(&changes));
+        self.witness.hear(&News::Noted(Note::Resolved(&changes)));
         changes.apply(&mut self.state)
     }
 

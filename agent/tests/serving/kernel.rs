@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent::backend::Backend;
-use agent::metrics::{Afresh, Observer};
-use agent::objects::{Item, read};
-use agent::resolve::Resolver;
-use agent::world::Namespace;
 use backend_api::{Dataplane, Observed, Scope, ServiceName, ServiceState};
+use kubernetes::objects::{Item, read};
+use kubernetes::resolve::Resolver;
+use switchyard_agent::backend::Backend;
+use switchyard_agent::metrics::{Afresh, Observer};
+use testbed::Namespace;
 
 use super::given::{balanced, settings, slice};
 

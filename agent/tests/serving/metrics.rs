@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use agent::config::{ByService, ServersConfig};
-use agent::metrics::{Metrics, Observer};
-use agent::reconcile::News;
-use agent::serving::Health;
-use agent::source::{Event, Trouble};
 use async_trait::async_trait;
 use backend_api::{
     Cleaning, Conflict, Failure, Observed, PerFamily, Reason, Report, ServiceName, ServiceState, SyncError,
 };
+use kubernetes::News;
+use kubernetes::source::{Event, Trouble};
 use serde_json::json;
+use switchyard_agent::config::{ByService, ServersConfig};
+use switchyard_agent::metrics::{Metrics, Observer};
+use switchyard_agent::serving::Health;
 
 use super::exposition::Exposition;
 use super::given::{HEALTH, METRICS, Node, balanced, servers, settings, slice, slice_since};
@@ -300,9 +300,11 @@ fn connections_by_service_are_bounded_off_by_default_and_not_read_at_every_scrap
     let services = [balanced("a", 31000), balanced("bb", 31001), balanced("ccc", 31002)];
     let texts: Vec<&str> = services.iter().map(String::as_str).collect();
     // What the kernel would hold.
-    let mut resolver = agent::resolve::Resolver::new(settings());
+    let mut resolver = kubernetes::resolve::Resolver::new(settings());
     for text in &texts {
-        let agent::objects::Item::Object(object) = agent::objects::read(text).remove(0) else { panic!("{text}") };
+        let kubernetes::objects::Item::Object(object) = kubernetes::objects::read(text).remove(0) else {
+            panic!("{text}")
+        };
         resolver.upsert(&object);
     }
     let mut state = ServiceState::default();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use agent::metrics::{Afresh, Metrics};
-use agent::serving::Health;
 use nix::time::{ClockId, clock_gettime};
+use switchyard_agent::metrics::{Afresh, Metrics};
+use switchyard_agent::serving::Health;
 
 use super::exposition::Exposition;
 use super::given::{METRICS, Node, balanced, servers, slice};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::reconcile::News;
-use agent::serving::Health;
 use backend_api::{Report, Scope, ServiceState, SyncError};
+use kubernetes::{News, Note};
+use switchyard_agent::serving::Health;
 use tokio::time::Instant;
 
 use super::given::{HEALTH, Node, balanced, settings};
@@ -106,7 +106,7 @@ fn another_source_that_does_not_know_the_node_has_nothing_against_it() {
     let mut node = settled();
     node.delete(THIS);
     node.sync();
-    node.hear(vec![agent::source::Event::Anew]);
+    node.hear(vec![kubernetes::source::Event::Anew]);
     assert_eq!(node.ask(HEALTH, "/healthz").status, 503, "what was told holds until the new source has listed");
     node.listed();
     assert_eq!(node.ask(HEALTH, "/healthz").status, 200);
@@ -138,19 +138,21 @@ fn synced<'a>(state: &'a ServiceState, report: &'a Report) -> News<'a> {
     News::Synced { state, scope: Scope::All, report, took: Duration::ZERO }
 }
 
-fn changed() -> [agent::source::Event; 1] {
-    let agent::objects::Item::Object(object) = agent::objects::read(&balanced("web", 1)).remove(0) else { panic!() };
-    [agent::source::Event::Changed(object)]
+fn changed() -> [kubernetes::source::Event; 1] {
+    let kubernetes::objects::Item::Object(object) = kubernetes::objects::read(&balanced("web", 1)).remove(0) else {
+        panic!()
+    };
+    [kubernetes::source::Event::Changed(object)]
 }
 
 #[tokio::test]
 async fn a_change_may_wait_for_twice_the_sync_period_and_the_oldest_counts() {
     let at = At { health: Health::new("here".parse().unwrap(), Health::PATIENCE), start: Instant::now() };
     let (state, report) = (ServiceState::default(), Report::default());
-    at.hear(0, &News::Told(&changed()));
+    at.hear(0, &News::Noted(Note::Told(&changed())));
     assert!(at.is_healthy(1000), "a list that takes long is nothing that could be programmed");
-    at.hear(1000, &News::Told(&[agent::source::Event::Listed]));
-    at.hear(1030, &News::Told(&changed()));
+    at.hear(1000, &News::Noted(Note::Told(&[kubernetes::source::Event::Listed])));
+    at.hear(1030, &News::Noted(Note::Told(&changed())));
     assert!(at.is_healthy(1059) && !at.is_healthy(1060));
     at.hear(1061, &News::NotSynced { error: &transient(), scope: Scope::All, took: Duration::ZERO });
     assert!(!at.is_healthy(1061));
@@ -161,7 +163,7 @@ async fn a_change_may_wait_for_twice_the_sync_period_and_the_oldest_counts() {
 #[tokio::test]
 async fn what_changes_nothing_does_not_wait_and_drift_does() {
     let at = At { health: Health::new("here".parse().unwrap(), Health::PATIENCE), start: Instant::now() };
-    at.hear(0, &News::Told(&[agent::source::Event::Listed]));
+    at.hear(0, &News::Noted(Note::Told(&[kubernetes::source::Event::Listed])));
     at.hear(1, &News::Unchanged);
     assert!(at.is_healthy(100));
     at.hear(100, &News::Drifted);
@@ -173,20 +175,20 @@ async fn what_changes_nothing_does_not_wait_and_drift_does() {
 async fn a_whole_loop_over_files_is_healthy_once_it_has_synced() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("web.yaml"), balanced("web", 31000)).unwrap();
-    let (told, objects) = agent::source::channel();
+    let (told, objects) = kubernetes::source::channel();
     let (addresses, found) = tokio::sync::watch::channel(None);
     addresses.send_replace(Some(Default::default()));
-    tokio::spawn(agent::source::files::follow(folder.path().to_owned(), told));
+    tokio::spawn(kubernetes::source::files::follow(folder.path().to_owned(), told));
     let health = Arc::new(Health::new("here".parse().unwrap(), Health::PATIENCE));
     let mut witness = Listening(health.clone());
-    let desired = agent::reconcile::Desired::new(settings());
-    let inputs = agent::reconcile::Inputs::new(objects, found);
+    let inputs = kubernetes::Inputs::new(objects, found);
+    let desired = kubernetes::ClusterState::new(settings(), inputs);
     let stop = async {
         while health.verdict(Instant::now()).updated.is_none() {
             tokio::task::yield_now().await;
         }
     };
-    let run = agent::reconcile::run(Box::new(backend_api::Fake::default()), desired, inputs, &mut witness, stop);
+    let run = reconcile::run(Box::new(backend_api::Fake::default()), desired, None, &mut witness, stop);
     tokio::time::timeout(Duration::from_secs(20), run).await.expect("a sync is heard of").unwrap();
     drop(addresses);
     assert!(health.verdict(Instant::now() + Duration::from_secs(3600)).healthy, "nothing waits any more");
@@ -194,7 +196,7 @@ async fn a_whole_loop_over_files_is_healthy_once_it_has_synced() {
 
 struct Listening(Arc<Health>);
 
-impl agent::reconcile::Witness for Listening {
+impl reconcile::Witness<kubernetes::ClusterState> for Listening {
     fn hear(&mut self, news: &News<'_>) {
         self.0.hear(news, Instant::now());
     }

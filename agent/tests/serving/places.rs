@@ -3,10 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use agent::config::{ServersConfig, Unbound};
-use agent::metrics::{Afresh, Metrics};
-use agent::serving::Health;
-use agent::world::Namespace;
+use switchyard_agent::config::{ServersConfig, Unbound};
+use switchyard_agent::metrics::{Afresh, Metrics};
+use switchyard_agent::serving::Health;
+use testbed::Namespace;
 
 use super::given::{Answer, HEALTH, METRICS, Node, servers};
 

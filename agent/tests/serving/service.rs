@@ -1,8 +1,8 @@
 //! Health of services: what load balancers are answered on `healthCheckNodePort`.
 
-use agent::events::Notice;
 use backend_api::ServiceName;
 use serde_json::json;
+use switchyard_agent::events::Notice;
 
 use super::given::{Node, balanced, slice};
 

@@ -1,14 +1,14 @@
 //! One backend takes over from the other while connections stand: none is lost, none is refused, and in the end nothing is
-//! left of the one before. Needs IPVS: `cargo run -p conformance --bin vm -- --tests agent` has it.
+//! left of the one before. Needs IPVS: `cargo run -p switchyard-conformance --bin vm -- --tests agent` has it.
 
 mod node;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agent::backend::Backend;
-use agent::world::Outcome;
 use backend_api::Protocol;
+use switchyard_agent::backend::Backend;
+use testbed::Outcome;
 
 use self::node::Node;
 

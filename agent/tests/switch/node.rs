@@ -9,13 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use agent::backend::Backend;
-use agent::config::{IpvsConfig, IpvsTimeouts};
-use agent::world::{Dial, Executor, Held, Outcome, World, WorldPlan};
 use backend_api::{
     Cidr, Dataplane, Endpoint, Family, Frontend, LocalTraffic, NodeNetwork, NodePortAddresses, PerFamily, Protocol,
     Scope, Service, ServiceName, ServicePort, ServiceState,
 };
+use switchyard_agent::backend::Backend;
+use switchyard_agent::config::{IpvsConfig, IpvsTimeouts};
+use testbed::{Dial, Executor, Held, Outcome, World, WorldPlan};
 use tokio::sync::{mpsc, oneshot};
 
 /// A node in a world of its own.
@@ -46,7 +46,7 @@ impl Node {
             return None;
         }
         // An endpoint on the node's own address, as an API server on a control-plane node is.
-        world.listen("node2", &[agent::world::Listen::tcp(8443)]).unwrap();
+        world.listen("node2", &[testbed::Listen::tcp(8443)]).unwrap();
         let (orders, mut told) = mpsc::unbounded_channel::<Order>();
         executor.handle().spawn(async move {
             let mut dataplane: Option<Box<dyn Dataplane>> = None;

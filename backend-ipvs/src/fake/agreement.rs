@@ -1,6 +1,7 @@
 //! The fake refuses what the kernel refuses: the same random operations on both.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use nix::sched::{CloneFlags, unshare};
 use proptest::prelude::*;
@@ -8,13 +9,13 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::kernel::{Flags, Forwarding, Ipvs, Thresholds};
+use netlink::ipvs::{Flags, Forwarding, Ipvs, Thresholds};
 
 /// Lists of operations that are tried.
 const ROUNDS: usize = 60;
 
 fn key() -> impl Strategy<Value = VirtualKey> {
-    (1u32..4).prop_map(|number| VirtualKey::Mark { family: Family::V4, mark: 0x5300_0000 | number })
+    (1u32..4).prop_map(|number| VirtualKey::Mark { family: netlink::Family::Ipv4, mark: 0x5300_0000 | number })
 }
 
 fn server() -> impl Strategy<Value = VirtualServer> {
@@ -30,9 +31,9 @@ fn server() -> impl Strategy<Value = VirtualServer> {
 }
 
 /// `224.0.0.1` is nobody's.
-fn address() -> impl Strategy<Value = EndpointAddress> {
+fn address() -> impl Strategy<Value = SocketAddr> {
     let ip = prop::sample::select(vec![[10, 244, 0, 1], [10, 244, 0, 2], [224, 0, 0, 1]]);
-    ip.prop_map(|ip| EndpointAddress::new(ip.into(), 80))
+    ip.prop_map(|ip| SocketAddr::new(ip.into(), 80))
 }
 
 fn real() -> impl Strategy<Value = RealServer> {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 
 use backend_api::SyncError;
-use backend_nft::kernel::CommitError;
+use netlink::nftables::CommitError;
 use nix::errno::Errno;
 
 use crate::errors::from_socket;

@@ -27,7 +27,7 @@ use self::routing::Routing;
 use self::settings::{Plan, Values, plan};
 use self::sysctls::Sysctls;
 pub use self::timeouts::Timeouts;
-use crate::kernel::Ipvs;
+use netlink::ipvs::Ipvs;
 
 /// What may be chosen of the node's settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

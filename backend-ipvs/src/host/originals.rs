@@ -5,7 +5,7 @@
 //! puts it back with the next write, to one that comes later the present values are the originals.
 
 use backend_api::SyncError;
-use backend_nft::kernel::{Batch, Family, Nftables, Table, udata};
+use netlink::nftables::{Batch, Family, Nftables, Table, udata};
 
 use super::errors::from_commit;
 use super::settings::Values;

@@ -9,7 +9,7 @@ use backend_api::SyncError;
 use super::errors::from_errno;
 use super::settings::Values;
 use crate::errors::{from_read, from_socket};
-use crate::kernel::{Ipvs, Operation};
+use netlink::ipvs::{Ipvs, Operation};
 
 /// How long a connection without packets is remembered. None leaves the kernel's, but for TCP: there a timeout below
 /// conntrack's is raised to it.
@@ -36,7 +36,7 @@ impl Timeouts {
     ///
     /// IPVS forgets an idle TCP connection after 15 minutes, and its next packet is answered with silence; conntrack, and so
     /// the nftables backend, keeps it for 5 days (<https://github.com/kubernetes/kubernetes/issues/80298>).
-    pub fn wanted(&self, now: crate::kernel::Timeouts, tcp_established: Option<u32>) -> Values {
+    pub fn wanted(&self, now: netlink::ipvs::Timeouts, tcp_established: Option<u32>) -> Values {
         let tcp = seconds(self.tcp).or(tcp_established.map(|conntrack| conntrack.max(now.tcp)));
         let all = [(TCP, tcp), (TCP_FIN, seconds(self.tcp_fin)), (UDP, seconds(self.udp))];
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
@@ -51,20 +51,20 @@ fn seconds(duration: Option<Duration>) -> Option<u32> {
 }
 
 /// The kernel's, by name.
-pub(super) fn values(timeouts: crate::kernel::Timeouts) -> Values {
+pub(super) fn values(timeouts: netlink::ipvs::Timeouts) -> Values {
     [(TCP, timeouts.tcp), (TCP_FIN, timeouts.tcp_fin), (UDP, timeouts.udp)].into()
 }
 
 /// The kernel's.
-pub(super) async fn read(ipvs: &mut Ipvs) -> Result<crate::kernel::Timeouts, SyncError> {
+pub(super) async fn read(ipvs: &mut Ipvs) -> Result<netlink::ipvs::Timeouts, SyncError> {
     ipvs.timeouts().await.map_err(from_read)
 }
 
 /// Sets those timeouts that are among `values`.
 pub(super) async fn write(ipvs: &mut Ipvs, values: &Values) -> Result<(), SyncError> {
     let of = |name| values.get(name).copied().unwrap_or_default();
-    let timeouts = crate::kernel::Timeouts { tcp: of(TCP), tcp_fin: of(TCP_FIN), udp: of(UDP) };
-    if timeouts == crate::kernel::Timeouts::default() {
+    let timeouts = netlink::ipvs::Timeouts { tcp: of(TCP), tcp_fin: of(TCP_FIN), udp: of(UDP) };
+    if timeouts == netlink::ipvs::Timeouts::default() {
         return Ok(());
     }
     let refusals = ipvs.execute(&[Operation::SetTimeouts(timeouts)]).await.map_err(|error| from_socket(&error))?;
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn check(chosen: Timeouts, tcp_established: Option<u32>, expected: &[(&'static str, u32)]) {
-        let now = crate::kernel::Timeouts { tcp: 900, tcp_fin: 120, udp: 300 };
+        let now = netlink::ipvs::Timeouts { tcp: 900, tcp_fin: 120, udp: 300 };
         assert_eq!(chosen.wanted(now, tcp_established), expected.iter().copied().collect(), "{chosen:?}");
     }
 

@@ -8,10 +8,10 @@ use backend_api::{FrontendKey, Pool, Service, ServicePort, ServiceState};
 use super::{Found, Plan, Terms, unfit};
 use crate::belief::{Assigned, Programmed};
 use crate::diff::diff;
-use crate::kernel::VirtualKey;
 use crate::marks::{choose, recall};
 use crate::render::{Role, Wanted, render};
-use backend_nft::marking::{Mark, Marked, Target};
+use backend_nft::marking::{Mark, Marked, Target, kernel_family};
+use netlink::ipvs::VirtualKey;
 
 /// What the tables say of the marks that virtual servers had.
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ fn marks<'a>(
             for Wanted { role, .. } in wanted.iter().filter(|wanted| is_of(&wanted.role, port)) {
                 let knows = |mark| remembered.knows(role, mark) && !plan.belief.taken.contains_key(&mark);
                 if let Some(mark) = recall(&service.name, role, knows) {
-                    plan.belief.taken.insert(mark, role.port.family);
+                    plan.belief.taken.insert(mark, kernel_family(role.port.family));
                     marks.insert(role.clone(), mark);
                 }
             }
@@ -91,7 +91,7 @@ fn marks<'a>(
             if !marks.contains_key(role) {
                 let is_taken = |mark| plan.belief.taken.contains_key(&mark);
                 let mark = choose(&service.name, role, is_taken, |key| found.contains_key(&key));
-                plan.belief.taken.insert(mark, role.port.family);
+                plan.belief.taken.insert(mark, kernel_family(role.port.family));
                 marks.insert(role.clone(), mark);
             }
         }
@@ -123,7 +123,7 @@ impl Remembered<'_> {
         match role.target {
             Target::Pool(pool) => hints.contains(&(Some(pool), mark)),
             Target::Endpoint(endpoint) => {
-                let leads_there = |key: VirtualKey| self.found.get(&key)?.reals.get(&endpoint);
+                let leads_there = |key: VirtualKey| self.found.get(&key)?.reals.get(&endpoint.into());
                 hints.contains(&(None, mark)) && leads_there(role.key(mark)).is_some()
             }
         }

@@ -8,10 +8,10 @@ use backend_api::{Scope, ServiceName, ServiceState};
 use super::{Plan, Terms, changed_names, unfit};
 use crate::belief::{Assigned, Belief, Programmed};
 use crate::diff::diff;
-use crate::kernel::VirtualKey;
 use crate::marks::choose;
 use crate::render::{Role, Server, Wanted, render};
-use backend_nft::marking::Mark;
+use backend_nft::marking::{Mark, kernel_family};
+use netlink::ipvs::VirtualKey;
 
 impl Plan {
     /// What leads from `belief` to `desired`.
@@ -106,7 +106,7 @@ impl Onward<'_> {
                 let belief = &self.plan.belief;
                 let is_taken = |mark| belief.taken.contains_key(&mark) || self.left.contains(&mark);
                 let mark = choose(name, role, is_taken, |key| belief.draining.contains_key(&key));
-                self.plan.belief.taken.insert(mark, role.port.family);
+                self.plan.belief.taken.insert(mark, kernel_family(role.port.family));
                 marks.insert(role.clone(), mark);
             }
         }

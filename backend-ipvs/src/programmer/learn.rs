@@ -1,13 +1,13 @@
 //! Finds out which schedulers there are, each once, by trying it.
 
-use backend_api::{Family, Scheduler, Scope, Service, ServiceState, SyncError};
+use backend_api::{Scheduler, Scope, Service, ServiceState, SyncError};
 use nix::errno::Errno;
 
 use super::Programmer;
-use crate::kernel::{Flags, Operation, Refusal, VirtualKey, VirtualServer};
 use crate::marks::TRIAL;
 use crate::port::Port;
 use crate::schedulers::Schedulers;
+use netlink::ipvs::{Flags, Operation, Refusal, VirtualKey, VirtualServer};
 
 /// Why most schedulers are not used.
 const MISSING: &str = "not in this kernel, and could not be loaded";
@@ -44,7 +44,7 @@ impl<P: Port> Programmer<P> {
         if let Some(flaw) = Schedulers::flaw(scheduler) {
             return Ok(Some(flaw));
         }
-        let key = VirtualKey::Mark { family: Family::V4, mark: TRIAL.0 };
+        let key = VirtualKey::Mark { family: netlink::Family::Ipv4, mark: TRIAL.0 };
         let scheduler = scheduler.name().to_owned();
         let trial = VirtualServer { key, scheduler, flags: Flags::NONE, persistence: None, engine: None };
         // Removed first: whoever tried before may have died in between.

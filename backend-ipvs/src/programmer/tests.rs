@@ -1,23 +1,23 @@
 //! What programming promises, on a fake kernel. The fake tables see to it that nothing leads to nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use backend_api::*;
-use backend_nft::marking::{Marked, Target};
+use backend_nft::marking::{Marked, Target, kernel_family};
 use nix::errno::Errno;
 use proptest::prelude::*;
 
 use super::{Programmer, Seen};
 use crate::diff::drains;
 use crate::fake::{FakeIpvs, FakeKernel, FakeTables};
-use crate::kernel::{Connections, Flags, Operation, VirtualKey, VirtualServer};
 use crate::marks::{TRIAL, choose, cuts, ours};
 use crate::render::Role;
+use netlink::ipvs::{Connections, Flags, Operation, VirtualKey, VirtualServer};
 
 /// An hour.
 const DRAIN: Duration = Duration::from_secs(3600);
@@ -77,7 +77,7 @@ impl World {
         self.kernel(|kernel| {
             let reals = kernel.servers.values().flat_map(|(_, reals)| reals.values());
             reals
-                .map(|entry| (last_byte(entry.server.address.ip), entry.server.weight, drains(&entry.server)))
+                .map(|entry| (last_byte(entry.server.address.ip()), entry.server.weight, drains(&entry.server)))
                 .collect()
         })
     }
@@ -291,7 +291,7 @@ fn others_virtual_servers_are_left_alone() {
         |key| VirtualServer { key, scheduler: "rr".to_owned(), flags: Flags::NONE, persistence: None, engine: None };
     let theirs = [
         VirtualKey::Address { protocol: 6, address: [10, 96, 0, 1].into(), port: 80 },
-        VirtualKey::Mark { family: Family::V4, mark: 0x5400_0001 },
+        VirtualKey::Mark { family: netlink::Family::Ipv4, mark: 0x5400_0001 },
     ];
     let add: Vec<_> = theirs.into_iter().map(|key| Operation::AddVirtual(plain(key))).collect();
     run(crate::port::Port::execute(&mut world.ipvs, &add)).unwrap();
@@ -411,7 +411,7 @@ fn a_scheduler_that_cannot_be_used_is_replaced_by_the_default() {
     assert!(failed(&world.sync(&state, Scope::All)).is_empty());
     let schedulers = |world: &World| {
         world.kernel(|kernel| {
-            let of = |reals: &BTreeMap<EndpointAddress, _>| last_byte(reals.keys().next().unwrap().ip);
+            let of = |reals: &BTreeMap<SocketAddr, _>| last_byte(reals.keys().next().unwrap().ip());
             let one =
                 kernel.servers.values().map(|(server, reals)| (of(reals), server.scheduler.clone(), server.flags));
             one.map(|(host, scheduler, flags)| (host, (scheduler, flags))).collect::<BTreeMap<_, _>>()
@@ -484,11 +484,11 @@ fn assert_leads(world: &World, state: &ServiceState) {
     let mut found = BTreeMap::<FrontendKey, BTreeSet<(EndpointAddress, u32)>>::new();
     let mut led = BTreeSet::new();
     for Marked { frontend, mark, .. } in world.tables.marked() {
-        let key = VirtualKey::Mark { family: frontend.family(), mark: mark.0 };
+        let key = VirtualKey::Mark { family: kernel_family(frontend.family()), mark: mark.0 };
         led.insert(key);
         let live = world.kernel(|kernel| {
             let live = kernel.servers[&key].1.values().filter(|entry| entry.server.weight > 0);
-            live.map(|entry| (entry.server.address, entry.server.weight)).collect::<Vec<_>>()
+            live.map(|entry| (EndpointAddress::from(entry.server.address), entry.server.weight)).collect::<Vec<_>>()
         });
         found.entry(frontend).or_default().extend(live);
     }
@@ -623,9 +623,9 @@ proptest! {
                 prop_assert!(cuts(ours(key).unwrap()) || (drains(&real) && real.thresholds.upper <= now), "{key}");
             }
             for (key, (_, reals)) in world.kernel(|kernel| kernel.servers.clone()) {
-                let listed = |address| {
+                let listed = |address: SocketAddr| {
                     let mut endpoints = state.services().flat_map(|service| &service.ports).flat_map(|port| &port.endpoints);
-                    endpoints.any(|endpoint| endpoint.address == address)
+                    endpoints.any(|endpoint| SocketAddr::from(endpoint.address) == address)
                 };
                 prop_assert!(!cuts(ours(key).unwrap()) || reals.keys().all(|address| listed(*address)), "{key}");
             }

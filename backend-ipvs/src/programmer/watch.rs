@@ -11,10 +11,10 @@ use super::{Programmer, is_astray};
 use crate::belief::Belief;
 use crate::diff::{drains, is_same};
 use crate::errors::{from_read, from_refusals, from_socket};
-use crate::kernel::{Operation, RealServerEntry, VirtualKey};
 use crate::marks::ours;
 use crate::port::Port;
 use crate::render::Server;
+use netlink::ipvs::{Operation, RealServerEntry, VirtualKey};
 
 /// What a look brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

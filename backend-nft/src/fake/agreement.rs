@@ -10,11 +10,11 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::FakeKernel;
-use crate::kernel::{CommitError, Nftables};
 use crate::port::{Kernel, Port};
 use crate::render::rules;
 use crate::ruleset::{By, ChainName, Code, Delivery, Element, Key, Policy, Rule, SetName, Statement, TABLE, Value};
 use crate::transaction::Transaction;
+use netlink::nftables::{CommitError, Nftables};
 
 /// So many are accepted, and so many refused.
 const ROUNDS: usize = 30;
@@ -88,7 +88,7 @@ fn is_round(transaction: &Transaction, fake: &FakeKernel) -> bool {
     if let Some(table) = &fake.tables.v4 {
         for (from, (_, rules)) in &table.chains {
             for expr in rules.iter().flatten() {
-                if let crate::kernel::Expr::Verdict(crate::kernel::Verdict::Goto(to)) = expr {
+                if let netlink::nftables::Expr::Verdict(netlink::nftables::Verdict::Goto(to)) = expr {
                     edges.insert((from.clone(), to.clone()));
                 }
             }

@@ -13,7 +13,6 @@ use crate::assign::{Slots, Sticky, first_slot, first_sticky_slot};
 use crate::belief::{Belief, Programmed};
 use crate::content::Content;
 use crate::diff::diff_of_unsorted;
-use crate::kernel::{self, Expr, Flowtable, Set};
 use crate::marking::{Marks, Target};
 use crate::render::{
     base, constant_elements, fastpath, flowtable, initial_chains, node_elements, rules, sized_element,
@@ -21,6 +20,8 @@ use crate::render::{
 use crate::ruleset::lower::lower;
 use crate::ruleset::{By, ChainName, Delivery, Element, FLOWTABLE, Key, Mark, SetName, Tag, Value};
 use crate::transaction::Transaction;
+use netlink::nftables as kernel;
+use netlink::nftables::{Expr, Flowtable, Set};
 
 /// What is in the kernel under our name, and ours.
 #[derive(Debug)]

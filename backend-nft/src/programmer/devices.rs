@@ -11,12 +11,12 @@ use backend_api::{Family, NodeNetwork, Offload, Report, ServiceState, SyncError}
 
 use super::Programmer;
 use crate::errors::{from_commit, from_read};
-use crate::kernel::{CommitError, Refusal};
 use crate::marking::Marks;
 use crate::plan::Terms;
 use crate::port::Port;
 use crate::ruleset::{Delivery, FLOWTABLE};
 use crate::transaction::Transaction;
+use netlink::nftables::{CommitError, Refusal};
 
 /// Why tables that mark hand nothing over.
 const TRANSLATED_BY_IPVS: &str =

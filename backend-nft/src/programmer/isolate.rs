@@ -9,13 +9,13 @@ use backend_api::{Failure, FrontendKind, PerFamily, Report, Scope, Service, Serv
 
 use super::{Programmer, sorted};
 use crate::errors::from_commit;
-use crate::kernel::{CommitError, Refusal};
 use crate::marking::Marks;
 use crate::plan::{Found, Plan, Terms, sized_chains, unfit};
 use crate::port::Port;
 use crate::render::{Assignment, service_elements};
 use crate::ruleset::{ChainName, Element, Key};
 use crate::transaction::{Operation, Transaction};
+use netlink::nftables::{CommitError, Refusal};
 
 /// After so many refusals the rest of the suspects is reported without having been tried alone.
 const MOST_REFUSALS: usize = 64;

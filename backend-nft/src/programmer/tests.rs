@@ -9,9 +9,9 @@ use proptest::prelude::*;
 
 use super::Programmer;
 use crate::fake::{FakeKernel, FakeTable, SERVICES};
-use crate::kernel::Counter;
-use crate::kernel::udata;
 use crate::ruleset::{By, ChainName, Delivery, Key, SetName, Tag};
+use netlink::nftables::Counter;
+use netlink::nftables::udata;
 
 type OnFake = Programmer<FakeKernel>;
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use backend_api::{NodeNetwork, Offload, Protocol};
 
-use crate::kernel::Flowtable;
 use crate::ruleset::{By, ChainName, Code, Delivery, FLOWTABLE, Field, Rule, SetName, Statement};
+use netlink::nftables::Flowtable;
 
 /// The chain that is there only where connections are handed over.
 pub(crate) fn fastpath(node: &NodeNetwork, delivery: Delivery) -> Option<ChainName> {

@@ -5,10 +5,10 @@ use backend_api::{Family, Masquerade, NodeNetwork, Pool, Protocol};
 use super::conditions::{from_pod, frontend, frontend_and, to_node};
 use super::{affinity, fastpath, masquerade};
 use crate::assign::first_slot;
-use crate::kernel::{Base, Hook};
 use crate::ruleset::{
     By, ChainName, Code, Delivery, Element, Field, Key, Label, Mark, Policy, Rule, SetName, Statement, Tag, Value,
 };
+use netlink::nftables::{Base, Hook};
 
 /// Pools up to this size have their chains from the start: binding a rule to a map walks all its elements, so these rules
 /// are bound while the maps are empty. Chains for larger pools come on demand, and stay. Each size is 40

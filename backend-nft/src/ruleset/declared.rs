@@ -6,7 +6,7 @@
 use backend_api::Family;
 
 use super::spec::{Declared, Maps, Part, Spec};
-use crate::kernel::udata::{
+use netlink::nftables::udata::{
     self, SET_DATA_BYTEORDER, SET_DATA_INTERVAL, SET_DATA_TYPEOF, SET_KEY_BYTEORDER, SET_KEY_TYPEOF, TYPEOF_DATA,
     TYPEOF_EXPR,
 };

@@ -14,7 +14,8 @@ use super::code::{Code, remembered, slot_of};
 use super::delivery::Mark;
 use super::element::{Element, Key, Value};
 use super::name::{By, SetName};
-use crate::kernel::{self, Bound, Verdict};
+use netlink::nftables as kernel;
+use netlink::nftables::{Bound, Verdict};
 
 /// The bytes of one element, in a buffer that is used again for the next.
 #[derive(Debug, Default)]

@@ -11,12 +11,14 @@ use backend_api::{Cidr, Family};
 use super::delivery::{Label, Mark};
 use super::name::{FLOWTABLE, SetName};
 use super::rule::{CLIENT_MODULUS, CLIENT_SEED, Field, REMEMBERED_BY, Rule, Statement, loopback};
-use crate::kernel::expr::{
+use netlink::attr;
+use netlink::nftables as kernel;
+use netlink::nftables::expr::{
     CT_STATE_ESTABLISHED, CT_STATE_NEW, CmpOp, CtDirection, CtKey, DynsetOp, FIB_DADDR, FIB_SADDR, FibResult,
     ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH, IPS_DST_NAT, Membership, MetaKey, NAT_FULLY_RANDOM, NatKind, PayloadBase,
     RTN_LOCAL, Reject,
 };
-use crate::kernel::{self, Counter, Expr, Reg, Verdict, attr};
+use netlink::nftables::{Counter, Expr, Reg, Verdict};
 
 /// The expressions of a rule in the table of `family`.
 pub fn lower(rule: &Rule, family: Family) -> Vec<Expr> {

@@ -8,8 +8,8 @@ use super::declared::userdata;
 use super::delivery::Delivery;
 use super::name::{By, SetName};
 use super::rule::keyword;
-use crate::kernel::object::{SET_CONCAT, SET_EVAL, SET_INTERVAL, SET_TIMEOUT};
-use crate::kernel::{Counter, Expr, Set, SetData};
+use netlink::nftables::object::{SET_CONCAT, SET_EVAL, SET_INTERVAL, SET_TIMEOUT};
+use netlink::nftables::{Counter, Expr, Set, SetData};
 
 /// The most clients that are remembered at a time. When it is full, the next ones are not remembered, and served.
 pub const AFFINITY_SIZE: u32 = 262_144;

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::process::Command;
 
-use backend_nft::kernel::attr::align;
+use netlink::attr::align;
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::sched::{CloneFlags, unshare};

@@ -1,4 +1,4 @@
-//! Measures the way from the Kubernetes API to the kernel: `cargo run --release -p conformance --bin api_latency`.
+//! Measures the way from the Kubernetes API to the kernel: `cargo run --release -p switchyard-conformance --bin api_latency`.
 //!
 //! ```text
 //! this process: source ► resolve ► reconcile ► nftables (timed)      another: the API server double
@@ -15,17 +15,18 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent::backend::Backend;
-use agent::config::{KubernetesConfig, NodeName};
 use agent::node_addresses;
-use agent::reconcile::{self, Desired, Inputs};
-use agent::resolve::Settings;
-use agent::source::{channel, kubernetes};
-use agent::world::World;
 use async_trait::async_trait;
 use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
 use clap::Parser;
-use conformance::api::Api;
+use kubernetes::settings::NodeName;
+use kubernetes::settings::Settings;
+use kubernetes::source::KubernetesConfig;
+use kubernetes::source::{api, channel};
+use kubernetes::{ClusterState, Inputs};
 use serde_json::{Value, json};
+use switchyard_conformance::api::Api;
+use testbed::World;
 use tokio::sync::watch;
 
 /// Measures time to first sync, memory, and the time from an EndpointSlice event to the kernel's commit.
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(flags: &Flags) -> Result<(), Failed> {
-    let world = World::build(&conformance::plan())?;
+    let world = World::build(&switchyard_conformance::plan())?;
     let namespace = &world.node().namespace;
     let mut double = namespace.run(|| Double::start(flags))?;
     let executor = namespace.executor()?;
@@ -98,19 +99,18 @@ async fn agent(masters: Vec<String>, committed: mpsc::Sender<Commit>) -> Result<
     let (found, addresses) = watch::channel(None);
     let (_node, nodes) = watch::channel(node_name.clone());
     let config = KubernetesConfig { masters, ..KubernetesConfig::default() };
-    let _following =
-        [tokio::spawn(kubernetes::follow(config, nodes, told)), tokio::spawn(node_addresses::follow(found))];
+    let _following = [tokio::spawn(api::follow(config, nodes, told)), tokio::spawn(node_addresses::follow(found))];
     let settings = Settings {
         node_name,
         node_address: None,
-        local_traffic: agent::config::LocalDetector::ClusterCidrs("10.244.0.0/16".parse()?),
+        local_traffic: kubernetes::settings::LocalDetector::ClusterCidrs("10.244.0.0/16".parse()?),
         node_ports: "all".parse()?,
         masquerade_all: false,
         flowtable_after: None,
     };
     let dataplane = Box::new(Timed { inner, committed });
     let inputs = Inputs::new(objects, addresses);
-    Ok(reconcile::run(dataplane, Desired::new(settings), inputs, &mut (), std::future::pending()).await?)
+    Ok(reconcile::run(dataplane, ClusterState::new(settings, inputs), None, &mut (), std::future::pending()).await?)
 }
 
 /// Tells of every commit.

@@ -1,4 +1,4 @@
-//! Runs the whole suite in one process and prints a table: `cargo run -p conformance --bin suite`.
+//! Runs the whole suite in one process and prints a table: `cargo run -p switchyard-conformance --bin suite`.
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use agent::backend::Backend;
 use clap::Parser;
-use conformance::scenario::Flag;
-use conformance::{Outcome, Source, Subject, Summary, Verdict, run};
+use switchyard_conformance::scenario::Flag;
+use switchyard_conformance::{Outcome, Source, Subject, Summary, Verdict, run};
 
 /// Plays every conformance scenario on this machine's kernel, in network namespaces of its own.
 #[derive(Debug, Parser)]

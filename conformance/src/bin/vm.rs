@@ -1,4 +1,4 @@
-//! Runs the conformance suite, or any command, on another kernel: `cargo run -p conformance --bin vm -- --kernel 6.12`.
+//! Runs the conformance suite, or any command, on another kernel: `cargo run -p switchyard-conformance --bin vm -- --kernel 6.12`.
 //!
 //! Needs root on Debian or Ubuntu; fetches what it lacks. Inside the machine the same program is the first process.
 
@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use agent::backend::Backend;
 use clap::Parser;
-use conformance::vm::{Image, Init, Kernel, Limits, Machine, Order, Programs, Terminal, VmError, become_init, is_init};
-use conformance::{BACKEND, PATIENCE};
+use switchyard_conformance::vm::{
+    Image, Init, Kernel, Limits, Machine, Order, Programs, Terminal, VmError, become_init, is_init,
+};
+use switchyard_conformance::{BACKEND, PATIENCE};
 
 /// Boots a stock Debian kernel in an emulated machine and runs the conformance suite in it.
 #[derive(Debug, Parser)]

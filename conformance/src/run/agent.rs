@@ -9,12 +9,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use agent::config::{Config, RunFlags};
-use agent::reconcile::{self, Desired, Inputs};
-use agent::resolve::Settings;
-use agent::source;
-use agent::world::{Executor, Namespace};
 use agent::{links, node_addresses};
 use clap::Parser;
+use kubernetes::settings::Settings;
+use kubernetes::source;
+use kubernetes::{ClusterState, Inputs};
+use testbed::{Executor, Namespace};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -121,12 +121,12 @@ impl<'a> NodeAgent<'a> {
                 tokio::spawn(node_addresses::follow(known)),
                 tokio::spawn(links::follow(wanted, found)),
             ];
-            let desired = Desired::new(Settings::from(&config));
             let until = async {
                 let _ = stopped.await;
             };
             let inputs = Inputs { links: Some(node_links), ..Inputs::new(objects, addresses) };
-            let outcome = reconcile::run(Box::new(dataplane), desired, inputs, &mut (), until).await;
+            let desired = ClusterState::new(Settings::from(&config), inputs);
+            let outcome = reconcile::run(Box::new(dataplane), desired, None, &mut (), until).await;
             following.iter().for_each(JoinHandle::abort);
             outcome.map_err(|error| error.to_string())
         });

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use agent::world::sink;
-use agent::world::{Outcome, Tally};
+use testbed::sink;
+use testbed::{Outcome, Tally};
 
 use super::stage::NODE;
 use crate::scenario::{self, Probe, Shares, Source};
@@ -142,7 +142,7 @@ pub(super) fn describe(met: &[Met]) -> String {
 mod tests {
     use std::time::Duration;
 
-    use agent::world::{Answer, Refusal};
+    use testbed::{Answer, Refusal};
 
     use super::*;
 

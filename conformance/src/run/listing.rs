@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::sync::{PoisonError, RwLock};
 
-use agent::world::Namespace;
+use testbed::Namespace;
 
 /// Held for reading while an `nft` runs. A child has copies of every descriptor of this process until it executes, so a
 /// netlink socket that is closed meanwhile still owns its tables.

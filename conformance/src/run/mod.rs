@@ -23,7 +23,7 @@ mod summary;
 use std::path::{Path, PathBuf};
 
 use ::agent::backend::Backend;
-use backend_ipvs::kernel::Ipvs;
+use netlink::ipvs::Ipvs;
 
 use crate::scenario::{ParseError, files};
 

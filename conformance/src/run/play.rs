@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ::agent::config::IpvsConfig;
-use agent::world::{Held, World};
 use serde_saphyr::Spanned;
+use testbed::{Held, World};
 
 use super::agent::{Awaited, NodeAgent};
 use super::failure::Failure;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use agent::world::{Answer, Dial, Held, Outcome, Place, World, probe};
 use backend_api::Family;
+use testbed::{Answer, Dial, Held, Outcome, Place, World, probe};
 
 use super::judge::Met;
 use super::listing::children_are_gone;

@@ -13,8 +13,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use agent::world::{HostPlan, Listen, NodePlan, Placement, PodPlan, WorldPlan};
 use serde_json::{Value, json};
+use testbed::{HostPlan, Listen, NodePlan, Placement, PodPlan, WorldPlan};
 
 use crate::scenario::{PodAddresses, Scenario};
 

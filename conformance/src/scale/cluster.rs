@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use agent::objects::{Item, Object, read};
+use kubernetes::objects::{Item, Object, read};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use agent::backend::Backend;
-use agent::world::Namespace;
+use testbed::Namespace;
 
 use super::cluster::{Cluster, First};
 use super::dials::{Target, answers, dial_in_turns, median};

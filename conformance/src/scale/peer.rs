@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use agent::world::Namespace;
+use testbed::Namespace;
 
 use super::cluster::Cluster;
 

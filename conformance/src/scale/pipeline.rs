@@ -5,17 +5,18 @@
 //! ```
 //!
 //! A process of its own, so that its memory is the agent's and not the benchmark's. It runs the agent's own loop
-//! ([`agent::reconcile::run`]); what is left out is the connection to an API server.
+//! ([`reconcile::run`]); what is left out is the connection to an API server.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use agent::backend::Backend;
-use agent::config::LocalDetector;
-use agent::reconcile::{Desired, Inputs, News, Witness, run};
-use agent::resolve::Settings;
-use agent::source::{Event, channel};
 use clap::ValueEnum;
+use kubernetes::settings::LocalDetector;
+use kubernetes::settings::Settings;
+use kubernetes::source::{Event, channel};
+use kubernetes::{ClusterState, Inputs, News};
+use reconcile::{Witness, run};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -93,11 +94,11 @@ async fn measure(order: &Order, clock: Clock) -> Result<Programmed, String> {
     // None of the node's addresses matters here: no service has a node port.
     let (_addresses, mut known) = watch::channel(Some(BTreeSet::new()));
     known.mark_changed();
-    let inputs = Inputs { objects: received, addresses: known, links: None, settings: None, successors: None };
+    let inputs = Inputs { objects: received, addresses: known, links: None, settings: None };
     let (told, heard) = unbounded_channel();
     let mut witness = Teller { told, clock, begun: None };
     let (stop, stopped) = oneshot::channel::<()>();
-    let desired = Desired::new(settings());
+    let desired = ClusterState::new(settings(), inputs);
     let stopped = async { drop(stopped.await) };
     let mut client = Client { objects, heard };
     let work = async {
@@ -105,7 +106,7 @@ async fn measure(order: &Order, clock: Clock) -> Result<Programmed, String> {
         drop(stop);
         measured
     };
-    let (ended, measured) = tokio::join!(run(dataplane, desired, inputs, &mut witness, stopped), work);
+    let (ended, measured) = tokio::join!(run(dataplane, desired, None, &mut witness, stopped), work);
     ended.map_err(|error| error.to_string())?;
     measured
 }
@@ -247,7 +248,7 @@ struct Teller {
     begun: Option<Instant>,
 }
 
-impl Witness for Teller {
+impl Witness<ClusterState> for Teller {
     fn hear(&mut self, news: &News<'_>) {
         let told = match news {
             News::Syncing => {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use agent::world::Namespace;
-use agent::world::links::{End, LOOPBACK, Links, Via, connect, everything};
+use testbed::Namespace;
+use testbed::links::{End, LOOPBACK, Links, Via, connect, everything};
 use tokio::runtime::Runtime;
 
 use super::cluster::{ENDPOINT_PORT, ENDPOINT_RANGE};

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use agent::world::Namespace;
+use testbed::Namespace;
 
 use super::pipeline::{Order, Programmed, carry_out};
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent::source::Event;
+use kubernetes::source::Event;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use tokio::time::timeout;

@@ -9,12 +9,12 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use agent::backend::Backend;
-use agent::world::Executor;
 use backend_api::{
     Dataplane, Endpoint, EndpointAddress, Family, Frontend, LocalTraffic, NodeNetwork, Offload, PerFamily, Protocol,
     Report, Scope, Service, ServiceName, ServicePort, ServiceState,
 };
 use serde::{Deserialize, Serialize};
+use testbed::Executor;
 
 use super::cluster::POD_RANGE;
 use super::dials::median;

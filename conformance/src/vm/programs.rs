@@ -33,7 +33,7 @@ pub struct Programs(Vec<Program>);
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Program {
-    /// The folder of its package, which has the package's name.
+    /// The name of its package's folder: shorter than the package's own.
     package: String,
     name: String,
     is_test: bool,

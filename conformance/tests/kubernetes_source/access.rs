@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::config::KubernetesConfig;
-use agent::source::kubernetes;
-use conformance::api::{Api, Refusing};
 use k8s_openapi::api::core::v1::Event;
+use kubernetes::source::KubernetesConfig;
 use serde_json::json;
+use switchyard_conformance::api::{Api, Refusing};
 
 use crate::followed::{Followed, node, service, until};
 
@@ -141,7 +140,7 @@ async fn others_reach_the_same_servers() {
     let mut masters = api.urls();
     masters.insert(0, "http://127.0.0.1:1".to_owned());
     let config = KubernetesConfig { masters, ..KubernetesConfig::default() };
-    let client = kubernetes::connect(&config).await.unwrap();
+    let client = kubernetes::source::api::connect(&config).await.unwrap();
     let events: kube::Api<Event> = kube::Api::namespaced(client.clone(), "default");
     let event: Event = serde_json::from_value(json!({
         "metadata": {"name": "node2.1", "namespace": "default"}, "reason": "Starting",

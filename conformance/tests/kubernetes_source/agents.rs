@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent::config::{ClusterCidrs, KubernetesConfig, LocalDetector, NodePortSelection};
-use agent::reconcile::{self, Desired, Inputs};
-use agent::resolve::Settings;
-use agent::source::{channel, kubernetes};
 use backend_api::{Dataplane, Observed, ObservedAnswer, ObservedRoute};
+use kubernetes::settings::Settings;
+use kubernetes::settings::{ClusterCidrs, LocalDetector, NodePortSelection};
+use kubernetes::source::KubernetesConfig;
+use kubernetes::source::{api, channel};
+use kubernetes::{ClusterState, Inputs};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -22,10 +23,10 @@ impl Agent {
     /// Starts one that programs `dataplane`.
     pub(crate) fn start(masters: Vec<String>, dataplane: Box<dyn Dataplane>) -> Self {
         let config = KubernetesConfig { masters, ..KubernetesConfig::default() };
-        let node_name: agent::config::NodeName = "node2".parse().unwrap();
+        let node_name: kubernetes::settings::NodeName = "node2".parse().unwrap();
         let (told, objects) = channel();
         let nodes = watch::channel(node_name.clone()).1;
-        let source = tokio::spawn(kubernetes::follow(config, nodes, told));
+        let source = tokio::spawn(api::follow(config, nodes, told));
         let (known, addresses) = watch::channel(None);
         known.send_replace(Some(BTreeSet::from(["192.168.67.10".parse().unwrap()])));
         let settings = Settings {
@@ -42,7 +43,7 @@ impl Agent {
                 let _ = stopped.await;
             };
             let inputs = Inputs::new(objects, addresses);
-            reconcile::run(dataplane, Desired::new(settings), inputs, &mut (), until).await.unwrap();
+            reconcile::run(dataplane, ClusterState::new(settings, inputs), None, &mut (), until).await.unwrap();
             drop(known);
         });
         Self { stop, loops, source }

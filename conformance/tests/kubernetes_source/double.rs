@@ -1,12 +1,12 @@
 //! The double itself: it refuses what a real API server refuses, and writes down what it is sent.
 
-use agent::config::KubernetesConfig;
-use agent::source::kubernetes::connect;
 use axum::http::{Method, Request};
-use conformance::api::{Api, Offered, Resource};
 use kube::Client;
 use kube::client::Body;
+use kubernetes::source::KubernetesConfig;
+use kubernetes::source::api::connect;
 use serde_json::{Value, json};
+use switchyard_conformance::api::{Api, Offered, Resource};
 
 use crate::followed::service;
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use agent::config::{KubernetesConfig, NodeName};
-use agent::objects::Object;
-use agent::source::{Event, channel, kubernetes};
-use conformance::api::Api;
+use kubernetes::objects::Object;
+use kubernetes::settings::NodeName;
+use kubernetes::source::KubernetesConfig;
+use kubernetes::source::{Event, api, channel};
 use serde_json::{Value, json};
+use switchyard_conformance::api::Api;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
@@ -28,7 +29,7 @@ impl Followed {
         change(&mut config);
         let (sender, told) = channel();
         let (node, nodes) = watch::channel("node2".parse().unwrap());
-        tokio::spawn(kubernetes::follow(config, nodes, sender));
+        tokio::spawn(api::follow(config, nodes, sender));
         Self { api, node, told, seen: Vec::new() }
     }
 

@@ -1,6 +1,6 @@
 //! What is there at the start, and how it is asked for.
 
-use conformance::api::{Api, Offered, Resource};
+use switchyard_conformance::api::{Api, Offered, Resource};
 
 use crate::followed::{Followed, node, service, service_cidr, slice};
 

@@ -1,9 +1,9 @@
 //! Whole agents: what the API holds is what is programmed, in memory and, where it matters most, in the kernel.
 
 use agent::backend::Backend;
-use agent::world::World;
 use backend_api::{Dataplane, Fake};
-use conformance::api::{Api, Resource};
+use switchyard_conformance::api::{Api, Resource};
+use testbed::World;
 
 use crate::agents::{Agent, answers, until_answers};
 use crate::followed::{node, service, slice};
@@ -62,7 +62,7 @@ async fn deletions_while_the_agent_was_down_take_effect_after_the_first_list_and
 
 #[test]
 fn in_the_kernel_deletions_while_the_agent_was_down_take_effect_after_the_first_list_and_not_before() {
-    let world = World::build(&conformance::plan()).unwrap();
+    let world = World::build(&switchyard_conformance::plan()).unwrap();
     let executor = world.node().namespace.executor().unwrap();
     executor.run(async {
         let mut kernel = Backend::Nftables.open().await.unwrap();

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use agent::config::KubernetesConfig;
-use agent::objects::{Object, ObjectKey};
-use agent::source::{Event, channel, kubernetes};
 use axum::Router;
 use axum::http::{StatusCode, Uri};
+use kubernetes::objects::{Object, ObjectKey};
+use kubernetes::source::KubernetesConfig;
+use kubernetes::source::{Event, api, channel};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -25,7 +25,7 @@ const LISTS: [(&str, &str); 4] = [
 async fn told(config: KubernetesConfig, node: &str) -> Vec<Event> {
     let (sender, mut told) = channel();
     let nodes = watch::channel(node.parse().unwrap()).1;
-    let following = tokio::spawn(kubernetes::follow(config, nodes, sender));
+    let following = tokio::spawn(api::follow(config, nodes, sender));
     let mut events = Vec::new();
     while !events.contains(&Event::Listed) {
         events.extend(told.recv().await.expect("the source runs"));
@@ -70,8 +70,8 @@ async fn lists_are_read_as_api_servers_print_them() {
     assert!(names.iter().eq(expected), "{names:?}");
     // As `kubectl get` prints the same: one reader for both sources.
     for (_, list) in LISTS {
-        for item in agent::objects::read(list) {
-            let agent::objects::Item::Object(object) = item else { panic!("{item:?}") };
+        for item in kubernetes::objects::read(list) {
+            let kubernetes::objects::Item::Object(object) = item else { panic!("{item:?}") };
             assert!(objects.contains(&&object), "{object:?}");
         }
     }
@@ -84,7 +84,7 @@ async fn a_real_cluster_is_read_whole() {
         return;
     };
     let config = KubernetesConfig { kubeconfig: Some(kubeconfig), ..KubernetesConfig::default() };
-    let client = kubernetes::connect(&config).await.unwrap();
+    let client = kubernetes::source::api::connect(&config).await.unwrap();
     let services: kube::Api<k8s_openapi::api::core::v1::Service> = kube::Api::all(client);
     let listed = services.list(&kube::api::ListParams::default().fields("spec.clusterIP!=None")).await.unwrap();
     let events = told(config, "switchyard-no-such-node").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conformance::api::{Api, Expires, Offered, Pace, Refusing, Resource};
+use switchyard_conformance::api::{Api, Expires, Offered, Pace, Refusing, Resource};
 
 use crate::followed::{Followed, node, service, slice, until};
 

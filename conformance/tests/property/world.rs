@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use agent::world::{Dial, Executor, Listen, Outcome, World, sink};
 use backend_api::oracle::{Arrival, Judgement, Packet, Payload, SeenSource, Verdict, judge};
 use backend_api::{Dataplane, Protocol, Scope, Service, ServiceName, ServiceState};
-use conformance::under_test;
+use switchyard_conformance::under_test;
+use testbed::{Dial, Executor, Listen, Outcome, World, sink};
 
 use crate::arbitrary::{Attempt, Case, Client, Dialled, PORTS};
 
@@ -44,7 +44,7 @@ struct Counts {
 
 impl Laboratory {
     pub(crate) fn new() -> Self {
-        let mut plan = conformance::plan();
+        let mut plan = switchyard_conformance::plan();
         let every = |port: &u16| [Listen::tcp(*port), Listen::udp(*port), Listen::sctp(*port)];
         plan.node.listens = PORTS.iter().flat_map(every).collect();
         let world = World::build(&plan).expect("a world");

@@ -10,10 +10,8 @@ use crate::config::flags::{DetectLocalMode, detector};
 use crate::config::mode::ProxyMode;
 use crate::config::words::{AnyText, ServerAddress};
 use crate::config::written::Written;
-use crate::config::{
-    ByService, ClusterCidrs, InterfaceName, KubeProxyRules, LocalDetector, NodePortSelection, Unbound, Verbosity,
-    duration::GoDuration, ipvs::SchedulerName,
-};
+use crate::config::{ByService, KubeProxyRules, Unbound, Verbosity, duration::GoDuration, ipvs::SchedulerName};
+use kubernetes::settings::{ClusterCidrs, InterfaceName, LocalDetector, NodePortSelection};
 
 /// Numbers that kube-proxy has in 32 bits and that are not negative.
 const COUNT: std::ops::RangeInclusive<i64> = 0..=i32::MAX as i64;

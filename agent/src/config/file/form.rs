@@ -8,10 +8,9 @@ use serde_json::{Map, Value, json};
 use super::{API_VERSION, KIND};
 use crate::config::duration::GoDuration;
 use crate::config::idle::IDLE;
-use crate::config::{
-    ByService, Config, HostConfig, IpvsConfig, KubeProxyRules, KubernetesConfig, LocalDetector, NodeName,
-    ServersConfig, SourceConfig, Unbound,
-};
+use crate::config::{ByService, Config, HostConfig, IpvsConfig, KubeProxyRules, ServersConfig, Unbound};
+use kubernetes::settings::{LocalDetector, NodeName};
+use kubernetes::source::{KubernetesConfig, SourceConfig};
 
 /// The configuration in the form of KubeProxyConfiguration; of fields that have no effect, kube-proxy's defaults.
 pub fn configz(config: &Config) -> Value {

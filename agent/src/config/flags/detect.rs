@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::config::{ClusterCidrs, InterfaceName, LocalDetector};
+use kubernetes::settings::{ClusterCidrs, InterfaceName, LocalDetector};
 
 /// The values of `--detect-local-mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

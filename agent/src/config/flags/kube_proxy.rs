@@ -6,13 +6,14 @@ use clap::Args;
 
 use super::detect::{DetectLocalMode, detector};
 use super::on;
+use crate::config::Unbound;
 use crate::config::duration::GoDuration;
 use crate::config::findings::{Findings, Mistake, Place};
 use crate::config::ipvs::{KernelTimeout, SchedulerName};
 use crate::config::mode::ProxyMode;
 use crate::config::words::{AnyText, BindAddress, ServerAddress, Switch, Unless};
 use crate::config::written::Written;
-use crate::config::{ClusterCidrs, InterfaceName, LocalDetector, NodePortSelection, Unbound};
+use kubernetes::settings::{ClusterCidrs, InterfaceName, LocalDetector, NodePortSelection};
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of kube-proxy, in place of which --config counts")]

@@ -11,7 +11,8 @@ use crate::config::duration::GoDuration;
 use crate::config::ipvs::DrainTimeout;
 use crate::config::words::{Master, MasterError, Switch, Unless};
 use crate::config::written::Written;
-use crate::config::{ByService, KubeProxyRules, NodeName};
+use crate::config::{ByService, KubeProxyRules};
+use kubernetes::settings::NodeName;
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options that count more than --config")]

@@ -15,7 +15,7 @@ mod tables;
 use std::collections::BTreeMap;
 use std::fs;
 
-use agent::world::Namespace;
+use testbed::Namespace;
 
 /// Kernel settings of a network namespace that a backend may change while it runs, besides all of IPVS.
 const SETTINGS: [&str; 3] = ["ipv4/ip_forward", "ipv4/conf/all/arp_ignore", "ipv4/conf/all/arp_announce"];
@@ -99,7 +99,7 @@ fn inside<T: Send>(namespace: &Namespace, work: impl Future<Output = Result<T, S
 
 #[cfg(test)]
 mod tests {
-    use agent::world::World;
+    use testbed::World;
 
     use super::*;
     use crate::plan;

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use backend_api::Family;
-use backend_ipvs::kernel::{
-    Flags, Forwarding, Ipvs, OpenError, Operation, RealServer, Thresholds, VirtualKey, VirtualServer,
-};
+use netlink::Family;
+use netlink::ipvs::{Flags, Forwarding, Ipvs, OpenError, Operation, RealServer, Thresholds, VirtualKey, VirtualServer};
 
 /// A mark that somebody else uses: its first byte is not ours, its last might be.
 const MARK: u32 = 0x5200_0001;
@@ -14,7 +12,7 @@ pub(super) async fn plant() -> Result<(), String> {
     let Some(mut ipvs) = open().await? else { return Ok(()) };
     let address = "198.51.100.7".parse().expect("an address");
     let keys =
-        [VirtualKey::Address { protocol: 6, address, port: 80 }, VirtualKey::Mark { family: Family::V4, mark: MARK }];
+        [VirtualKey::Address { protocol: 6, address, port: 80 }, VirtualKey::Mark { family: Family::Ipv4, mark: MARK }];
     let mut operations = Vec::new();
     for key in keys {
         operations.push(Operation::AddVirtual(VirtualServer {

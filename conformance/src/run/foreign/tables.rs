@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use backend_nft::kernel::attr::Attrs;
-use backend_nft::kernel::expr::{Membership, PayloadBase};
-use backend_nft::kernel::object::{Base, Chain, Element, Hook, Rule, Set, SetData, Table};
-use backend_nft::kernel::{Batch, Counter, Expr, Family, Nftables, Reg, Verdict};
+use netlink::attr::Attrs;
+use netlink::nftables::expr::{Membership, PayloadBase};
+use netlink::nftables::object::{Base, Chain, Element, Hook, Rule, Set, SetData, Table};
+use netlink::nftables::{Batch, Counter, Expr, Family, Nftables, Reg, Verdict};
 
 const TABLE: &str = "foreign";
 const PORTS: &str = "ports";

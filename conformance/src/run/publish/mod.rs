@@ -9,10 +9,10 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 
-use agent::config::NodeName;
-use agent::source::{Sender, files};
-use agent::world::Executor;
+use kubernetes::settings::NodeName;
+use kubernetes::source::{Sender, files};
 use serde_json::{Value, json};
+use testbed::Executor;
 
 use self::folder::Folder;
 use self::server::Server;

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use agent::config::{KubernetesConfig, NodeName};
-use agent::objects::{Item, Kind, Object, ObjectKey, read};
-use agent::source::{Event, Sender, channel, kubernetes};
-use agent::world::Executor;
+use kubernetes::objects::{Item, Kind, Object, ObjectKey, read};
+use kubernetes::settings::NodeName;
+use kubernetes::source::KubernetesConfig;
+use kubernetes::source::{Event, Sender, api, channel};
 use serde_json::Value;
+use testbed::Executor;
 use tokio::sync::{mpsc, watch};
 
 use super::Follow;
@@ -84,7 +85,7 @@ impl Server {
         Box::new(move |onwards| {
             Box::pin(async move {
                 let (sender, heard) = channel();
-                tokio::join!(kubernetes::follow(config, nodes, sender), mirror(heard, shown, onwards));
+                tokio::join!(api::follow(config, nodes, sender), mirror(heard, shown, onwards));
             })
         })
     }

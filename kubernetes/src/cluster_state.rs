@@ -1,0 +1,269 @@
+//! The desired state of a node, made of a cluster's objects.
+//!
+//! ```text
+//! objects ────────► Resolver ──► Changes ──► ServiceState
+//! addresses, links ──┤
+//! settings ──────────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use backend_api::ServiceState;
+use reconcile::{Desired, InputEnded, Pending, Witness};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, trace, warn};
+
+use crate::resolve::{Applied, Changes, Resolver};
+use crate::settings::{LocalDetector, Settings};
+use crate::source::Event;
+
+/// Every address of the node, loopback excepted; `None` until they have been read first.
+pub type Addresses = Option<BTreeSet<IpAddr>>;
+
+/// Names of the node's links by their index, loopback excepted; `None` until they have been read first.
+pub type Links = Option<BTreeMap<u32, String>>;
+
+/// Objects that were told, and the state that they come to.
+#[derive(Debug)]
+pub struct ClusterState {
+    inputs: Inputs,
+    resolver: Resolver,
+    state: ServiceState,
+    heard: Heard,
+    /// What is wrong as long as this node's Node object is not known.
+    without_node: Option<String>,
+    /// Whether the state depends on the node's links.
+    needs_links: bool,
+}
+
+/// What the state is made of.
+#[derive(Debug)]
+pub struct Inputs {
+    /// What the source tells.
+    pub objects: mpsc::Receiver<Vec<Event>>,
+    /// The node's own addresses.
+    pub addresses: watch::Receiver<Addresses>,
+    /// The node's links, if connections may be handed to a flowtable. Where that is wanted nothing is programmed before they
+    /// are known.
+    pub links: Option<watch::Receiver<Links>>,
+    /// What the operator decides, if that may change.
+    pub settings: Option<watch::Receiver<Settings>>,
+}
+
+/// What witnesses are told of a cluster, beside what the loop does.
+#[derive(Clone, Copy, Debug)]
+pub enum Note<'a> {
+    /// Something was told; from now on something may wait to be programmed.
+    Told(&'a [Event]),
+    /// What was told was resolved. The state does not hold it yet.
+    Resolved(&'a Changes),
+}
+
+/// What the loop tells witnesses if it follows a cluster.
+pub type News<'a> = reconcile::News<'a, Note<'a>>;
+
+/// Whether what the state is made of is all there.
+#[derive(Debug, Default)]
+struct Heard {
+    every_object: bool,
+    addresses: bool,
+    links: bool,
+    /// Something is told and not resolved.
+    news: bool,
+}
+
+impl Inputs {
+    /// Objects and addresses; everything else stays as it is.
+    pub fn new(objects: mpsc::Receiver<Vec<Event>>, addresses: watch::Receiver<Addresses>) -> Self {
+        Self { objects, addresses, links: None, settings: None }
+    }
+}
+
+impl ClusterState {
+    /// No objects, before any source has told of some.
+    pub fn new(settings: Settings, inputs: Inputs) -> Self {
+        Self {
+            inputs,
+            without_node: without_node(&settings),
+            needs_links: settings.flowtable_after.is_some(),
+            resolver: Resolver::new(settings),
+            state: ServiceState::default(),
+            heard: Heard::default(),
+        }
+    }
+
+    fn take(&mut self, events: Vec<Event>, witness: &mut dyn Witness<Self>) {
+        witness.hear(&News::Noted(Note::Told(&events)));
+        for event in events {
+            match event {
+                Event::Changed(object) => {
+                    trace!(object = %object.key(), "object changed");
+                    self.resolver.upsert(&object);
+                    self.heard.news = true;
+                }
+                Event::Deleted(key) => {
+                    trace!(object = %key, "object deleted");
+                    self.resolver.remove(&key);
+                    self.heard.news = true;
+                }
+                Event::Anew => self.resolver.doubt(),
+                Event::Listed => {
+                    debug!("source has told everything that was there at the start");
+                    self.resolver.remove_doubtful();
+                    self.heard.every_object = true;
+                    self.heard.news = true;
+                }
+                Event::Trouble(trouble) => warn!("{trouble}"),
+            }
+        }
+    }
+
+    fn take_addresses(&mut self) {
+        let addresses = self.inputs.addresses.borrow_and_update().clone();
+        if let Some(addresses) = addresses {
+            self.resolver.set_addresses(addresses);
+            self.heard.addresses = true;
+            self.heard.news = true;
+        }
+    }
+
+    fn take_links(&mut self, links: Links) {
+        if let Some(links) = links {
+            self.resolver.set_links(links);
+            self.heard.links = true;
+            self.heard.news = true;
+        }
+    }
+
+    fn take_settings(&mut self, settings: Settings) {
+        self.without_node = without_node(&settings);
+        self.needs_links = settings.flowtable_after.is_some();
+        self.resolver.set_settings(settings);
+        self.heard.news = true;
+    }
+}
+
+impl Desired for ClusterState {
+    type Note<'a> = Note<'a>;
+
+    async fn hear(&mut self, witness: &mut dyn Witness<Self>) -> Result<(), InputEnded> {
+        // Each of these takes nothing unless it is the one that ends.
+        tokio::select! {
+            biased;
+            events = self.inputs.objects.recv() => self.take(events.ok_or(InputEnded("source"))?, witness),
+            changed = self.inputs.addresses.changed() => {
+                changed.map_err(|_| InputEnded("node addresses"))?;
+                self.take_addresses();
+            }
+            links = changed(&mut self.inputs.links) => self.take_links(links),
+            settings = changed(&mut self.inputs.settings) => self.take_settings(settings),
+        }
+        Ok(())
+    }
+
+    fn hear_all(&mut self, witness: &mut dyn Witness<Self>) -> bool {
+        let waiting = self.inputs.objects.len();
+        for _ in 0..waiting {
+            match self.inputs.objects.try_recv() {
+                Ok(events) => self.take(events, witness),
+                Err(_) => break,
+            }
+        }
+        let has_addresses = self.inputs.addresses.has_changed().unwrap_or(false);
+        if has_addresses {
+            self.take_addresses();
+        }
+        waiting > 0 || has_addresses
+    }
+
+    fn is_complete(&self) -> bool {
+        self.heard.every_object && self.heard.addresses && (self.heard.links || !self.needs_links)
+    }
+
+    fn has_news(&self) -> bool {
+        self.heard.news
+    }
+
+    fn resolve(&mut self, witness: &mut dyn Witness<Self>) -> Pending {
+        self.heard.news = false;
+        let changes = self.resolver.resolve();
+        witness.hear(&News::Noted(Note::Resolved(&changes)));
+        for warning in &changes.warnings {
+            warn!("{warning}");
+        }
+        let Applied { touched, node_changed } = changes.apply(&mut self.state);
+        if node_changed { Pending::All } else { Pending::Services(touched) }
+    }
+
+    fn state(&self) -> &ServiceState {
+        &self.state
+    }
+
+    /// What does not work because this node's Node object is not known.
+    fn missing(&self) -> Option<&str> {
+        self.without_node.as_deref().filter(|_| self.resolver.node().is_none())
+    }
+}
+
+/// The value after its next change; pends for ever where there is none.
+async fn changed<T: Clone>(values: &mut Option<watch::Receiver<T>>) -> T {
+    if let Some(values) = values
+        && values.changed().await.is_ok()
+    {
+        return values.borrow_and_update().clone();
+    }
+    std::future::pending().await
+}
+
+fn without_node(settings: &Settings) -> Option<String> {
+    let node_ports = settings.node_ports.needs_node_object();
+    let detector = settings.local_traffic == LocalDetector::NodeCidrs;
+    let consequences = [
+        node_ports.then_some("no primary address carries node ports (--nodeport-addresses)"),
+        detector.then_some("pods cannot be told from others (--detect-local-mode NodeCIDR)"),
+    ];
+    let consequences: Vec<_> = consequences.into_iter().flatten().collect();
+    let name = settings.node_name.as_str();
+    (!consequences.is_empty()).then(|| format!("Node {name}: no such object; {}", consequences.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{Item, read};
+
+    fn cluster(local_traffic: LocalDetector, node_ports: &str) -> ClusterState {
+        let (_, objects) = mpsc::channel(1);
+        let (_, addresses) = watch::channel(None);
+        let settings = Settings {
+            node_name: "node2".parse().unwrap(),
+            local_traffic,
+            node_ports: node_ports.parse().unwrap(),
+            node_address: None,
+            masquerade_all: false,
+            flowtable_after: None,
+        };
+        ClusterState::new(settings, Inputs::new(objects, addresses))
+    }
+
+    #[test]
+    fn a_missing_node_object_is_named_with_what_does_not_work() {
+        let cluster = cluster(LocalDetector::NodeCidrs, "primary");
+        let expected = "Node node2: no such object; no primary address carries node ports (--nodeport-addresses); \
+                        pods cannot be told from others (--detect-local-mode NodeCIDR)";
+        assert_eq!(cluster.missing().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_node_object_is_missed_only_where_it_is_needed_and_not_there() {
+        let bridge = LocalDetector::Bridge("cni0".parse().unwrap());
+        assert_eq!(cluster(bridge.clone(), "all").missing(), None);
+        let mut cluster = cluster(bridge, "primary");
+        let Item::Object(node) = read("{apiVersion: v1, kind: Node, metadata: {name: node2}}").remove(0) else {
+            unreachable!()
+        };
+        cluster.take(vec![Event::Changed(node)], &mut ());
+        assert_eq!(cluster.missing(), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! Kubernetes' judgements: objects in, desired state out. Pure.
+//!
+//! ```text
+//! Service ──► selection ──► addresses, source_ranges ──────────────┐
+//! EndpointSlice, Endpoints ──► candidates ─► endpoints ─► topology ─► policies ──► backend_api::Service
+//! Node, ServiceCIDR, the node's addresses ──► node ────────────────┴───────────► backend_api::NodeNetwork
+//! ```
+//!
+//! [`service::resolve`] answers for one service; [`Resolver`] knows all objects and resolves what a change
+//! concerns. Nothing here fails: a value that makes no sense costs itself alone, and is a [`Warning`].
+//!
+//! **Invariant:** what comes out depends on the objects alone, not on the order in which they came
+//! (`tests/resolve/resolver.rs::order_of_arrival_decides_nothing`).
+
+mod addresses;
+mod affinity;
+mod age;
+mod candidates;
+mod endpoints;
+mod masquerade;
+mod node;
+mod notation;
+mod on_node;
+mod policies;
+mod resolver;
+mod scheduler;
+mod selection;
+pub mod service;
+mod source_ranges;
+mod topology;
+mod warning;
+
+pub use node::{InKernel, NodeFacts, NodeResolution, resolve_node};
+pub use on_node::{HealthCheck, NoLocalEndpoints, OnNode};
+pub use resolver::{Applied, Changes, Resolver};
+pub use selection::Skip;
+pub use service::Resolution;
+pub use warning::{Problem, Warning};

@@ -1,0 +1,356 @@
+//! All objects, indexed so that a change costs what it concerns: one service, unless the node itself changed.
+//!
+//! What is known of a service is kept under its name, whichever of its objects came first; when the last one is gone
+//! nothing is left.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::mem;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use backend_api::{NodeNetwork, PerFamily, Scope, ServiceName, ServiceState};
+
+use super::node::{InKernel, NodeFacts, resolve_node};
+use super::on_node::OnNode;
+use super::service::{self, Resolution};
+use super::warning::Warning;
+use crate::objects::{
+    AddressType, EndpointSlice, Endpoints, Kind, Node, Object, ObjectKey, Service, ServiceCidr, Word,
+};
+use crate::settings::Settings;
+
+/// Every object that is known, and which services they leave unresolved.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    settings: Settings,
+    /// All that are known; one of them is this node's own.
+    nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
+    kernel: InKernel,
+    services: HashMap<ServiceName, Known>,
+    /// Told by a source that is no more, and not yet by its successor.
+    doubtful: HashSet<ObjectKey>,
+    /// Under which service each slice is kept, by namespace and name.
+    owners: HashMap<(Arc<str>, Arc<str>), ServiceName>,
+    /// Unresolved since their objects changed.
+    dirty: HashSet<ServiceName>,
+    /// Set until the node is resolved, and whenever what it is resolved from changes.
+    node_is_dirty: bool,
+    /// As last resolved.
+    facts: Option<NodeFacts>,
+    node_warnings: Vec<Warning>,
+    /// Since the last time, of slices that changed.
+    triggers: PerFamily<Vec<SystemTime>>,
+}
+
+/// What is known of a service, which itself may not be known yet.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    service: Option<Arc<Service>>,
+    /// In order of names. Most services have one; a map of one would take nine times as much memory.
+    slices: Vec<Arc<EndpointSlice>>,
+    endpoints: Option<Arc<Endpoints>>,
+    /// As last resolved.
+    warnings: Vec<Warning>,
+}
+
+/// What has changed since the last time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The node's network, if what it is resolved from has changed.
+    pub node: Option<NodeNetwork>,
+    /// Every service of which an object has changed, or all; `None` for one that is not to be programmed (any more).
+    pub services: BTreeMap<ServiceName, Option<backend_api::Service>>,
+    /// Of each of these services, what is on this node; nothing of one that is not to be programmed.
+    pub on_node: BTreeMap<ServiceName, OnNode>,
+    /// Of each EndpointSlice that changed, when that happened of which it tells, as far as it says so.
+    pub triggers: PerFamily<Vec<SystemTime>>,
+    /// What is wrong and was not the last time, to be logged.
+    pub warnings: Vec<Warning>,
+}
+
+/// What changes did to a [`ServiceState`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Services whose granted form is another than before.
+    pub touched: BTreeSet<ServiceName>,
+    /// Whether the node's network is.
+    pub node_changed: bool,
+}
+
+impl Resolver {
+    /// Knows nothing yet but what the operator decided.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            nodes: BTreeMap::new(),
+            service_cidrs: BTreeMap::new(),
+            kernel: InKernel::default(),
+            services: HashMap::new(),
+            doubtful: HashSet::new(),
+            owners: HashMap::new(),
+            dirty: HashSet::new(),
+            node_is_dirty: true,
+            facts: None,
+            node_warnings: Vec::new(),
+            triggers: PerFamily::default(),
+        }
+    }
+
+    /// Adds an object, or replaces the one of its key.
+    pub fn upsert(&mut self, object: &Object) {
+        if !self.doubtful.is_empty() {
+            self.doubtful.remove(&object.key());
+        }
+        match object {
+            Object::Service(service) => {
+                self.change(&service.service_name(), |known| replace(&mut known.service, service));
+            }
+            Object::Endpoints(endpoints) => {
+                self.change(&name_of(&endpoints.key()), |known| replace(&mut known.endpoints, endpoints));
+            }
+            Object::EndpointSlice(slice) => self.upsert_slice(slice),
+            Object::Node(node) => {
+                let before = self.nodes.insert(node.metadata.name.clone(), node.clone());
+                self.node_is_dirty |= self.is_this_node(&node.metadata.name) && before.as_ref() != Some(node);
+            }
+            Object::ServiceCidr(cidr) => {
+                let before = self.service_cidrs.insert(cidr.metadata.name.clone(), cidr.clone());
+                self.node_is_dirty |= before.as_ref() != Some(cidr);
+            }
+        }
+    }
+
+    /// Takes an object out; nothing happens if it is not known.
+    pub fn remove(&mut self, key: &ObjectKey) {
+        match key.kind {
+            Kind::Service => {
+                self.change(&name_of(key), |known| known.service.take().is_some());
+            }
+            Kind::EndpointSlice => self.remove_slice(&(key.namespace.clone(), key.name.clone())),
+            Kind::Endpoints => {
+                self.change(&name_of(key), |known| known.endpoints.take().is_some());
+            }
+            Kind::Node => {
+                let removed = self.nodes.remove(&key.name).is_some();
+                self.node_is_dirty |= removed && self.is_this_node(&key.name);
+            }
+            Kind::ServiceCidr => self.node_is_dirty |= self.service_cidrs.remove(&key.name).is_some(),
+        }
+    }
+
+    /// Holds every object for doubtful until it is told again.
+    pub fn doubt(&mut self) {
+        self.doubtful = self.keys().collect();
+    }
+
+    /// Takes out every object that is still doubtful.
+    pub fn remove_doubtful(&mut self) {
+        for key in mem::take(&mut self.doubtful) {
+            self.remove(&key);
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = ObjectKey> {
+        let of_services = self.services.iter().flat_map(|(name, known)| {
+            let key = |kind, name: &Arc<str>, namespace: &Arc<str>| ObjectKey {
+                kind,
+                namespace: namespace.clone(),
+                name: name.clone(),
+            };
+            let service = known.service.iter().map(move |_| key(Kind::Service, &name.name, &name.namespace));
+            let endpoints = known.endpoints.iter().map(move |_| key(Kind::Endpoints, &name.name, &name.namespace));
+            let slices = known.slices.iter().map(|slice| slice.key());
+            service.chain(endpoints).chain(slices)
+        });
+        let of_the_cluster = |kind, name: &Arc<str>| ObjectKey { kind, namespace: Arc::default(), name: name.clone() };
+        let nodes = self.nodes.keys().map(move |name| of_the_cluster(Kind::Node, name));
+        let cidrs = self.service_cidrs.keys().map(move |name| of_the_cluster(Kind::ServiceCidr, name));
+        of_services.chain(nodes).chain(cidrs)
+    }
+
+    /// Replaces the list of addresses that the kernel has.
+    pub fn set_addresses(&mut self, addresses: BTreeSet<IpAddr>) {
+        self.node_is_dirty |= self.kernel.addresses != addresses;
+        self.kernel.addresses = addresses;
+    }
+
+    /// Replaces the list of links that the kernel has.
+    pub fn set_links(&mut self, links: BTreeMap<u32, String>) {
+        self.node_is_dirty |= self.settings.flowtable_after.is_some() && self.kernel.links != links;
+        self.kernel.links = links;
+    }
+
+    /// Replaces what the operator decided.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.node_is_dirty |= self.settings != settings;
+        self.settings = settings;
+    }
+
+    /// This node's Node object, if it is known.
+    pub fn node(&self) -> Option<&Node> {
+        self.nodes.get(self.settings.node_name.as_str()).map(|node| &**node)
+    }
+
+    fn is_this_node(&self, name: &str) -> bool {
+        name == self.settings.node_name.as_str()
+    }
+
+    /// Everything that is wrong with the objects as last resolved, in order of services.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        let mut warned: Vec<_> = self.services.iter().filter(|(_, known)| !known.warnings.is_empty()).collect();
+        warned.sort_unstable_by_key(|(name, _)| *name);
+        self.node_warnings.iter().chain(warned.into_iter().flat_map(|(_, known)| &known.warnings))
+    }
+
+    /// Whether nothing is known of any service.
+    pub fn has_no_services(&self) -> bool {
+        self.services.is_empty() && self.owners.is_empty()
+    }
+
+    /// Resolves what has changed since the last time.
+    pub fn resolve(&mut self) -> Changes {
+        let mut changes = Changes { triggers: mem::take(&mut self.triggers), ..Changes::default() };
+        let facts = self.resolve_node(&mut changes);
+        let mut dirty: Vec<ServiceName> = mem::take(&mut self.dirty).into_iter().collect();
+        dirty.sort_unstable();
+        // Maps of what is in order already are made at once, and not name by name.
+        let (mut services, mut on_nodes) = (Vec::with_capacity(dirty.len()), Vec::with_capacity(dirty.len()));
+        for name in dirty {
+            let known = self.services.get_mut(&name);
+            let Resolution { service, on_node, warnings, skipped: _ } =
+                known.as_ref().map_or_else(Resolution::default, |known| known.resolve(&facts));
+            if let Some(known) = known {
+                changes.warnings.extend(new_ones(&warnings, &known.warnings));
+                known.warnings = warnings;
+            }
+            on_nodes.push((name.clone(), on_node));
+            services.push((name, service));
+        }
+        (changes.services, changes.on_node) = (services.into_iter().collect(), on_nodes.into_iter().collect());
+        self.facts = Some(facts);
+        changes
+    }
+
+    /// The facts about the node; where they are others than before, every service is dirty.
+    fn resolve_node(&mut self, changes: &mut Changes) -> NodeFacts {
+        match self.facts.take() {
+            Some(facts) if !self.node_is_dirty => facts,
+            before => {
+                let cidrs = self.service_cidrs.values().map(|cidr| &**cidr);
+                let resolved = resolve_node(&self.settings, self.node(), cidrs, &self.kernel);
+                changes.node = Some(resolved.network);
+                changes.warnings.extend(new_ones(&resolved.warnings, &self.node_warnings));
+                self.node_warnings = resolved.warnings;
+                if before.as_ref() != Some(&resolved.facts) {
+                    self.dirty.extend(self.services.keys().cloned());
+                }
+                self.node_is_dirty = false;
+                resolved.facts
+            }
+        }
+    }
+
+    fn upsert_slice(&mut self, slice: &Arc<EndpointSlice>) {
+        let key = (slice.metadata.namespace.clone(), slice.metadata.name.clone());
+        let owner = slice.service_name();
+        if self.owners.get(&key) != owner.as_ref() {
+            self.remove_slice(&key);
+        }
+        let Some(owner) = owner else { return };
+        let changed = self.change(&owner, |known| match known.slice(&key.1) {
+            Ok(at) => mem::replace(&mut known.slices[at], slice.clone()) != *slice,
+            Err(at) => {
+                known.slices.reserve_exact(1);
+                known.slices.insert(at, slice.clone());
+                true
+            }
+        });
+        self.owners.insert(key, owner);
+        if let (true, Word::Known(AddressType::Ip(family)), Some(trigger)) =
+            (changed, &slice.address_type, slice.metadata.annotations.last_change_trigger_time)
+        {
+            self.triggers.of_mut(*family).push(trigger);
+        }
+    }
+
+    fn remove_slice(&mut self, key: &(Arc<str>, Arc<str>)) {
+        if let Some(owner) = self.owners.remove(key) {
+            self.change(&owner, |known| known.slice(&key.1).map(|at| known.slices.remove(at)).is_ok());
+        }
+    }
+
+    /// Changes what is known of a service; `change` tells whether there is any difference, and so does this.
+    fn change(&mut self, name: &ServiceName, change: impl FnOnce(&mut Known) -> bool) -> bool {
+        let known = self.services.entry(name.clone()).or_default();
+        let changed = change(known);
+        if known.is_nothing() {
+            self.services.remove(name);
+        }
+        if changed {
+            self.dirty.insert(name.clone());
+        }
+        changed
+    }
+}
+
+impl Known {
+    /// Where the slice of this name is, or where it would be.
+    fn slice(&self, name: &str) -> Result<usize, usize> {
+        self.slices.binary_search_by(|slice| (*slice.metadata.name).cmp(name))
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.service.is_none() && self.slices.is_empty() && self.endpoints.is_none()
+    }
+
+    fn resolve(&self, node: &NodeFacts) -> Resolution {
+        match &self.service {
+            Some(service) => {
+                service::resolve(service, self.slices.iter().map(|slice| &**slice), self.endpoints.as_deref(), node)
+            }
+            None => Resolution::default(),
+        }
+    }
+}
+
+impl Applied {
+    /// What a dataplane has to look at.
+    pub fn scope(&self) -> Scope<'_> {
+        if self.node_changed { Scope::All } else { Scope::Services(&self.touched) }
+    }
+}
+
+impl Changes {
+    /// Whether nothing has changed.
+    pub fn is_empty(&self) -> bool {
+        self.node.is_none() && self.services.is_empty()
+    }
+
+    /// Makes `state` what the objects say now.
+    pub fn apply(self, state: &mut ServiceState) -> Applied {
+        let node_changed = self.node.is_some_and(|node| state.set_node(node));
+        let touched = self.services.into_iter().flat_map(|(name, service)| {
+            let change = match service {
+                Some(service) => state.upsert(service),
+                None => state.remove(&name),
+            };
+            change.touched
+        });
+        Applied { touched: touched.collect(), node_changed }
+    }
+}
+
+/// Returns whether `new` differs from what was there.
+fn replace<T: PartialEq>(place: &mut Option<Arc<T>>, new: &Arc<T>) -> bool {
+    place.replace(new.clone()).as_ref() != Some(new)
+}
+
+fn name_of(key: &ObjectKey) -> ServiceName {
+    ServiceName { namespace: key.namespace.clone(), name: key.name.clone() }
+}
+
+fn new_ones<'a>(now: &'a [Warning], before: &'a [Warning]) -> impl Iterator<Item = Warning> {
+    now.iter().filter(|warning| !before.contains(warning)).cloned()
+}

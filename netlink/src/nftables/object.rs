@@ -1,0 +1,203 @@
+//! nf_tables objects as plain values: tables, chains, rules, sets and maps, elements.
+//!
+//! None names its table: a [`super::Batch`] and a [`super::Nftables`] are about the tables of one name, one in each
+//! family.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::expr::{Counter, Expr, Family, Verdict};
+use crate::abi::abi_enum;
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its family.
+    pub family: Family,
+    /// `NFT_TABLE_F_*`: see [`TABLE_OWNER`], [`TABLE_PERSIST`].
+    pub flags: u32,
+    /// The port id of the socket that owns it; read only.
+    pub owner: Option<u32>,
+    /// TLVs of user space, a comment for example.
+    pub userdata: Vec<u8>,
+}
+
+/// `NFT_TABLE_F_OWNER` (Linux 5.12): only the owning socket may change the table while it is open.
+pub const TABLE_OWNER: u32 = 0x2;
+/// `NFT_TABLE_F_PERSIST` (Linux 6.9): the table stays when its owner goes.
+pub const TABLE_PERSIST: u32 = 0x4;
+
+/// A chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Its name.
+    pub name: String,
+    /// Where packets enter it; none for a chain that only others jump to.
+    pub base: Option<Base>,
+}
+
+/// Where packets enter a chain. The policy is always to accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// `nat`, `filter`, `route`.
+    pub kind: String,
+    /// The hook.
+    pub hook: Hook,
+    /// Smaller is earlier.
+    pub priority: i32,
+}
+
+abi_enum! {
+    /// `enum nf_inet_hooks` (linux/netfilter.h)
+    Hook {
+        /// `NF_INET_PRE_ROUTING`
+        Prerouting = 0,
+        /// `NF_INET_LOCAL_IN`
+        Input = 1,
+        /// `NF_INET_FORWARD`
+        Forward = 2,
+        /// `NF_INET_LOCAL_OUT`
+        Output = 3,
+        /// `NF_INET_POST_ROUTING`
+        Postrouting = 4,
+    }
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The chain that it is in.
+    pub chain: String,
+    /// The kernel's name for it; 0 before it is there.
+    pub handle: u64,
+    /// What it does.
+    pub exprs: Vec<Expr>,
+    /// TLVs of user space, a comment for example.
+    pub userdata: Vec<u8>,
+}
+
+/// A flowtable: what rules hand to it is forwarded where its devices receive, past every other hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flowtable {
+    /// Its name.
+    pub name: String,
+    /// When it looks at what its devices receive (`NFTA_FLOWTABLE_HOOK_PRIORITY`); smaller is earlier.
+    pub priority: i32,
+    /// `NFT_FLOWTABLE_*`
+    pub flags: u32,
+    /// Names of its devices. One that goes takes itself out.
+    pub devices: BTreeSet<String>,
+}
+
+/// A set or a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Its name.
+    pub name: String,
+    /// `NFT_SET_*`: see [`SET_INTERVAL`] and the following. [`SET_MAP`] is implied by `data`.
+    pub flags: u32,
+    /// nft's number of the key's type (6 bits for each field of a concatenation); the kernel only keeps it.
+    pub key_type: u32,
+    /// Bytes of a key, every field of a concatenation padded to 4.
+    pub key_len: u32,
+    /// The bytes of each field, for a concatenation that holds intervals; empty otherwise.
+    pub fields: Vec<u32>,
+    /// What a map maps to; none for a set.
+    pub data: Option<SetData>,
+    /// How long an element lives that does not say; zero is for ever.
+    pub timeout: Duration,
+    /// The most elements; 0 is any number.
+    pub size: u32,
+    /// TLVs of user space: byte orders and `typeof`, see [`super::udata`].
+    pub userdata: Vec<u8>,
+    /// What each element carries, a counter for example.
+    pub exprs: Vec<Expr>,
+}
+
+/// What a map maps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetData {
+    /// A verdict.
+    Verdict,
+    /// A value.
+    Value {
+        /// nft's number of its type.
+        kind: u32,
+        /// Its bytes.
+        len: u32,
+    },
+}
+
+/// `NFT_SET_ANONYMOUS`
+pub const SET_ANONYMOUS: u32 = 0x1;
+/// `NFT_SET_CONSTANT`
+pub const SET_CONSTANT: u32 = 0x2;
+/// `NFT_SET_INTERVAL`
+pub const SET_INTERVAL: u32 = 0x4;
+/// `NFT_SET_MAP`
+pub const SET_MAP: u32 = 0x8;
+/// `NFT_SET_TIMEOUT`
+pub const SET_TIMEOUT: u32 = 0x10;
+/// `NFT_SET_EVAL`: rules add to it (`flags dynamic`).
+pub const SET_EVAL: u32 = 0x20;
+/// `NFT_SET_CONCAT`: a concatenation that holds intervals.
+pub const SET_CONCAT: u32 = 0x80;
+
+/// An element, borrowed from whoever renders it, or from the kernel's answer: 100,000 of them allocate nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Element<'a> {
+    /// Its key, or where its interval begins. Every field of a concatenation is padded to 4 bytes.
+    pub key: &'a [u8],
+    /// Where its interval ends, included, in a concatenation that holds intervals.
+    pub key_end: Option<&'a [u8]>,
+    /// How a plain interval set sees the key.
+    pub bound: Bound,
+    /// What it maps to.
+    pub value: Value<'a>,
+    /// Its counter, if the set has one: on the way in, where it starts.
+    pub counter: Option<Counter>,
+    /// How long it lives in all, if it says so itself.
+    pub timeout: Option<Duration>,
+    /// How long it still lives.
+    pub expiration: Option<Duration>,
+}
+
+impl<'a> Element<'a> {
+    /// A key alone: an element of a set.
+    pub const fn key(key: &'a [u8]) -> Self {
+        Element {
+            key,
+            key_end: None,
+            bound: Bound::Start,
+            value: Value::None,
+            counter: None,
+            timeout: None,
+            expiration: None,
+        }
+    }
+
+    /// A key and its value: an element of a map.
+    pub const fn pair(key: &'a [u8], value: &'a [u8]) -> Self {
+        Element { value: Value::Bytes(value), ..Element::key(key) }
+    }
+}
+
+/// What an element of a map maps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// Nothing: an element of a set, or the end of an interval.
+    None,
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// A verdict.
+    Verdict(Verdict<&'a str>),
+}
+
+/// What a key is in an interval set without concatenation: such a set is a sorted list of starts and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bound {
+    /// A key, or the first address of an interval.
+    Start,
+    /// The first address behind an interval (`NFT_SET_ELEM_INTERVAL_END`).
+    End,
+}

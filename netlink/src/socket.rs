@@ -1,0 +1,243 @@
+//! One netlink socket: bytes there and back, and the questions that every user of netlink asks.
+//!
+//! Kept apart from what is asked, nf_tables or conntrack. A question that was dropped half-way leaves answers behind;
+//! they are recognised by their sequence numbers and thrown away.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket};
+use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::abi::*;
+use crate::error::ReadError;
+use crate::message::{self, Message, Messages};
+
+/// How much the kernel may have ready for us: the errors of a batch that is refused everywhere, notifications.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// Beyond what the kernel puts into one datagram (32 KiB in dumps).
+const DATAGRAM: usize = 128 << 10;
+
+/// How often a dump is begun again because somebody changes what is dumped.
+const ATTEMPTS: u32 = 16;
+
+/// `MSG_DONTWAIT`
+const DONT_WAIT: i32 = nix::sys::socket::MsgFlags::MSG_DONTWAIT.bits();
+
+/// A netlink socket.
+pub struct Socket {
+    inner: TokioSocket,
+    port: u32,
+    sequence: u32,
+    send_buffer: usize,
+    sent: u64,
+    datagram: Vec<u8>,
+    /// A dump that was begun and not read to its end: the kernel refuses a second one until then.
+    dumping: Option<u32>,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("port", &self.port).field("sequence", &self.sequence).finish_non_exhaustive()
+    }
+}
+
+impl Socket {
+    /// Opens a socket of the netfilter protocol in the network namespace of this thread. Within a tokio runtime.
+    pub(super) fn open() -> io::Result<Self> {
+        Self::open_for(NETLINK_NETFILTER)
+    }
+
+    /// Opens a socket of a protocol (`NETLINK_*`, linux/netlink.h) in the network namespace of this thread. Within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open_for(protocol: isize) -> io::Result<Self> {
+        let mut inner = TokioSocket::new(protocol)?;
+        let port = inner.socket_mut().bind_auto()?.port_number();
+        let socket = inner.socket_ref();
+        socket.set_ext_ack(true)?;
+        socket.set_cap_ack(true)?;
+        // Linux 4.20; without it the kernel overlooks some filters, and we filter again ourselves.
+        let _ = socket.set_netlink_get_strict_chk(true);
+        // Without it many refusals at once overrun the buffer, which is noticed.
+        let _ = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
+        let datagram = Vec::with_capacity(DATAGRAM);
+        Ok(Socket { inner, port, sequence: 1, send_buffer: 0, sent: 0, datagram, dumping: None })
+    }
+
+    /// The kernel's name for this socket.
+    pub fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Bytes that were handed to the kernel since the socket was opened.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// What is not about asking: groups, filters.
+    pub(super) fn raw(&self) -> &netlink_sys::Socket {
+        self.inner.socket_ref()
+    }
+
+    /// Takes `count` sequence numbers that no answer under way can have; the first of them.
+    pub fn reserve(&mut self, count: u32) -> u32 {
+        let first = self.sequence;
+        // 0 is what notifications have that nobody asked for.
+        self.sequence = first.checked_add(count).unwrap_or(1);
+        if self.sequence == 1 { self.reserve(count) } else { first }
+    }
+
+    /// Hands bytes to the kernel, which works through them before this returns.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > self.send_buffer {
+            // The kernel doubles it, which covers what it adds to each datagram.
+            let size = bytes.len().next_power_of_two().max(256 << 10);
+            setsockopt(&self.raw().as_fd(), sockopt::SndBufForce, &size)?;
+            self.send_buffer = size;
+        }
+        self.raw().send(bytes, 0)?;
+        self.sent += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The next datagram, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn pending(&mut self) -> io::Result<Option<Messages<'_>>> {
+        self.datagram.clear();
+        match self.inner.socket_ref().recv(&mut self.datagram, DONT_WAIT) {
+            Ok(_) => Ok(Some(self.received())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for the next datagram. Cancel-safe.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn receive(&mut self) -> io::Result<Messages<'_>> {
+        self.datagram.clear();
+        self.inner.recv(&mut self.datagram).await?;
+        Ok(self.received())
+    }
+
+    /// What came, and whether a dump has ended with it, whoever reads it.
+    fn received(&mut self) -> Messages<'_> {
+        let messages = Messages(&self.datagram);
+        if let Some(dump) = self.dumping
+            && { messages }.any(|message| message.sequence == dump && message.ack().is_some())
+        {
+            self.dumping = None;
+        }
+        messages
+    }
+
+    /// Sends requests that have one answer each, and shows the answers, each with its request's index.
+    ///
+    /// # Errors
+    /// The socket's. A refusal is an answer.
+    pub async fn ask(&mut self, mut requests: Vec<u8>, mut each: impl FnMut(u32, Message<'_>)) -> io::Result<()> {
+        self.settle().await?;
+        let count = Messages(&requests).count() as u32;
+        let first = self.reserve(count);
+        message::number_all(&mut requests, first);
+        self.send(&requests)?;
+        let mut missing = count;
+        while missing > 0 {
+            for message in self.receive().await? {
+                let index = message.sequence.wrapping_sub(first);
+                if index < count {
+                    missing = missing.saturating_sub(1);
+                    each(index, message);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a request for a dump and folds over its messages. Begins again from `empty` if what is dumped changes
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// As [`ReadError`] says.
+    pub async fn dump<A>(
+        &mut self,
+        object: &str,
+        mut request: Vec<u8>,
+        empty: impl Fn() -> A,
+        mut add: impl FnMut(&mut A, Message<'_>),
+    ) -> Result<A, ReadError> {
+        message::flag(&mut request, 0, NLM_F_DUMP);
+        for _ in 0..ATTEMPTS {
+            self.settle().await?;
+            let sequence = self.reserve(1);
+            message::number_all(&mut request, sequence);
+            self.send(&request)?;
+            self.dumping = Some(sequence);
+            let mut all = empty();
+            if self.read_dump(object, sequence, |message| add(&mut all, message)).await? == Dump::Whole {
+                return Ok(all);
+            }
+        }
+        Err(ReadError::Raced { object: object.to_owned(), attempts: ATTEMPTS })
+    }
+
+    async fn read_dump(
+        &mut self,
+        object: &str,
+        sequence: u32,
+        mut each: impl FnMut(Message<'_>),
+    ) -> Result<Dump, ReadError> {
+        let mut dump = Dump::Whole;
+        loop {
+            let mut end = None;
+            for message in self.receive().await?.filter(|message| message.sequence == sequence) {
+                if message.flags & NLM_F_DUMP_INTR != 0 {
+                    dump = Dump::Interrupted;
+                }
+                match message.ack() {
+                    None => each(message),
+                    Some(ack) => end = Some(ack),
+                }
+            }
+            let Some(ack) = end else { continue };
+            return match Errno::from_raw(ack.errno) {
+                _ if ack.errno == 0 => Ok(dump),
+                Errno::EINTR => Ok(Dump::Interrupted),
+                errno => Err(ReadError::Refused { object: object.to_owned(), errno, text: ack.text }),
+            };
+        }
+    }
+
+    /// Reads a dump to its end that nobody waits for any more.
+    async fn settle(&mut self) -> io::Result<()> {
+        while let Some(sequence) = self.dumping {
+            match self.read_dump("", sequence, |_| ()).await {
+                Ok(_) | Err(ReadError::Refused { .. } | ReadError::Raced { .. }) => {}
+                Err(ReadError::Socket(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a dump shows one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dump {
+    /// It does.
+    Whole,
+    /// It was changed while it was read (`NLM_F_DUMP_INTR`).
+    Interrupted,
+}

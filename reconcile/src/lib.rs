@@ -1,0 +1,328 @@
+//! The one loop that keeps a dataplane equal to a desired state: it coalesces changes, retries, and repairs drift.
+//!
+//! ```text
+//! objects, or ──► Desired (a ServiceState) ──► Pending ──► Dataplane::sync ──► ok: nothing is pending
+//! an embedder's                                   ▲                       └──► error: wait, everything is pending
+//! own services           drift, another backend ──┘                   News ──► Witness
+//! ```
+//!
+//! Everything that happens only adds to [`Pending`]; one place takes from it. While a sync runs, changes gather in the
+//! channels of [`Desired`] and are taken together afterwards. Nothing here knows Kubernetes.
+//!
+//! A program that resolves its services itself:
+//!
+//! ```
+//! use switchyard_api::{Fake, NodeNetwork};
+//! use switchyard_reconcile::{StateChange, run, state_channel};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (sender, desired) = state_channel(NodeNetwork::default());
+//! sender.tell(vec![StateChange::Listed]).await?;
+//! // Any `Dataplane`, for as long as `stop` is pending; here for a moment.
+//! let stop = tokio::time::sleep(std::time::Duration::from_millis(1));
+//! run(Box::new(Fake::default()), desired, None, &mut (), stop).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Invariants**, each a test of its name in `tests/reconcile_loop.rs`: nothing is written before everything was listed;
+//! a change during a sync is not lost; errors retry and keep changes; drift resyncs everything.
+
+mod backoff;
+mod desired;
+mod failed;
+mod once;
+mod pending;
+mod said;
+mod state;
+mod witness;
+
+use std::future::Future;
+use std::time::Duration;
+
+use backend_api::{Dataplane, Report, SyncError};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+pub use backoff::{Backoff, chance};
+pub use desired::{Desired, InputEnded};
+pub use pending::Pending;
+pub use state::{StateChange, StateReceiver, StateSender, state_channel};
+pub use witness::{News, Witness};
+
+use self::failed::Failed;
+use self::said::Said;
+
+/// How often in a row somebody else may interfere before we wait.
+const RACES: u32 = 3;
+
+/// Least time between two repairs of what somebody else changed, so that two programs that fight do not take
+/// the whole processor.
+const REPAIR: Duration = Duration::from_millis(100);
+
+/// Backends to go on with, each in place of the one before. It has been opened, and has not synced.
+pub type Successors = mpsc::Receiver<Box<dyn Dataplane>>;
+
+/// Why the loop ended without being told to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconcileError {
+    /// This kernel or process cannot run the backend.
+    #[error("backend {backend}: {source}")]
+    Unsupported {
+        /// Which backend.
+        backend: &'static str,
+        /// What is missing.
+        source: SyncError,
+    },
+    /// An input of the desired state has ended.
+    #[error(transparent)]
+    InputEnded(#[from] InputEnded),
+}
+
+/// Keeps the kernel equal to what `desired` says, until `stop`. A sync that runs then is finished; what is in the kernel
+/// stays there. `witness` is told of everything.
+///
+/// # Errors
+/// Where trying again cannot help. Every other failure is logged and tried again.
+pub async fn run<D: Desired>(
+    mut dataplane: Box<dyn Dataplane>,
+    desired: D,
+    mut successors: Option<Successors>,
+    witness: &mut dyn Witness<D>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ReconcileError> {
+    let mut reconciler = Reconciler::new(desired, witness);
+    tokio::pin!(stop);
+    reconciler.hear_all();
+    loop {
+        let ready = reconciler.ready_at();
+        tokio::select! {
+            biased;
+            () = &mut stop => return Ok(()),
+            () = until(ready) => {
+                reconciler.hear_all();
+                reconciler.resolve();
+                reconciler.sync(&mut *dataplane).await?;
+            }
+            heard = reconciler.desired.hear(reconciler.witness) => {
+                heard?;
+                reconciler.heard();
+            }
+            successor = next(&mut successors) => {
+                // The one before is closed: it may own what its successor writes. What it programmed stays.
+                dataplane = successor;
+                reconciler.succeeded(dataplane.name());
+            }
+            () = dataplane.drifted() => reconciler.drifted(),
+        }
+    }
+}
+
+/// The next value; pends for ever where there is none.
+async fn next<T>(values: &mut Option<mpsc::Receiver<T>>) -> T {
+    if let Some(values) = values
+        && let Some(value) = values.recv().await
+    {
+        return value;
+    }
+    std::future::pending().await
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        // A timer would wait for the next millisecond, and for ever while something keeps coming.
+        Some(instant) if instant <= Instant::now() => {}
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Reconciler<'a, D> {
+    witness: &'a mut dyn Witness<D>,
+    desired: D,
+    pending: Pending,
+    next: Next,
+    /// Of syncs that failed as a whole.
+    backoff: Backoff,
+    races: u32,
+    /// Whether what the kernel holds is still a predecessor's: its successor has not synced yet.
+    unproven: bool,
+    failed: Failed,
+    repaired: Option<Instant>,
+    said: Said,
+}
+
+/// When the next sync may be, if something waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Now,
+    NotBefore(Instant),
+    /// The same state fails again; a changed one may do.
+    NotBeforeUnlessChanged(Instant),
+}
+
+impl<'a, D: Desired> Reconciler<'a, D> {
+    fn new(desired: D, witness: &'a mut dyn Witness<D>) -> Self {
+        Self {
+            witness,
+            desired,
+            pending: Pending::All,
+            next: Next::Now,
+            backoff: Backoff::default(),
+            races: 0,
+            unproven: false,
+            failed: Failed::default(),
+            repaired: None,
+            said: Said::default(),
+        }
+    }
+
+    /// When to sync; `None`: not before something happens.
+    fn ready_at(&self) -> Option<Instant> {
+        if !self.desired.is_complete() {
+            return None;
+        }
+        let now = Instant::now();
+        let (waiting, retry) = (self.desired.has_news() || !self.pending.is_empty(), self.failed.retry());
+        match self.next {
+            Next::Now if waiting => Some(now),
+            Next::Now => retry,
+            Next::NotBefore(at) | Next::NotBeforeUnlessChanged(at) if waiting => Some(at),
+            Next::NotBefore(at) | Next::NotBeforeUnlessChanged(at) => retry.map(|retry| retry.max(at)),
+        }
+    }
+
+    fn hear_all(&mut self) {
+        if self.desired.hear_all(self.witness) {
+            self.heard();
+        }
+    }
+
+    /// Another dataplane, which knows nothing yet.
+    fn succeeded(&mut self, dataplane: &'static str) {
+        info!(backend = dataplane, "another backend takes over");
+        self.unproven = true;
+        self.witness.hear(&News::Succeeded { dataplane });
+        self.pending = Pending::All;
+        self.next = Next::Now;
+        self.backoff.reset();
+        self.races = 0;
+    }
+
+    fn heard(&mut self) {
+        if let Next::NotBeforeUnlessChanged(_) = self.next {
+            self.next = Next::Now;
+        }
+    }
+
+    fn resolve(&mut self) {
+        if self.desired.has_news() {
+            self.pending.add(self.desired.resolve(self.witness));
+        }
+        self.said.missing(self.desired.missing());
+        self.said.conflicts(self.desired.state(), self.witness);
+        if self.failed.retry().is_some_and(|retry| retry <= Instant::now()) {
+            self.pending = Pending::All;
+        }
+    }
+
+    /// Somebody else has changed what is ours.
+    fn drifted(&mut self) {
+        let now = Instant::now();
+        if self.pending != Pending::All {
+            self.witness.hear(&News::Drifted);
+            warn!("rules were changed by another program, checking all of them");
+            self.pending = Pending::All;
+        }
+        if let (Next::Now, Some(before)) = (self.next, self.repaired) {
+            self.next = Next::NotBefore(before + REPAIR);
+        }
+        self.repaired = Some(now);
+    }
+
+    /// One sync. Whatever happens on the way, what was pending is in the kernel or pending again.
+    async fn sync(&mut self, dataplane: &mut dyn Dataplane) -> Result<(), ReconcileError> {
+        if self.pending.is_empty() {
+            // Objects changed, and the state that they come to did not.
+            self.witness.hear(&News::Unchanged);
+            return Ok(());
+        }
+        // Until the sync has succeeded everything is pending: after an error its scope has to be that anyway.
+        let pending = std::mem::replace(&mut self.pending, Pending::All);
+        self.witness.hear(&News::Syncing);
+        let started = Instant::now();
+        let outcome = dataplane.sync(self.desired.state(), pending.scope()).await;
+        let took = started.elapsed();
+        match outcome {
+            Ok(report) => {
+                let (state, scope) = (self.desired.state(), pending.scope());
+                self.witness.hear(&News::Synced { state, scope, report: &report, took });
+                self.synced(pending, report, took);
+                Ok(())
+            }
+            Err(error) => {
+                self.witness.hear(&News::NotSynced { error: &error, scope: pending.scope(), took });
+                self.not_synced(dataplane.name(), error)
+            }
+        }
+    }
+
+    fn synced(&mut self, pending: Pending, report: Report, took: Duration) {
+        let Report { writes, bytes_sent: netlink_bytes, flows_deleted, cleanings: _, failed, warnings } = report;
+        let services = self.desired.state().len();
+        match &pending {
+            Pending::All => info!(services, writes, netlink_bytes, flows_deleted, ?took, "every service was checked"),
+            Pending::Services(changed) => {
+                debug!(
+                    changed = changed.len(),
+                    services,
+                    writes,
+                    netlink_bytes,
+                    flows_deleted,
+                    ?took,
+                    "changed services were programmed"
+                );
+            }
+        }
+        self.failed.update(&pending, failed, Instant::now());
+        self.said.failures(self.failed.reasons(), self.witness);
+        self.said.warnings(warnings);
+        self.pending = Pending::nothing();
+        self.next = Next::Now;
+        self.backoff.reset();
+        self.races = 0;
+        self.unproven = false;
+    }
+
+    fn not_synced(&mut self, backend: &'static str, error: SyncError) -> Result<(), ReconcileError> {
+        let wait = match &error {
+            SyncError::Raced { .. } if self.races < RACES => {
+                self.races += 1;
+                self.next = Next::Now;
+                Duration::ZERO
+            }
+            SyncError::Raced { .. } | SyncError::Transient { .. } => {
+                let wait = self.backoff.after_failure();
+                self.next = Next::NotBefore(Instant::now() + wait);
+                wait
+            }
+            // A predecessor's rules are in force, and the operator may choose it again: no reason to end.
+            SyncError::Unsupported { .. } if self.unproven => {
+                let wait = self.backoff.after_failure();
+                self.next = Next::NotBefore(Instant::now() + wait);
+                wait
+            }
+            SyncError::Refused { .. } => {
+                let wait = self.backoff.after_failure();
+                self.next = Next::NotBeforeUnlessChanged(Instant::now() + wait);
+                wait
+            }
+            SyncError::Unsupported { .. } => return Err(ReconcileError::Unsupported { backend, source: error }),
+        };
+        warn!(%error, backend, ?wait, "sync failed, trying again; what was programmed before goes on");
+        Ok(())
+    }
+}

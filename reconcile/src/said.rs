@@ -1,0 +1,57 @@
+//! What the log has been told of the state, so that each thing is logged once for as long as it holds.
+
+use std::collections::BTreeMap;
+
+use backend_api::{Conflict, ServiceName, ServiceState};
+use tracing::warn;
+
+use super::Desired;
+use super::once::Once;
+use super::witness::{News, Witness};
+
+/// Everything that was logged and still holds.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    missing: Once<String>,
+    conflicts: Once<Conflict>,
+    failures: Once<(ServiceName, String)>,
+    warnings: Once<String>,
+}
+
+impl Said {
+    /// Logs an object that is newly missed.
+    pub(super) fn missing(&mut self, missing: Option<&str>) {
+        for missing in self.missing.news(missing.into_iter().map(str::to_owned).collect()) {
+            warn!("{missing}");
+        }
+    }
+
+    /// Logs which services newly go without a frontend.
+    pub(super) fn conflicts<D: Desired + ?Sized>(&mut self, state: &ServiceState, witness: &mut dyn Witness<D>) {
+        for conflict in self.conflicts.news(state.conflicts().collect()) {
+            witness.hear(&News::Conflict(&conflict));
+            let Conflict { frontend, owner, loser } = conflict;
+            warn!(%frontend, %owner, %loser, "two services claim one frontend, the older one has it");
+        }
+    }
+
+    /// Logs what a sync found to be newly not as desired.
+    pub(super) fn warnings(&mut self, warnings: Vec<String>) {
+        for warning in self.warnings.news(warnings.into_iter().collect()) {
+            warn!("{warning}");
+        }
+    }
+
+    /// Logs which services failed anew, or for another reason.
+    pub(super) fn failures<D: Desired + ?Sized>(
+        &mut self,
+        failed: &BTreeMap<ServiceName, String>,
+        witness: &mut dyn Witness<D>,
+    ) {
+        let failed = failed.iter().map(|(service, reason)| (service.clone(), reason.clone())).collect();
+        for (service, reason) in self.failures.news(failed) {
+            witness.hear(&News::Failed { service: &service, reason: &reason });
+            warn!(%service, reason, "service cannot be programmed, trying again; all others are");
+        }
+    }
+}
