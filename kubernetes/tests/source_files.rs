@@ -20,7 +20,7 @@ struct Followed {
 impl Followed {
     fn at(path: &Path) -> Self {
         let (sender, told) = channel();
-        tokio::spawn(files::follow(path.to_owned(), sender));
+        tokio::spawn(files::watch_folder(path.to_owned(), sender));
         Self { path: path.to_owned(), told, seen: Vec::new() }
     }
 

@@ -34,8 +34,7 @@ use crate::migration::{FirstSync, first_backend};
 use crate::serving::{Health, Serving, Sources, Unbindable};
 use crate::{links, node_addresses};
 use kubernetes::settings::Settings;
-use kubernetes::source::SourceConfig;
-use kubernetes::source::{self, Choice};
+use kubernetes::source::{self, SourceChoice, SourceConfig};
 use kubernetes::{ClusterState, Inputs};
 use reconcile::{ReconcileError, Witness};
 
@@ -70,7 +69,7 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     let uids = Uids::default();
     // Everything beside the loop ends with it.
     let mut beside = JoinSet::new();
-    beside.spawn(events::follow(derive(&configs, |config| Choice::from(config)), notices, uids.clone()));
+    beside.spawn(events::follow(derive(&configs, |config| SourceChoice::from(config)), notices, uids.clone()));
     outbox.leave(Notice::Started);
     beside.spawn(preparation::follow(derive(&configs, |config| config.host.clone()), outbox.clone()));
 
@@ -117,7 +116,7 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     }));
 
     let (told, objects) = source::channel();
-    beside.spawn(source::follow(derive(&configs, |config| Choice::from(config)), told));
+    beside.spawn(source::follow_choice(derive(&configs, |config| SourceChoice::from(config)), told));
     let (found, addresses) = watch::channel(None);
     beside.spawn(node_addresses::follow(found));
     let (found, node_links) = watch::channel(None);

@@ -178,7 +178,7 @@ async fn a_whole_loop_over_files_is_healthy_once_it_has_synced() {
     let (told, objects) = kubernetes::source::channel();
     let (addresses, found) = tokio::sync::watch::channel(None);
     addresses.send_replace(Some(Default::default()));
-    tokio::spawn(kubernetes::source::files::follow(folder.path().to_owned(), told));
+    tokio::spawn(kubernetes::source::files::watch_folder(folder.path().to_owned(), told));
     let health = Arc::new(Health::new("here".parse().unwrap(), Health::PATIENCE));
     let mut witness = Listening(health.clone());
     let inputs = kubernetes::Inputs::new(objects, found);

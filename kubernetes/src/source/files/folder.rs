@@ -6,6 +6,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+
 use tracing::debug;
 
 use super::super::{Event, Trouble};
@@ -54,7 +55,7 @@ impl Folder {
                         now.troubles.insert(trouble(file, None, Some(key), reason));
                     }
                 }
-                Item::Foreign { line, kind } => debug!(file, line, kind, "kind that is no proxy's business, ignored"),
+                Item::Foreign { line, kind } => debug!(file, line, kind, "kind that a proxy does not read, ignored"),
                 Item::Refused(refused) => unread.push(refused),
             }
         }
@@ -79,9 +80,8 @@ impl Folder {
 
     /// Puts `now` in the place of `file` and tells what that changes.
     fn replace(&mut self, file: &str, now: Option<File>) -> Vec<Event> {
-        let named = |at: &BTreeMap<ObjectKey, Object>| at.keys().cloned().collect::<BTreeSet<_>>();
-        let held = self.files.get(file).map(|file| named(&file.objects)).unwrap_or_default();
-        let holds = now.as_ref().map(|file| named(&file.objects)).unwrap_or_default();
+        let held = self.files.get(file).map(File::keys).unwrap_or_default();
+        let holds = now.as_ref().map(File::keys).unwrap_or_default();
         let concerned: Vec<ObjectKey> = held.union(&holds).cloned().collect();
 
         let counted: Vec<Option<Object>> = concerned.iter().map(|key| self.counting(key).cloned()).collect();
@@ -100,12 +100,14 @@ impl Folder {
             self.files.insert(file.to_owned(), now);
         }
 
-        let changes = concerned.iter().zip(counted).filter_map(|(key, before)| match self.counting(key) {
-            Some(object) if before.as_ref() == Some(object) => None,
-            Some(object) => Some(Event::Changed(object.clone())),
-            None => Some(Event::Deleted(key.clone())),
-        });
-        let mut events: Vec<Event> = changes.collect();
+        let mut events = Vec::new();
+        for (key, before) in concerned.iter().zip(counted) {
+            match self.counting(key) {
+                Some(object) if before.as_ref() == Some(object) => {}
+                Some(object) => events.push(Event::Changed(object.clone())),
+                None => events.push(Event::Deleted(key.clone())),
+            }
+        }
         let troubles = self.files.get(file).map(|file| &file.troubles).into_iter().flatten();
         events.extend(troubles.filter(|trouble| !known.contains(trouble)).cloned().map(Event::Trouble));
         events.extend(concerned.iter().flat_map(|key| self.shadow(key)).map(Event::Trouble));
@@ -134,6 +136,10 @@ impl Folder {
 }
 
 impl File {
+    fn keys(&self) -> BTreeSet<ObjectKey> {
+        self.objects.keys().cloned().collect()
+    }
+
     /// Keeps what `before` holds of something that cannot be read: the object if it says which it is, else all that is
     /// not there otherwise, for it may be any of them.
     fn keep(&mut self, before: &BTreeMap<ObjectKey, Object>, file: &str, refused: Refused) {
@@ -162,12 +168,11 @@ mod tests {
 
     /// An event in a few words: `web:80`, `-web`, `! a.yaml:7: …`.
     fn words(events: Vec<Event>) -> Vec<String> {
-        let object = |object: &Object| match object {
-            Object::Service(service) => format!("{}:{}", service.metadata.name, service.spec.ports[0].port),
-            other => other.key().to_string(),
-        };
         let word = |event| match event {
-            Event::Changed(changed) => object(&changed),
+            Event::Changed(Object::Service(service)) => {
+                format!("{}:{}", service.metadata.name, service.spec.ports[0].port)
+            }
+            Event::Changed(other) => other.key().to_string(),
             Event::Deleted(key) => format!("-{}", key.name),
             Event::Anew => unreachable!("a folder is one source"),
             Event::Listed => "listed".to_owned(),

@@ -1,6 +1,6 @@
 //! Reads what the API answers: pages of lists, lines of watches, refusals.
 //!
-//! **Invariant:** pure. Objects become our own slim types at once; nothing is kept as a JSON value.
+//! **Invariant:** objects become our own slim types at once; nothing is kept as a JSON value.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::objects::{Kind, Object, ObjectKey};
 /// A part of a list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<Answered>,
     /// The version that the list shows.
     pub(super) version: String,
     /// Where the next part begins, if there is one.
@@ -22,7 +22,7 @@ pub(super) struct Page {
 
 /// An object, or what stands in its place.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Item {
+pub(super) enum Answered {
     Object(Object),
     Unreadable { key: Option<ObjectKey>, reason: String },
 }
@@ -31,7 +31,7 @@ pub(super) enum Item {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// This object is there, or is another than before.
-    Changed { item: Item, version: Option<String> },
+    Changed { item: Answered, version: Option<String> },
     /// This one is gone.
     Deleted { key: ObjectKey, version: Option<String> },
     /// Everything before this version has been told.
@@ -53,13 +53,14 @@ pub(super) enum Initial {
 
 /// Why the API does not do what was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Refusal {
+#[non_exhaustive]
+pub struct Refusal {
     /// The HTTP status.
-    pub(super) code: u16,
+    pub code: u16,
     /// In words, for a log.
-    pub(super) message: String,
-    /// When to ask again at the earliest.
-    pub(super) retry_after: Option<Duration>,
+    pub message: String,
+    /// The least time to wait before the next request, if the server says one.
+    pub retry_after: Option<Duration>,
 }
 
 /// What every object says of itself, our slim types or not.
@@ -118,12 +119,12 @@ impl Page {
         })?;
         let ListMetadata { resource_version: version, r#continue } = lenient(metadata)?;
         let list = list.ok_or_else(|| serde::de::Error::custom("no items"))?;
-        let items = items(list)?.into_iter().map(|item| Item::read(kind, item)).collect();
-        Ok(Self { items, version, rest: r#continue.filter(|rest| !rest.is_empty()) })
+        let objects = items(list)?.into_iter().map(|item| Answered::read(kind, item)).collect();
+        Ok(Self { items: objects, version, rest: r#continue.filter(|rest| !rest.is_empty()) })
     }
 }
 
-impl Item {
+impl Answered {
     fn read(kind: Kind, text: &[u8]) -> Self {
         match object(kind, text) {
             Ok(object) => Self::Object(object),
@@ -148,12 +149,12 @@ impl Line {
         let told = told.ok_or_else(|| serde::de::Error::custom("no object"))?;
         Ok(match what.as_str() {
             "ADDED" | "MODIFIED" => {
-                Self::Changed { item: Item::read(kind, told), version: outline(told)?.metadata.resource_version }
+                Self::Changed { item: Answered::read(kind, told), version: outline(told)?.metadata.resource_version }
             }
             "DELETED" => {
-                let outline = outline(told)?;
-                let key = outline.key(kind).ok_or_else(|| serde::de::Error::custom("no metadata.name"))?;
-                Self::Deleted { key, version: outline.metadata.resource_version }
+                let deleted = outline(told)?;
+                let key = deleted.key(kind).ok_or_else(|| serde::de::Error::custom("no metadata.name"))?;
+                Self::Deleted { key, version: deleted.metadata.resource_version }
             }
             "BOOKMARK" => {
                 let metadata = outline(told)?.metadata;
@@ -168,14 +169,12 @@ impl Line {
 }
 
 impl Refusal {
-    /// Reads a v1 Status, or whatever else came with an HTTP status `code`; 0 where the text says it.
-    pub(super) fn read(code: u16, text: &[u8]) -> Self {
+    /// Reads a v1 Status, or any other text that came with the HTTP status `code`; with code 0 the text's own counts.
+    pub fn read(code: u16, text: &[u8]) -> Self {
         let status: Status = serde_json::from_slice(text).unwrap_or_default();
         let code = if code == 0 { status.code } else { code };
         let said = status.message.filter(|message| !message.is_empty()).or(status.reason);
-        // Proxies before an API server answer in prose: its first line is enough.
-        let prose = || String::from_utf8_lossy(text).lines().next().unwrap_or_default().chars().take(200).collect();
-        let message: String = said.unwrap_or_else(prose);
+        let message = said.unwrap_or_else(|| first_line(text));
         let seconds = status.details.and_then(|details| details.retry_after_seconds);
         Self { code, message, retry_after: seconds.map(Duration::from_secs) }
     }
@@ -193,6 +192,11 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
     }
+}
+
+/// Proxies before an API server answer in prose: its first line is enough.
+fn first_line(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).lines().next().unwrap_or_default().chars().take(200).collect()
 }
 
 fn outline(text: &[u8]) -> Result<Outline, serde_json::Error> {
@@ -235,8 +239,8 @@ mod tests {
             .items
             .iter()
             .map(|item| match item {
-                Item::Object(object) => Ok(object.key()),
-                Item::Unreadable { key, reason } => {
+                Answered::Object(object) => Ok(object.key()),
+                Answered::Unreadable { key, reason } => {
                     assert!(reason.contains("invalid type: integer `7`"), "{reason}");
                     Err(key.clone())
                 }
@@ -263,7 +267,7 @@ mod tests {
         let object =
             r#"{"kind":"Service","apiVersion":"v1","metadata":{"name":"a","namespace":"shop","resourceVersion":"5"}}"#;
         for what in ["ADDED", "MODIFIED"] {
-            let Line::Changed { item: Item::Object(object), version } =
+            let Line::Changed { item: Answered::Object(object), version } =
                 line(&format!(r#"{{"type":"{what}","object":{object}}}"#))
             else {
                 panic!("{what}")
@@ -290,7 +294,7 @@ mod tests {
     #[test]
     fn a_line_that_cannot_be_read_still_names_its_object() {
         let text = r#"{"type":"MODIFIED","object":{"metadata":{"name":"a","namespace":"shop","resourceVersion":"6"},"spec":{"ports":{}}}}"#;
-        let Line::Changed { item: Item::Unreadable { key: named, .. }, version } = line(text) else { panic!() };
+        let Line::Changed { item: Answered::Unreadable { key: named, .. }, version } = line(text) else { panic!() };
         assert_eq!((named, version.as_deref()), (Some(key("a")), Some("6")));
     }
 

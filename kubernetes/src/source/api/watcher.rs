@@ -1,25 +1,21 @@
 //! Asks for one kind of objects, again and again, and tells what comes.
 //!
-//! Thin: what an answer means is [`Course`]'s to say.
+//! Thin: [`ListWatch`] says what an answer means and what to ask next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use reconcile::{Backoff, chance};
 use tokio::time::{Instant, sleep};
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::answer::{Line, Page, Refusal};
-use super::body::Reading;
-use super::course::{Completeness, Course, Failure, Remedy};
+use super::body::BodyReader;
 use super::outage::Outage;
-use super::resource::{Ask, Resource};
 use super::servers::{ConnectError, Reply, Servers};
 use crate::objects::Kind;
-use crate::settings::NodeName;
+use crate::source::list_watch::{AnswerForm, Completeness, Failure, ListWatch, Refusal, Remedy, Resource};
 use crate::source::{Event, Sender, Trouble};
-use reconcile::{Backoff, chance};
 
 /// After how many seconds the server is to end a watch, at least; at most, twice that. As the API's own clients ask, so that
 /// watches spread anew over the servers now and then.
@@ -36,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// What all kinds share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Session {
     pub(super) place: String,
     pub(super) servers: Servers,
     pub(super) outage: Outage,
@@ -47,11 +43,10 @@ pub(super) struct Shared {
     pub(super) unlisted: AtomicUsize,
 }
 
-/// Follows one kind.
-pub(super) struct Follower {
-    shared: Arc<Shared>,
-    resource: Resource,
-    course: Course,
+/// The list and watch of one kind, with its connections and waits.
+pub(super) struct KindWatcher {
+    session: Arc<Session>,
+    list_watch: ListWatch,
     backoff: Backoff,
     /// What was said last of why this kind is not to be had.
     denied: Option<String>,
@@ -63,7 +58,7 @@ pub(super) struct Follower {
 /// Why an answer was not read to its end.
 enum Stop {
     Failure(Failure),
-    /// Nobody listens any more.
+    /// The receiver of events is dropped.
     Unheard,
 }
 
@@ -73,12 +68,11 @@ impl From<Failure> for Stop {
     }
 }
 
-impl Follower {
-    pub(super) fn new(shared: Arc<Shared>, resource: Resource) -> Self {
+impl KindWatcher {
+    pub(super) fn new(session: Arc<Session>, resource: Resource) -> Self {
         Self {
-            course: Course::new(shared.place.clone()),
-            shared,
-            resource,
+            list_watch: ListWatch::new(resource, session.place.clone()),
+            session,
             backoff: Backoff::default(),
             denied: None,
             server: None,
@@ -86,26 +80,9 @@ impl Follower {
         }
     }
 
-    /// Follows these objects until nobody listens.
-    pub(super) async fn follow(mut self) {
+    /// Tells of these objects until the receiver is dropped.
+    pub(super) async fn watch_kind(mut self) {
         while let Ok(()) = self.turn().await {}
-    }
-
-    /// Follows the Node object of whichever name this node has, until nobody listens.
-    pub(super) async fn follow_node(mut self, mut nodes: watch::Receiver<NodeName>) {
-        loop {
-            let resource = Resource::node(&nodes.borrow_and_update());
-            if resource != self.resource {
-                info!(node = %nodes.borrow().as_str(), "following another Node object");
-                self.resource = resource;
-                self.course.start_over();
-            }
-            tokio::select! {
-                // Whoever decided the name may be gone; then it stays.
-                Ok(()) = nodes.changed() => {}
-                () = async { while let Ok(()) = self.turn().await {} } => return,
-            }
-        }
     }
 
     /// One request and its answer, and the wait after it.
@@ -115,31 +92,31 @@ impl Follower {
             Err(Stop::Unheard) => return Err(Stop::Unheard),
             Err(Stop::Failure(failure)) => failure,
         };
-        debug!(kind = self.resource.kind.as_str(), ?failure, "request failed");
-        let wait = match self.course.failed(&failure) {
+        debug!(kind = self.kind().as_str(), ?failure, "request failed");
+        let wait = match self.list_watch.failed(&failure) {
             Remedy::Now => Duration::ZERO,
             Remedy::Later => self.backoff.after_failure(),
             Remedy::Away { reason, not_before } => {
                 self.away(&reason).await?;
                 let demanded = not_before.min(LONGEST_WAIT);
-                // Not all at once: those who were sent away together.
+                // Spread, because the server sends many clients away together.
                 self.backoff.after_failure().max(demanded + demanded.mul_f64(chance() / 8.0))
             }
             Remedy::Denied { reason } => self.denied(reason).await?,
         };
         tokio::select! {
             () = sleep(wait) => Ok(()),
-            () = self.shared.told.closed() => Err(Stop::Unheard),
+            () = self.session.told.closed() => Err(Stop::Unheard),
         }
     }
 
     /// One request and its answer.
     async fn request(&mut self) -> Result<(), Stop> {
         let seconds = WATCH_SECONDS + (chance() * WATCH_SECONDS as f64) as u64;
-        let path = self.resource.request(self.course.ask(), seconds);
+        let path = self.list_watch.request(seconds);
         let asked = tokio::select! {
-            asked = self.shared.servers.ask(&path) => asked,
-            () = self.shared.told.closed() => return Err(Stop::Unheard),
+            asked = self.session.servers.ask(&path) => asked,
+            () = self.session.told.closed() => return Err(Stop::Unheard),
         };
         let Reply { response, server } = asked.map_err(|error| match error {
             ConnectError::Config(reason) => Failure::Unreachable(reason),
@@ -147,19 +124,19 @@ impl Follower {
         })?;
         if self.server.as_ref() != Some(&server) {
             self.server = Some(server.clone());
-            self.course.meet_another_server();
+            self.list_watch.meet_another_server();
         }
         let (head, body) = response.into_parts();
-        let reading = Reading::new(body, self.shared.silence);
+        let reading = BodyReader::new(body, self.session.silence);
         if !head.status.is_success() {
             let text = reading.whole().await.unwrap_or_default();
             let mut refusal = Refusal::read(head.status.as_u16(), &text);
             refusal.retry_after = retry_after(&head.headers).or(refusal.retry_after);
             return self.refused(refusal, &server).await;
         }
-        let outcome = match self.course.ask() {
-            Ask::Page { .. } => self.page(reading).await,
-            Ask::Stream | Ask::Watch { .. } => {
+        let outcome = match self.list_watch.answer_form() {
+            AnswerForm::Page => self.page(reading).await,
+            AnswerForm::Lines => {
                 let started = Instant::now();
                 let outcome = self.watch(reading).await;
                 if started.elapsed() >= GOOD {
@@ -169,50 +146,47 @@ impl Follower {
             }
         };
         if let Err(Stop::Failure(Failure::Silent)) = outcome {
-            self.shared.servers.leave(&server).await;
+            self.session.servers.leave(&server).await;
         }
         outcome
     }
 
     async fn refused(&mut self, refusal: Refusal, server: &Arc<str>) -> Result<(), Stop> {
         match refusal.code {
-            401 => self.shared.servers.forget().await,
-            500.. => self.shared.servers.leave(server).await,
+            401 => self.session.servers.forget().await,
+            500.. => self.session.servers.leave(server).await,
             _ => {}
         }
         Err(Failure::Refused(refusal).into())
     }
 
-    async fn page(&mut self, reading: Reading) -> Result<(), Stop> {
+    async fn page(&mut self, reading: BodyReader) -> Result<(), Stop> {
         let text = reading.whole().await?;
-        let page = Page::read(self.resource.kind, &text).map_err(|error| Failure::Nonsense(error.to_string()))?;
+        let mut events = Vec::new();
+        self.list_watch.page(&text, &mut events)?;
         drop(text);
         self.granted();
-        let mut events = Vec::new();
-        self.course.page(page, &mut events);
         self.tell(events).await
     }
 
-    async fn watch(&mut self, mut reading: Reading) -> Result<(), Stop> {
+    async fn watch(&mut self, mut reading: BodyReader) -> Result<(), Stop> {
         let started = Instant::now();
         self.granted();
         loop {
-            let (kind, mut lines) = (self.resource.kind, Vec::new());
-            let read = |text: &[u8]| lines.push(Line::read(kind, text));
+            let (mut events, mut outcome) = (Vec::new(), Ok(()));
             let more = tokio::select! {
-                more = reading.lines(read) => more?,
-                () = self.shared.told.closed() => return Err(Stop::Unheard),
+                more = reading.lines(|text| {
+                    if outcome.is_ok() {
+                        outcome = self.list_watch.line(text, &mut events);
+                    }
+                }) => more?,
+                () = self.session.told.closed() => return Err(Stop::Unheard),
             };
             if more.is_none() {
-                self.course.ended();
+                self.list_watch.ended();
                 // One that ends as soon as it begins is not asked again at once.
                 return if started.elapsed() < GOOD { Err(Failure::Cut.into()) } else { Ok(()) };
             }
-            let mut events = Vec::new();
-            let outcome = lines.into_iter().try_for_each(|line| match line {
-                Ok(line) => self.course.line(line, &mut events),
-                Err(error) => Err(Failure::Nonsense(format!("a line of a watch cannot be read: {error}"))),
-            });
             self.tell(events).await?;
             outcome?;
         }
@@ -220,13 +194,13 @@ impl Follower {
 
     /// Tells these, and if it is so, that everything there was has been told.
     async fn tell(&mut self, mut events: Vec<Event>) -> Result<(), Stop> {
-        if self.listed == Completeness::Listing && self.course.completeness() == Completeness::Listed {
+        if self.listed == Completeness::Listing && self.list_watch.completeness() == Completeness::Listed {
             self.listed = Completeness::Listed;
             // What others told before they counted down is in the channel before us.
             if !events.is_empty() {
                 self.send(std::mem::take(&mut events)).await?;
             }
-            if self.shared.unlisted.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if self.session.unlisted.fetch_sub(1, Ordering::AcqRel) == 1 {
                 events.push(Event::Listed);
             }
         }
@@ -234,17 +208,21 @@ impl Follower {
     }
 
     async fn send(&self, events: Vec<Event>) -> Result<(), Stop> {
-        self.shared.told.send(events).await.map_err(|_| Stop::Unheard)
+        self.session.told.send(events).await.map_err(|_| Stop::Unheard)
+    }
+
+    fn kind(&self) -> Kind {
+        self.list_watch.resource().kind()
     }
 
     /// The API does what was asked.
     fn granted(&mut self) {
         self.denied = None;
-        self.shared.outage.ends(self.resource.kind);
+        self.session.outage.ends(self.kind());
     }
 
     async fn away(&mut self, reason: &str) -> Result<(), Stop> {
-        match self.shared.outage.begins(self.resource.kind, reason) {
+        match self.session.outage.begins(self.kind(), reason) {
             // Perhaps it is another version that comes back.
             Some(trouble) => self.send(vec![Event::Trouble(trouble)]).await,
             None => Ok(()),
@@ -253,20 +231,20 @@ impl Follower {
 
     /// This kind is not to be had. How long to wait.
     async fn denied(&mut self, reason: String) -> Result<Duration, Stop> {
-        self.shared.outage.ends(self.resource.kind);
-        let kind = self.resource.kind;
-        let optional = self.resource.is_optional();
+        self.session.outage.ends(self.kind());
+        let kind = self.kind();
+        let optional = self.list_watch.resource().is_optional();
         let mut events = Vec::new();
         if self.denied.as_ref() != Some(&reason) {
             let consequence =
                 if optional { "going on without" } else { "trying again, all that was told before holds" };
-            let place = self.shared.place.clone();
+            let place = self.session.place.clone();
             let said = format!("{} cannot be listed: {reason}; {consequence}", plural(kind));
             events.push(Event::Trouble(Trouble { place, line: None, object: None, reason: said }));
             self.denied = Some(reason);
         }
         if optional {
-            self.course.go_without();
+            self.list_watch.go_without();
         }
         self.tell(events).await?;
         Ok(if optional { LOOK_AGAIN.mul_f64(1.0 + chance()) } else { self.backoff.after_failure() })

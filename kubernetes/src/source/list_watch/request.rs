@@ -12,8 +12,8 @@ const PAGE: u32 = 500;
 
 /// Objects of one kind, and which of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Resource {
-    pub(super) kind: Kind,
+pub struct Resource {
+    kind: Kind,
     path: &'static str,
     /// A label selector, or none.
     labels: &'static str,
@@ -51,7 +51,7 @@ pub(super) enum Size {
 
 impl Resource {
     /// Services that are this proxy's (KEP-2447) and have an address.
-    pub(super) fn services() -> Self {
+    pub fn services() -> Self {
         Self {
             kind: Kind::Service,
             path: "/api/v1/services",
@@ -61,7 +61,7 @@ impl Resource {
     }
 
     /// EndpointSlices of services that have an address.
-    pub(super) fn slices() -> Self {
+    pub fn slices() -> Self {
         Self {
             kind: Kind::EndpointSlice,
             path: "/apis/discovery.k8s.io/v1/endpointslices",
@@ -71,12 +71,12 @@ impl Resource {
     }
 
     /// The Node object of one node.
-    pub(super) fn node(name: &NodeName) -> Self {
+    pub fn node(name: &NodeName) -> Self {
         Self { kind: Kind::Node, path: "/api/v1/nodes", labels: "", fields: format!("metadata.name={}", name.as_str()) }
     }
 
     /// Every ServiceCIDR (KEP-1880, v1 since Kubernetes 1.33).
-    pub(super) fn service_cidrs() -> Self {
+    pub fn service_cidrs() -> Self {
         Self {
             kind: Kind::ServiceCidr,
             path: "/apis/networking.k8s.io/v1/servicecidrs",
@@ -85,8 +85,13 @@ impl Resource {
         }
     }
 
+    /// The kind of the objects.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Whether a cluster may be without: older ones have none, and older roles do not allow to read them.
-    pub(super) fn is_optional(&self) -> bool {
+    pub fn is_optional(&self) -> bool {
         self.kind == Kind::ServiceCidr
     }
 
@@ -153,7 +158,8 @@ mod tests {
     fn requests_say_what_is_wanted_and_no_more() {
         let node = Resource::node(&"node2".parse().unwrap());
         let watch = Ask::Watch { since: "7".into() };
-        let page = |from: Option<&str>, size| Ask::Page { from: from.map(str::to_owned), size };
+        let next_page = Ask::Page { from: Some("eyJ2IjoibWV0YSJ9=".to_owned()), size: Size::Page };
+        let whole_list = Ask::Page { from: None, size: Size::Whole };
         for (resource, ask, expected) in [
             (
                 Resource::services(),
@@ -164,7 +170,7 @@ mod tests {
             ),
             (
                 Resource::slices(),
-                page(Some("eyJ2IjoibWV0YSJ9="), Size::Page),
+                next_page,
                 "/apis/discovery.k8s.io/v1/endpointslices?limit=500&continue=eyJ2IjoibWV0YSJ9%3D\
                  &labelSelector=%21service.kubernetes.io%2Fheadless",
             ),
@@ -174,7 +180,7 @@ mod tests {
                 "/api/v1/nodes?watch=true&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion=7\
                  &fieldSelector=metadata.name%3Dnode2",
             ),
-            (Resource::service_cidrs(), page(None, Size::Whole), "/apis/networking.k8s.io/v1/servicecidrs"),
+            (Resource::service_cidrs(), whole_list, "/apis/networking.k8s.io/v1/servicecidrs"),
         ] {
             assert_eq!(resource.request(&ask, 300), expected);
         }
