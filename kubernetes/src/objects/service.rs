@@ -6,7 +6,7 @@ use backend_api::{Protocol, Scheduler, ServiceName};
 use serde::Deserialize;
 
 use super::metadata::{or_default, present};
-use super::name::repeated;
+use super::text::repeated;
 use super::{Address, Keyword, Kind, Metadata, ObjectKey, Uid, Word};
 
 /// v1 Service.

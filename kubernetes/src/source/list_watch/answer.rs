@@ -2,10 +2,10 @@
 //!
 //! **Invariant:** objects become our own slim types at once; nothing is kept as a JSON value.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeSeed;
 
 use super::json::{fields, items, lenient};
 use crate::objects::{Kind, Object, ObjectKey};
@@ -204,17 +204,10 @@ fn outline(text: &[u8]) -> Result<Outline, serde_json::Error> {
 }
 
 fn object(kind: Kind, text: &[u8]) -> Result<Object, serde_json::Error> {
-    fn shared<T: for<'a> Deserialize<'a>>(text: &[u8]) -> Result<Arc<T>, serde_json::Error> {
-        serde_json::from_slice(text).map(Arc::new)
-    }
-
-    Ok(match kind {
-        Kind::Service => Object::Service(shared(text)?),
-        Kind::EndpointSlice => Object::EndpointSlice(shared(text)?),
-        Kind::Endpoints => Object::Endpoints(shared(text)?),
-        Kind::Node => Object::Node(shared(text)?),
-        Kind::ServiceCidr => Object::ServiceCidr(shared(text)?),
-    })
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let object = kind.deserialize(&mut json)?;
+    json.end()?;
+    Ok(object)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! v1 Node.
+//! The objects that belong to no namespace: v1 Node, and networking.k8s.io/v1 ServiceCIDR (KEP-1880).
 
 use serde::Deserialize;
 
@@ -71,5 +71,35 @@ impl Node {
     /// Which object it is.
     pub fn key(&self) -> ObjectKey {
         self.metadata.key(Kind::Node)
+    }
+}
+
+/// networking.k8s.io/v1 ServiceCIDR.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ServiceCidr {
+    /// `metadata`.
+    pub metadata: Metadata<ServiceCidrLabels>,
+    /// `spec`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub spec: ServiceCidrSpec,
+}
+
+/// The labels of a ServiceCIDR that a proxy reads: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct ServiceCidrLabels {}
+
+/// `spec` of a ServiceCIDR.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidrSpec {
+    /// `cidrs`: one of each family, or one.
+    #[serde(deserialize_with = "or_default")]
+    pub cidrs: Box<[Box<str>]>,
+}
+
+impl ServiceCidr {
+    /// Which object it is.
+    pub fn key(&self) -> ObjectKey {
+        self.metadata.key(Kind::ServiceCidr)
     }
 }
