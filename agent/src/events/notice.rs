@@ -46,7 +46,7 @@ pub enum Notice {
     },
     /// A service goes without a frontend, which an older one has.
     FrontendConflict(Conflict),
-    /// A service's source ranges are all of the other family: nobody may dial its load-balancer addresses of this one.
+    /// A service's source ranges are all of the other family: no client may dial its load-balancer addresses of this one.
     SourceRangesOfOtherFamily {
         /// Which.
         service: ServiceName,
@@ -148,7 +148,7 @@ impl fmt::Display for Notice {
             Self::FrontendConflict(conflict) => conflict.fmt(f),
             Self::SourceRangesOfOtherFamily { family, .. } => write!(
                 f,
-                "spec.loadBalancerSourceRanges: no range for {family}: nobody may dial the service's {family} \
+                "spec.loadBalancerSourceRanges: no range for {family}: no client may dial the service's {family} \
                  load-balancer addresses"
             ),
         }

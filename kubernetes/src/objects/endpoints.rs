@@ -88,7 +88,7 @@ pub struct Conditions {
     pub terminating: Option<bool>,
 }
 
-/// `hints` of an endpoint: who should prefer it.
+/// `hints` of an endpoint: which zones and nodes should prefer it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Hints {

@@ -179,7 +179,7 @@ pub struct IngressIp {
 pub enum IpMode {
     /// Connections arrive with the address still on them, and the node may answer in its place.
     Vip,
-    /// The load balancer rewrites: who dials it from inside has to go out to it.
+    /// The load balancer rewrites the address: clients inside have to go out to it.
     Proxy,
 }
 

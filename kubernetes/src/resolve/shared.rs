@@ -34,7 +34,7 @@ pub(super) struct Shared {
     /// How IPVS is to choose; none where the service leaves it to the operator, or where `affinity` decides.
     pub(super) scheduler: Option<Scheduler>,
     pub(super) addresses: PerFamily<Option<ServiceAddresses>>,
-    /// Who may dial the load-balancer addresses.
+    /// Which clients may dial the load-balancer addresses.
     pub(super) source_ranges: PerFamily<SourceRanges>,
     pub(super) internal: TrafficPolicy,
     pub(super) external: TrafficPolicy,

@@ -1,4 +1,4 @@
-//! Who may dial a service's load-balancer addresses: `loadBalancerSourceRanges`.
+//! Which clients may dial a service's load-balancer addresses: `loadBalancerSourceRanges`.
 //!
 //! They hold for those addresses alone, not for cluster addresses, external addresses or node ports. They hold for pods and
 //! the node as for every other client.
@@ -30,7 +30,7 @@ impl Ranges {
         Self { restricted: !written.is_empty(), ranges }
     }
 
-    /// Who may dial the load-balancer addresses among `addresses`, on a node with the addresses `node`.
+    /// Which clients may dial the load-balancer addresses among `addresses`, on a node with the addresses `node`.
     pub(super) fn of_families(
         &self,
         addresses: &PerFamily<Option<ServiceAddresses>>,

@@ -1,7 +1,7 @@
 //! The Kubernetes API as a source.
 //!
 //! ```text
-//! list_watch (what to ask) ──► servers (whom) ──► body (bytes, lines) ──► list_watch (what it means) ──► Event
+//! list_watch (what to ask) ──► servers (which one) ──► body (bytes, lines) ──► list_watch (what it means) ──► Event
 //!      [pure]                   [I/O]              [I/O]                   [pure]
 //! ```
 //!

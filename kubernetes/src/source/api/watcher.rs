@@ -236,8 +236,7 @@ impl KindWatcher {
         let optional = self.list_watch.resource().is_optional();
         let mut events = Vec::new();
         if self.denied.as_ref() != Some(&reason) {
-            let consequence =
-                if optional { "going on without" } else { "trying again, all that was told before holds" };
+            let consequence = if optional { "going on without" } else { "trying again, objects told before are kept" };
             let place = self.session.place.clone();
             let said = format!("{} cannot be listed: {reason}; {consequence}", plural(kind));
             events.push(Event::Trouble(Trouble { place, line: None, object: None, reason: said }));

@@ -51,7 +51,7 @@ impl Folder {
                     if let Entry::Vacant(free) = now.objects.entry(key.clone()) {
                         free.insert(object);
                     } else {
-                        let reason = "a second time in this file, the first one counts".to_owned();
+                        let reason = "a second time in this file, the first one is used".to_owned();
                         now.troubles.insert(trouble(file, None, Some(key), reason));
                     }
                 }
@@ -68,7 +68,7 @@ impl Folder {
     /// `file` is there and cannot be read: what it held holds.
     pub(super) fn unreadable(&mut self, file: &str, error: &dyn Display) -> Vec<Event> {
         let objects = self.files.get(file).map(|file| file.objects.clone()).unwrap_or_default();
-        let reason = format!("{error}; what it held before holds");
+        let reason = format!("{error}; its objects are kept");
         let troubles = BTreeSet::from([trouble(file, None, None, reason)]);
         self.replace(file, Some(File { objects, troubles }))
     }
@@ -125,7 +125,7 @@ impl Folder {
         let said = self.shadowed.remove(key).unwrap_or_default();
         let mut holders = self.holders.get(key).into_iter().flatten();
         let Some(first) = holders.next() else { return Vec::new() };
-        let reason = format!("also in {first}, which counts");
+        let reason = format!("also in {first}, which is used");
         let now: BTreeSet<_> = holders.map(|file| trouble(file, None, Some(key.clone()), reason.clone())).collect();
         let news = now.difference(&said).cloned().collect();
         if !now.is_empty() {
@@ -146,7 +146,7 @@ impl File {
         let Refused { line, object, reason } = refused;
         let kept: Vec<_> =
             before.iter().filter(|(key, _)| object.as_ref().is_none_or(|object| object == *key)).collect();
-        let holds = if kept.is_empty() { "ignored" } else { "what was read before holds" };
+        let holds = if kept.is_empty() { "ignored" } else { "its last good state is kept" };
         self.troubles.insert(trouble(file, Some(line), object, format!("{reason}; {holds}")));
         for (key, object) in kept {
             self.objects.entry(key.clone()).or_insert_with(|| object.clone());
@@ -199,7 +199,7 @@ mod tests {
         let told = words(folder.read("a.yaml", &(bad.to_owned() + &service("y", 2))));
         assert_eq!(told[..2], ["y:2", "-z"]);
         assert!(told[2].starts_with("! a.yaml:6: Service default/x: "), "{told:?}");
-        assert!(told[2].ends_with("; what was read before holds"), "{told:?}");
+        assert!(told[2].ends_with("; its last good state is kept"), "{told:?}");
         assert_eq!(words(folder.read("a.yaml", &(bad.to_owned() + &service("y", 2)))), [""; 0], "said once");
         assert_eq!(words(folder.read("a.yaml", &(service("x", 3) + &service("y", 2)))), ["x:3"]);
     }
@@ -223,7 +223,7 @@ mod tests {
             for file in order {
                 told.extend(words(folder.read(file, &service("x", if file == "a.yaml" { 1 } else { 2 }))));
             }
-            assert_eq!(told.last().unwrap(), "! b.yaml: Service default/x: also in a.yaml, which counts");
+            assert_eq!(told.last().unwrap(), "! b.yaml: Service default/x: also in a.yaml, which is used");
             assert_eq!(told.iter().rfind(|word| !word.starts_with('!')).unwrap(), "x:1");
             assert_eq!(words(folder.read("b.yaml", &service("x", 3))), [""; 0], "not told again");
             assert_eq!(words(folder.gone("a.yaml")), ["x:3"], "the other takes over");
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn of_one_object_twice_in_a_file_the_first_counts() {
         let told = words(Folder::default().read("a.yaml", &(service("x", 1) + &service("x", 2))));
-        assert_eq!(told, ["x:1", "! a.yaml: Service default/x: a second time in this file, the first one counts"]);
+        assert_eq!(told, ["x:1", "! a.yaml: Service default/x: a second time in this file, the first one is used"]);
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
         let mut folder = Folder::default();
         folder.read("a.yaml", &service("x", 1));
         let told = words(folder.unreadable("a.yaml", &"permission denied"));
-        assert_eq!(told, ["! a.yaml: permission denied; what it held before holds"]);
+        assert_eq!(told, ["! a.yaml: permission denied; its objects are kept"]);
         assert_eq!(words(folder.read("a.yaml", &service("x", 1))), [""; 0]);
     }
 

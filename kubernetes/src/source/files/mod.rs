@@ -45,7 +45,7 @@ pub async fn watch_folder(path: PathBuf, told: Sender) {
                 }
             }
             Err(error) => {
-                let reason = format!("{error}; waiting for it, all that was read before holds");
+                let reason = format!("{error}; waiting for it, objects read before are kept");
                 if absent.replace(reason.clone()) != Some(reason.clone()) && reader.complain(reason).await.is_none() {
                     return;
                 }
@@ -84,7 +84,7 @@ impl FolderReader {
             if noticed.folder_lost {
                 // Files that were deleted before the folder was, are gone; those that went away with it are not.
                 self.read(noticed.files).await?;
-                return self.complain("folder is gone; waiting for it, all that was read before holds".into()).await;
+                return self.complain("folder is gone; waiting for it, objects read before are kept".into()).await;
             }
             if noticed.everything {
                 self.read_everything().await?;
@@ -97,7 +97,7 @@ impl FolderReader {
     async fn read_everything(&mut self) -> Alive {
         let there = match disk::names(&self.path) {
             Ok(there) => there,
-            Err(error) => return self.complain(format!("{error}; all that was read before holds")).await,
+            Err(error) => return self.complain(format!("{error}; objects read before are kept")).await,
         };
         let files = there.union(&self.folder.files()).cloned().collect();
         self.read(files).await?;

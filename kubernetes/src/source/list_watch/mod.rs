@@ -372,7 +372,7 @@ impl ListWatch {
                 let known = key.as_ref().and_then(|key| self.unreadable.insert(key.clone(), reason.clone()));
                 if known.as_ref() != Some(&reason) {
                     let holds = key.as_ref().is_some_and(|key| self.told.contains(key));
-                    let consequence = if holds { "what it was before holds" } else { "it does not count" };
+                    let consequence = if holds { "its last good state is kept" } else { "it is ignored" };
                     events.push(Event::Trouble(self.trouble(key.clone(), format!("{reason}; {consequence}"))));
                 }
                 key

@@ -158,16 +158,16 @@ fn a_list_whose_pages_expire_is_asked_for_whole_once() {
 #[test]
 fn an_object_that_cannot_be_read_costs_itself_alone_and_is_told_once() {
     let mut services = watching(&["a"]);
-    let trouble = "! api: Service default/a: ports are no list; what it was before holds";
+    let trouble = "! api: Service default/a: ports are no list; its last good state is kept";
     assert_eq!(line(&mut services, changed(unreadable("a"))), [trouble]);
     assert_eq!(line(&mut services, changed(unreadable("a"))), [""; 0]);
-    let never = "! api: Service default/x: ports are no list; it does not count";
+    let never = "! api: Service default/x: ports are no list; it is ignored";
     assert_eq!(line(&mut services, changed(unreadable("x"))), [never]);
     // A list that holds it unreadable holds it.
     services.failed(&refusal(410));
     line(&mut services, changed(unreadable("a")));
     assert_eq!(bookmark(&mut services, "20", Initial::Complete), [""; 0]);
-    // Of what was never told nobody needs to hear that it is gone.
+    // What was never told is not told to be gone.
     assert_eq!(line(&mut services, Line::Deleted { key: key("x"), version: None }), [""; 0]);
     assert_eq!(told(&mut services, "a"), ["a"]);
     assert_eq!(line(&mut services, changed(unreadable("a"))), [trouble]);
