@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use backend_api::ServiceState;
+use backend_api::{NodeNetwork, ServiceState};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use switchyard_kubernetes::objects::{Item, Object, read};
@@ -58,7 +58,7 @@ fn resolve_everything(criterion: &mut Criterion) {
             || Resolver::new(settings()),
             |mut resolver| {
                 objects.iter().for_each(|object| resolver.upsert(object));
-                let mut state = ServiceState::default();
+                let mut state = ServiceState::new(NodeNetwork::unknown());
                 resolver.resolve().apply(&mut state);
                 assert_eq!(state.len(), SERVICES as usize);
                 (resolver, state)
@@ -70,7 +70,7 @@ fn resolve_everything(criterion: &mut Criterion) {
 
 fn resolve_one_change(criterion: &mut Criterion) {
     let mut resolver = Resolver::new(settings());
-    let mut state = ServiceState::default();
+    let mut state = ServiceState::new(NodeNetwork::unknown());
     cluster().iter().for_each(|object| resolver.upsert(object));
     resolver.resolve().apply(&mut state);
     let slices = [object(slice(500, 1)), object(slice(500, 0))];

@@ -17,7 +17,7 @@
 //!
 //! ```
 //! # extern crate backend_api as switchyard_api;
-//! use switchyard_api::{ServiceName, ServiceState};
+//! use switchyard_api::{NodeNetwork, ServiceName, ServiceState};
 //! use switchyard_kubernetes::objects::{Item, read};
 //! use switchyard_kubernetes::resolve::Resolver;
 //! use switchyard_kubernetes::settings::{LocalDetector, Settings};
@@ -46,7 +46,7 @@
 //! let warning = "Service default/web: spec.ports[1].port: 70000 is no port, 1 to 65535";
 //! assert_eq!(changes.warnings[0].to_string(), warning);
 //!
-//! let mut state = ServiceState::default();
+//! let mut state = ServiceState::new(NodeNetwork::unknown());
 //! changes.apply(&mut state);
 //! let web = state.service(&ServiceName::new("default", "web")).expect("it has a cluster address");
 //! let endpoints: Vec<_> = web.ports[0].endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
