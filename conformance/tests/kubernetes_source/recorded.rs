@@ -9,7 +9,6 @@ use kubernetes::objects::{Object, ObjectKey};
 use kubernetes::source::ApiConfig;
 use kubernetes::source::{Event, api, channel};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 /// The variable that names the kubeconfig of a cluster to read from.
 const KUBECONFIG: &str = "SWITCHYARD_KUBECONFIG";
