@@ -7,18 +7,17 @@ use backend_api::{Dataplane, Observed, Report, Scheduler, Scope, ServiceState, S
 use backend_nft::Others;
 use backend_nft::leaving::LeavingTables;
 use backend_nft::marking::{Mark, Marked, MarkingTables, Marks, Synced};
+use netlink::ipvs::Ipvs;
 
 use crate::errors::from_open;
 use crate::host::{Host, HostOptions, Timeouts};
 use crate::port::Tables;
-use crate::programmer::{Outcome, Programmer, Seen};
-use crate::rounds::Rounds;
-use netlink::ipvs::Ipvs;
+use crate::programmer::{Outcome, Programmer, Rounds, Seen};
 
 /// What an embedder may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Whether others may touch our tables while we run.
+    /// Whether other programs may change our tables while we run.
     pub others: Others,
     /// The scheduler of service ports that ask for none.
     pub scheduler: Scheduler,
@@ -28,6 +27,13 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// How long connections of TCP may go on when their endpoint has left.
     pub drain: Duration,
+}
+
+impl Options {
+    /// The part of it that is the node's ([`Host`]).
+    pub fn host(&self) -> HostOptions {
+        HostOptions { strict_arp: self.strict_arp, timeouts: self.timeouts }
+    }
 }
 
 /// As the nftables backend does it, as far as IPVS can: by weight, and nothing is cut within a day.
@@ -50,7 +56,7 @@ impl Default for Options {
 pub struct IpvsDataplane {
     programmer: Programmer<Ipvs>,
     tables: MarkingTables,
-    /// What we left when another backend took over; of no use once ours are back.
+    /// What we left when another backend took over; of no use once our tables are back.
     left: LeavingTables,
     host: Host,
     /// Whether the node is as IPVS needs it, as far as we know.
@@ -60,18 +66,21 @@ pub struct IpvsDataplane {
 
 impl IpvsDataplane {
     /// Opens the dataplane in the network namespace of this thread; needs `CAP_NET_ADMIN` there, and a tokio runtime.
-    /// Nothing stays written before the first sync.
+    /// Before the first sync nothing stays written: only a virtual server is added and removed, to try the scheduler.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`] where the kernel or the process lacks something.
     pub async fn open(options: Options) -> Result<Self, SyncError> {
-        let Options { others, scheduler, strict_arp, timeouts, drain } = options;
+        let tables = backend_nft::Options { others: options.others };
         let ipvs = Ipvs::open().await.map_err(from_open)?;
-        let programmer = Programmer::new(ipvs, scheduler, drain).await?;
-        let host = Host::open(HostOptions { strict_arp, timeouts }).await?;
-        let tables = MarkingTables::open(backend_nft::Options { others }).await?;
-        let left = LeavingTables::open(backend_nft::Options { others })?;
-        Ok(Self { programmer, tables, left, host, established: false, rounds: Rounds::begin() })
+        Ok(Self {
+            programmer: Programmer::new(ipvs, options.scheduler, options.drain).await?,
+            host: Host::open(options.host()).await?,
+            tables: MarkingTables::open(tables).await?,
+            left: LeavingTables::open(tables)?,
+            established: false,
+            rounds: Rounds::begin(),
+        })
     }
 }
 
@@ -89,24 +98,24 @@ impl Dataplane for IpvsDataplane {
     }
 
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
-        let sent = self.sent();
-        let mut established = 0;
-        // Sysctls tell nobody that they were changed.
+        let sent_before = self.sent();
+        let mut host_writes = 0;
+        // No notification says that a sysctl was changed.
         let all = !self.established || matches!(scope, Scope::All);
         if all {
-            established = self.host.establish().await?;
+            host_writes = self.host.establish().await?;
             self.established = true;
         }
         let Outcome { mut report, synced } = self.programmer.sync(&mut self.tables, desired, scope).await?;
         if all {
-            // Behind the sync: until then nobody else delivers established packets.
-            established += self.left.remove().await?;
+            // After the sync: until then only these tables deliver established packets.
+            host_writes += self.left.remove().await?;
         }
-        report.writes += established;
+        report.writes += host_writes;
         for synced in &synced {
             report.add_cleanings(self.tables.delete_stale_flows(synced, desired).await);
         }
-        report.bytes_sent = self.sent() - sent;
+        report.bytes_sent = self.sent() - sent_before;
         Ok(report)
     }
 

@@ -1,4 +1,4 @@
-//! The IPVS dataplane: nftables decides who is balanced how, IPVS picks the endpoint and translates.
+//! The IPVS dataplane: nftables decides which clients are balanced over which pool, IPVS picks the endpoint and translates.
 //!
 //! ```text
 //!                ┌─ render ─► marks ─► virtual servers ─ plan: diff ─► make … unmake ─► IPVS
@@ -12,20 +12,20 @@
 mod belief;
 mod dataplane;
 mod diff;
+mod drain;
 mod errors;
 #[cfg(test)]
 mod fake;
-#[doc(hidden)] // for the tests, and no promise: types of the netlink libraries show through
-pub mod host;
+mod host;
 mod leaving;
 mod marks;
 mod plan;
 mod port;
 mod programmer;
 mod render;
-mod rounds;
 mod schedulers;
+mod servers;
 
 pub use dataplane::{IpvsDataplane, Options};
-pub use host::Timeouts;
+pub use host::{Host, HostOptions, Timeouts};
 pub use leaving::Leaving;
