@@ -52,8 +52,7 @@ impl Plan {
 
 /// Why a service is left out.
 fn unfit(service: &Service, terms: Terms<'_>) -> Option<String> {
-    let flaw = service.check().err().map(|flaw| flaw.to_string());
-    flaw.or_else(|| terms.refused.get(&service.name).cloned())
+    terms.refused.get(&service.name).cloned()
 }
 
 /// Services that were programmed in another form, that are new, or that are gone.
