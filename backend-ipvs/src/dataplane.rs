@@ -5,8 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backend_api::{Dataplane, Observed, Report, Scheduler, Scope, ServiceState, SyncError};
 use backend_nft::Others;
-use backend_nft::leaving::LeavingTables;
-use backend_nft::marking::{Mark, Marked, MarkingTables, Marks, Synced};
+use backend_nft::marking::{LeavingTables, Mark, Marked, MarkingTables, Marks, Synced};
 
 use crate::errors::from_open;
 use crate::host::{Host, HostOptions, Timeouts};
@@ -69,8 +68,8 @@ impl IpvsDataplane {
         let ipvs = Ipvs::open().await.map_err(from_open)?;
         let programmer = Programmer::new(ipvs, scheduler, drain).await?;
         let host = Host::open(HostOptions { strict_arp, timeouts }).await?;
-        let tables = MarkingTables::open(backend_nft::Options { others }).await?;
-        let left = LeavingTables::open(backend_nft::Options { others })?;
+        let tables = MarkingTables::open(backend_nft::Options::default().others(others)).await?;
+        let left = LeavingTables::open(backend_nft::Options::default().others(others))?;
         Ok(Self { programmer, tables, left, host, established: false, rounds: Rounds::begin() })
     }
 }

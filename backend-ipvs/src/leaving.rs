@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use backend_api::{Protocol, Scope, ServiceState, SyncError};
-use backend_nft::leaving::LeavingTables;
+use backend_nft::marking::LeavingTables;
 use tokio::time::{Instant, sleep_until};
 
 use crate::dataplane::Options;
@@ -60,7 +60,7 @@ impl Leaving {
     /// # Errors
     /// As [`backend_api::Dataplane::observe`].
     pub async fn find(options: &Options) -> Result<Option<Self>, SyncError> {
-        let mut tables = LeavingTables::open(backend_nft::Options { others: options.others })?;
+        let mut tables = LeavingTables::open(backend_nft::Options::default().others(options.others))?;
         let mut routing = Routing::open().map_err(|error| from_socket(&error))?;
         if !routing.is_there().await? && !tables.tell().await? {
             return Ok(None);
