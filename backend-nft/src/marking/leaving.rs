@@ -165,7 +165,7 @@ fn wanted_chains(family: Family) -> Chains {
 
 /// A chain as the tables that mark have it.
 fn as_marking(name: ChainName, family: Family) -> (Chain, Vec<KernelRule>) {
-    let rules = rules(name, &NodeNetwork::default(), family, Delivery::Mark);
+    let rules = rules(name, &NodeNetwork::unknown(), family, Delivery::Mark);
     chain(name.to_string(), base(name, Delivery::Mark), rules, family)
 }
 
