@@ -5,18 +5,35 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backend_api::{Dataplane, Observed, Report, Scheduler, Scope, ServiceState, SyncError};
 use backend_nft::Others;
-use backend_nft::leaving::LeavingTables;
-use backend_nft::marking::{Mark, Marked, MarkingTables, Marks, Synced};
+use backend_nft::marking::{LeavingTables, Mark, Marked, MarkingTables, Marks, Synced};
+use netlink::Namespace;
 use netlink::ipvs::Ipvs;
 
-use crate::errors::from_open;
-use crate::host::{Host, HostOptions, Timeouts};
+use crate::errors::{enter, from_open};
+use crate::host::{Host, Timeouts};
 use crate::port::Tables;
 use crate::programmer::{Outcome, Programmer, Rounds, Seen};
 
-/// What an embedder may choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Options of [`IpvsDataplane::open`], [`Host::open`] and [`Leaving::find`](crate::Leaving::find).
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use switchyard_api::Scheduler;
+/// use switchyard_ipvs::{IpvsDataplane, Namespace, Options};
+///
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Namespace::of_path("/run/netns/node")?;
+/// let options = Options::default().namespace(node).scheduler(Scheduler::Lc).drain(Duration::from_secs(3600));
+/// let dataplane = IpvsDataplane::open(options).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
+    /// The network namespace whose packets are forwarded. Sockets and files are opened in it, and rules, routes and sysctls
+    /// are its own. To enter another than the thread's needs `CAP_SYS_ADMIN`.
+    pub namespace: Namespace,
     /// Whether other programs may change our tables while we run.
     pub others: Others,
     /// The scheduler of service ports that ask for none.
@@ -29,17 +46,11 @@ pub struct Options {
     pub drain: Duration,
 }
 
-impl Options {
-    /// The part of it that is the node's ([`Host`]).
-    pub fn host(&self) -> HostOptions {
-        HostOptions { strict_arp: self.strict_arp, timeouts: self.timeouts }
-    }
-}
-
 /// As the nftables backend does it, as far as IPVS can: by weight, and nothing is cut within a day.
 impl Default for Options {
     fn default() -> Self {
         Self {
+            namespace: Namespace::Current,
             others: Others::default(),
             scheduler: Scheduler::Wrr,
             strict_arp: false,
@@ -49,7 +60,50 @@ impl Default for Options {
     }
 }
 
-/// Programs services into IPVS and the tables `switchyard` of the network namespace that it was opened in.
+impl Options {
+    /// The same, in this network namespace instead of the calling thread's.
+    #[must_use]
+    pub fn namespace(self, namespace: Namespace) -> Self {
+        Self { namespace, ..self }
+    }
+
+    /// The same, with this answer to whether other programs may change our tables.
+    #[must_use]
+    pub fn others(self, others: Others) -> Self {
+        Self { others, ..self }
+    }
+
+    /// The same, with this scheduler for service ports that ask for none.
+    #[must_use]
+    pub fn scheduler(self, scheduler: Scheduler) -> Self {
+        Self { scheduler, ..self }
+    }
+
+    /// The same, with this answer to whether ARP is answered only on the interface that has the address.
+    #[must_use]
+    pub fn strict_arp(self, strict_arp: bool) -> Self {
+        Self { strict_arp, ..self }
+    }
+
+    /// The same, with these timeouts of connections.
+    #[must_use]
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    /// The same, with this time for connections of TCP whose endpoint has left.
+    #[must_use]
+    pub fn drain(self, drain: Duration) -> Self {
+        Self { drain, ..self }
+    }
+
+    /// Those of the tables.
+    pub(crate) fn tables(&self) -> backend_nft::Options {
+        backend_nft::Options::default().others(self.others).namespace(self.namespace.clone())
+    }
+}
+
+/// Programs services into IPVS and the tables `switchyard` of one network namespace.
 ///
 /// All of it stays when this is dropped, and is found again.
 #[derive(Debug)]
@@ -65,19 +119,20 @@ pub struct IpvsDataplane {
 }
 
 impl IpvsDataplane {
-    /// Opens the dataplane in the network namespace of this thread; needs `CAP_NET_ADMIN` there, and a tokio runtime.
-    /// Before the first sync nothing stays written: only a virtual server is added and removed, to try the scheduler.
+    /// Opens the dataplane in the network namespace that `options` name: that of this thread, if they name none. Needs
+    /// `CAP_NET_ADMIN` there, and a tokio runtime. Before the first sync nothing stays written: only a virtual server is added
+    /// and removed, to try the scheduler.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`] where the kernel or the process lacks something.
     pub async fn open(options: Options) -> Result<Self, SyncError> {
-        let tables = backend_nft::Options { others: options.others };
-        let ipvs = Ipvs::open().await.map_err(from_open)?;
+        enter(&options.namespace)?;
+        let ipvs = Ipvs::open_in(&options.namespace).await.map_err(from_open)?;
         Ok(Self {
             programmer: Programmer::new(ipvs, options.scheduler, options.drain).await?,
-            host: Host::open(options.host()).await?,
-            tables: MarkingTables::open(tables).await?,
-            left: LeavingTables::open(tables)?,
+            host: Host::open(&options).await?,
+            tables: MarkingTables::open(options.tables()).await?,
+            left: LeavingTables::open(options.tables())?,
             established: false,
             rounds: Rounds::begin(),
         })

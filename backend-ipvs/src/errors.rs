@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::io;
 
 use backend_api::SyncError;
-use netlink::ReadError;
 use netlink::ipvs::{OpenError, Refusal};
 use netlink::nftables::CommitError;
+use netlink::{Namespace, ReadError};
 use nix::errno::Errno;
 
 /// What the kernel must have, as an operator enables it.
@@ -18,6 +18,14 @@ const PRIVILEGE: &str = "CAP_NET_ADMIN";
 /// What this kernel or process cannot do.
 pub(crate) fn unsupported(feature: &str, reason: impl Display) -> SyncError {
     SyncError::Unsupported { feature: feature.to_owned(), reason: reason.to_string() }
+}
+
+/// Tries whether a network namespace can be entered, so that it is named if it cannot, and not what was to be opened in it.
+///
+/// # Errors
+/// [`SyncError::Unsupported`]; mostly `CAP_SYS_ADMIN` is missing.
+pub(crate) fn enter(namespace: &Namespace) -> Result<(), SyncError> {
+    namespace.run(|| ()).map_err(|error| unsupported("network namespace", error))
 }
 
 /// Why IPVS could not be opened.

@@ -19,13 +19,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use backend_api::{Scope, ServiceState, SyncError};
-use backend_nft::leaving::LeavingTables;
+use backend_nft::marking::LeavingTables;
 use netlink::ipvs::{Ipvs, OpenError, Operation, RealServerEntry, VirtualKey};
 use tokio::time::{Instant, sleep_until};
 
 use crate::dataplane::Options;
 use crate::drain::{Deadline, draining, drains, ends_at_once, is_done};
-use crate::errors::{from_open, from_read, from_socket_open};
+use crate::errors::{enter, from_open, from_read, from_socket_open};
 use crate::host::{Host, Routing};
 use crate::marks::cuts;
 use crate::port::{Port, execute, our_servers};
@@ -51,18 +51,19 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    /// Looks whether IPVS left anything in the network namespace of this thread. Where it left nothing, or was never used, this
+    /// Looks whether IPVS left anything in the network namespace that `options` name. Where it left nothing, or was never used, this
     /// costs two dumps of tables and one of rules, and no module is loaded.
     ///
     /// # Errors
     /// As [`backend_api::Dataplane::observe`].
     pub async fn find(options: &Options) -> Result<Option<Self>, SyncError> {
-        let mut tables = LeavingTables::open(backend_nft::Options { others: options.others })?;
-        let mut routing = Routing::open().map_err(from_socket_open)?;
+        enter(&options.namespace)?;
+        let mut tables = LeavingTables::open(options.tables())?;
+        let mut routing = Routing::open(&options.namespace).map_err(from_socket_open)?;
         if !routing.is_there().await? && !tables.tell().await? {
             return Ok(None);
         }
-        let (ipvs, hosts) = match (Ipvs::open().await, Ipvs::open().await) {
+        let (ipvs, hosts) = match (Ipvs::open_in(&options.namespace).await, Ipvs::open_in(&options.namespace).await) {
             (Ok(ipvs), Ok(hosts)) => (ipvs, hosts),
             (Err(OpenError::Missing), _) | (_, Err(OpenError::Missing)) => {
                 tracing::info!("IPVS was used on this node and is not in its kernel any more, removing what led to it");
@@ -72,7 +73,7 @@ impl Leaving {
             }
             (Err(error), _) | (_, Err(error)) => return Err(from_open(error)),
         };
-        let host = Host::left_behind(routing, hosts)?;
+        let host = Host::with(routing, hosts, options)?;
         tracing::info!("IPVS was used on this node, its connections go on until they end");
         Ok(Some(Self { ipvs, tables, host, drain: options.drain, cutting: None, next: None, warned: None }))
     }

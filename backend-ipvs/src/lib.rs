@@ -26,6 +26,8 @@ mod render;
 mod schedulers;
 mod servers;
 
+pub use backend_nft::Others;
 pub use dataplane::{IpvsDataplane, Options};
-pub use host::{Host, HostOptions, Timeouts};
+pub use host::{Host, Timeouts};
 pub use leaving::Leaving;
+pub use netlink::Namespace;

@@ -14,7 +14,7 @@ use isolated::in_namespace;
 use netlink::ipvs::Ipvs;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use switchyard_ipvs::{Host, HostOptions, Leaving, Options, Timeouts};
+use switchyard_ipvs::{Host, Leaving, Options, Timeouts};
 
 fn main() {
     isolated::run(&[
@@ -84,12 +84,12 @@ fn make_sysctls_writable_again() {
     nix::mount::umount("/proc/sys").unwrap();
 }
 
-async fn open(options: HostOptions) -> Host {
-    Host::open(options).await.unwrap()
+async fn open(options: Options) -> Host {
+    Host::open(&options).await.unwrap()
 }
 
-fn strict() -> HostOptions {
-    HostOptions { strict_arp: true, ..HostOptions::default() }
+fn strict() -> Options {
+    Options::default().strict_arp(true)
 }
 
 fn a_host_is_established_once_and_restored() {
@@ -144,9 +144,9 @@ fn what_is_chosen_no_more_goes_back() {
     in_namespace(async || {
         let before = settings().await;
         let udp = Timeouts { udp: Some(Duration::from_secs(77)), ..Timeouts::default() };
-        open(HostOptions { timeouts: udp, ..strict() }).await.establish().await.unwrap();
+        open(strict().timeouts(udp)).await.establish().await.unwrap();
         assert_eq!(settings().await["udp"], 77);
-        let mut restarted = open(HostOptions::default()).await;
+        let mut restarted = open(Options::default()).await;
         // Two sysctls, the timeout, and what is remembered.
         assert_eq!(restarted.establish().await.unwrap(), 4);
         assert_eq!(restarted.establish().await.unwrap(), 0);
@@ -166,14 +166,14 @@ fn chosen_timeouts_are_set() {
         set("../netfilter/nf_conntrack_tcp_timeout_established", 5000);
         let [tcp, tcp_fin, udp] = [60, 10, 20].map(|seconds| Some(Duration::from_secs(seconds)));
         let chosen = Timeouts { tcp, tcp_fin, udp };
-        open(HostOptions { timeouts: chosen, ..HostOptions::default() }).await.establish().await.unwrap();
+        open(Options::default().timeouts(chosen)).await.establish().await.unwrap();
         let now = settings().await;
         assert_eq!([now["tcp"], now["tcp-fin"], now["udp"]], [60, 10, 20]);
-        open(HostOptions::default()).await.establish().await.unwrap();
+        open(Options::default()).await.establish().await.unwrap();
         assert_eq!(settings().await["tcp"], 5000);
         // What is longer stays.
         set("../netfilter/nf_conntrack_tcp_timeout_established", 4000);
-        assert_eq!(open(HostOptions::default()).await.establish().await.unwrap(), 0);
+        assert_eq!(open(Options::default()).await.establish().await.unwrap(), 0);
         assert_eq!(settings().await["tcp"], 5000);
     });
 }
@@ -193,7 +193,7 @@ fn read_only_sysctls_matter_only_if_they_are_wrong() {
         assert_eq!(settings().await["ip_forward"], 0);
         host.restore().await.unwrap();
         conntrack.write_all_at(b"0", 0).unwrap();
-        let refused = Host::open(strict()).await.unwrap_err().to_string();
+        let refused = Host::open(&strict()).await.unwrap_err().to_string();
         assert_eq!(refused, "sysctl net.ipv4.vs.conntrack: not available: is 0, Read-only file system (os error 30)");
     });
 }
@@ -214,7 +214,7 @@ fn read_only_sysctls_keep_no_rules_and_routes() {
         assert!(established["vs/conntrack"] == 1 && established != before && routing() != routing_before);
         make_sysctls_read_only();
         let mut leaving = Leaving::find(&Options::default()).await.unwrap().expect("rules and routes are there");
-        leaving.hold(&ServiceState::new(NodeNetwork::default()), Scope::All).await.unwrap();
+        leaving.hold(&ServiceState::new(NodeNetwork::unknown()), Scope::All).await.unwrap();
         leaving.taken_over();
         tokio::time::timeout(DEADLINE, leaving.over()).await.expect("nothing keeps it");
         assert_eq!(routing(), routing_before);
@@ -234,7 +234,7 @@ fn read_only_sysctls_keep_no_rules_and_routes() {
 
 fn a_host_tells_of_changes() {
     in_namespace(async || {
-        let mut host = open(HostOptions::default()).await;
+        let mut host = open(Options::default()).await;
         host.establish().await.unwrap();
         run("ip", "rule delete priority 100");
         tokio::time::timeout(DEADLINE, host.changed()).await.expect("noticed");

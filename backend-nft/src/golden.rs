@@ -14,11 +14,12 @@ use backend_api::{
     ServicePort, ServiceState,
 };
 
-use crate::content::layout;
-use crate::marking::{Marks, Target};
-use crate::plan::{Found, Plan, Terms};
+use crate::content::Found;
+use crate::marks::{Marks, Target};
+use crate::ownership::Layout;
+use crate::plan::{Plan, Terms};
 use crate::render::{base, rules};
-use crate::ruleset::rule::keyword;
+use crate::ruleset::name::keyword;
 use crate::ruleset::{ChainName, Element, FLOWTABLE, Mark, Policy, SetName, TABLE, Tag, Value};
 use crate::transaction::Transaction;
 
@@ -96,7 +97,7 @@ fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> Str
     let mut text = format!(
         "table {} {TABLE} {{\n  comment \"switchyard layout {}\"\n",
         keyword(family),
-        layout(transaction.delivery)
+        Layout::from(transaction.delivery).text()
     );
     for set in SetName::of(transaction.delivery) {
         writeln!(text, "\n  {} {set} {{", set.noun()).unwrap();

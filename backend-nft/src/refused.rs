@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::render::{initial_chains, rules};
     use crate::ruleset::Delivery;
-    use crate::transaction::kernel_rule;
+    use crate::ruleset::lower::kernel_rule;
     use netlink::nftables::Counter;
 
     /// Every rule that counts, in a table where each has counted 1.
@@ -86,7 +86,7 @@ mod tests {
         let node = NodeNetwork { service_cidrs: [range].into(), ..NodeNetwork::unknown() };
         let all = initial_chains(delivery).flat_map(|chain| {
             let rules = rules(chain, &node, Family::V4, delivery);
-            rules.into_iter().map(move |rule| kernel_rule(Family::V4, chain, &rule))
+            rules.into_iter().map(move |rule| kernel_rule(&chain.to_string(), &rule, Family::V4))
         });
         let counted = |mut rule: Rule| {
             let counter = rule.exprs.iter_mut().find(|expr| matches!(expr, Expr::Counter(_)))?;

@@ -63,7 +63,7 @@ fn syncing_again_writes_nothing_in_this_process_and_the_next() {
 fn nft_lists_the_tables_and_loads_what_it_lists() {
     isolated(|| async {
         // A table of an owner goes with nft, who would own what it loads.
-        let mut dataplane = NftDataplane::open(Options { others: Others::LetIn }).await.unwrap();
+        let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
         dataplane.sync(&sample::everything(), Scope::All).await.unwrap();
         let Some(listing) = nft(&["list", "ruleset"], "") else { return };
         let listing = listing.unwrap();
@@ -147,7 +147,7 @@ async fn objects() -> [usize; 3] {
 fn a_flush_by_somebody_else_is_noticed_and_repaired() {
     isolated(|| async {
         let state = sample::everything();
-        let mut dataplane = NftDataplane::open(Options { others: Others::LetIn }).await.unwrap();
+        let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
         dataplane.sync(&state, Scope::All).await.unwrap();
         for damage in [
             "flush ruleset",
@@ -247,7 +247,7 @@ fn a_changed_node_changes_rules_and_what_depends_on_them() {
 
 /// A second dataplane, to look only: whatever it wrote would be refused.
 async fn open_beside() -> NftDataplane {
-    NftDataplane::open(Options { others: Others::LetIn }).await.unwrap()
+    NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap()
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn pools_beyond_the_initial_sizes_get_their_chains() {
 fn one_operation_that_the_kernel_refuses_changes_nothing() {
     isolated(|| async {
         let state = state(sample::plain(10));
-        let mut dataplane = NftDataplane::open(Options { others: Others::LetIn }).await.unwrap();
+        let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
         dataplane.sync(&state, Scope::All).await.unwrap();
         // Somebody takes a place that a service will need; we do not look between notice and sync.
         let Some(done) = nft(&["-f", "-"], "add element ip switchyard services { 10.96.0.11 . tcp . 80 : 5350:1 }")

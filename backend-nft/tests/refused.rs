@@ -91,7 +91,7 @@ fn who_is_turned_away_is_counted_by_why_and_a_restart_loses_no_count() {
 fn tables_that_do_not_count_are_taken_over_in_place() {
     isolated(|| async {
         let Some(()) = wire() else { return };
-        let options = Options { others: Others::LetIn };
+        let options = Options::default().others(Others::LetIn);
         let mut dataplane = NftDataplane::open(options).await.unwrap();
         dataplane.sync(&state(), Scope::All).await.unwrap();
         drop(dataplane);

@@ -58,6 +58,9 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 #[test]
 fn the_fake_and_the_kernel_refuse_the_same() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let thread = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -72,7 +75,7 @@ async fn compare() {
         return;
     };
     // Without an address in the namespace every real server is refused.
-    let mut routing = crate::host::Routing::open().unwrap();
+    let mut routing = crate::host::Routing::open(&netlink::Namespace::Current).unwrap();
     routing.establish().await.unwrap();
     let mut fake = FakeIpvs::default();
     fake.with(|kernel| kernel.refuses = BTreeSet::from([[224, 0, 0, 1].into()]));

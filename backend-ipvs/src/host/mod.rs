@@ -28,24 +28,20 @@ pub(crate) use self::routing::Routing;
 use self::settings::{SettingsPlan, plan};
 use self::sysctls::{Sysctls, Unwritten};
 pub use self::timeouts::Timeouts;
-use crate::errors::{from_open, from_socket_open, unsupported};
+use crate::dataplane::Options;
+use crate::errors::{enter, from_open, from_socket_open, unsupported};
 
-/// What may be chosen of the node's settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostOptions {
-    /// Answer ARP for an address only on the interface that has it.
-    pub strict_arp: bool,
-    /// How long IPVS remembers connections.
-    pub timeouts: Timeouts,
-}
-
-/// The node's routing and settings.
+/// The node's routing and settings, as IPVS needs them.
+///
+/// [`IpvsDataplane`](crate::IpvsDataplane) does by itself what this does. It is of use where the process that forwards may not
+/// write sysctls, as in a container: a process that may runs [`Host::establish`] before.
 ///
 /// Sockets and files are those of the network namespace that it was opened in, whatever thread uses them later. Everything
 /// stays when this is dropped.
 #[derive(Debug)]
 pub struct Host {
-    options: HostOptions,
+    strict_arp: bool,
+    timeouts: Timeouts,
     routing: Routing,
     sysctls: Sysctls,
     ipvs: Ipvs,
@@ -53,26 +49,33 @@ pub struct Host {
 }
 
 impl Host {
-    /// Opens sockets and files in the network namespace of this thread; writes nothing. Within a tokio runtime.
+    /// Opens sockets and files in the network namespace that `options` name; writes nothing. Within a tokio runtime.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`], naming what the kernel or the process lacks.
-    pub async fn open(options: HostOptions) -> Result<Self, SyncError> {
+    pub async fn open(options: &Options) -> Result<Self, SyncError> {
+        enter(&options.namespace)?;
         // IPVS first: its sysctls are there only once its module is.
-        let ipvs = Ipvs::open().await.map_err(from_open)?;
-        let routing = Routing::open().map_err(from_socket_open)?;
-        let mut host = Self { options, ..Self::left_behind(routing, ipvs)? };
+        let ipvs = Ipvs::open_in(&options.namespace).await.map_err(from_open)?;
+        let routing = Routing::open(&options.namespace).map_err(from_socket_open)?;
+        let mut host = Self::with(routing, ipvs, options)?;
         host.sysctls.current(options.strict_arp)?;
         Ok(host)
     }
 
-    /// What an earlier process left behind: to be looked after, and restored.
+    /// As [`Host::open`], with what is open already, and whether or not sysctls can be set.
     ///
     /// # Errors
     /// The sockets'.
-    pub(crate) fn left_behind(routing: Routing, ipvs: Ipvs) -> Result<Self, SyncError> {
-        let originals = OriginalsTable::open().map_err(from_socket_open)?;
-        Ok(Self { options: HostOptions::default(), routing, sysctls: Sysctls::open(), ipvs, originals })
+    pub(crate) fn with(routing: Routing, ipvs: Ipvs, options: &Options) -> Result<Self, SyncError> {
+        Ok(Self {
+            strict_arp: options.strict_arp,
+            timeouts: options.timeouts,
+            routing,
+            sysctls: Sysctls::open(&options.namespace).map_err(from_socket_open)?,
+            ipvs,
+            originals: OriginalsTable::open(&options.namespace).map_err(from_socket_open)?,
+        })
     }
 
     /// Makes rules and routes be there, and nothing else; how many writes that took.
@@ -93,12 +96,12 @@ impl Host {
     }
 
     async fn set(&mut self) -> Result<usize, SyncError> {
-        let sysctls = self.sysctls.current(self.options.strict_arp)?;
+        let sysctls = self.sysctls.current(self.strict_arp)?;
         let current = timeouts::read(&mut self.ipvs).await?;
         let mut now = sysctls.now;
         now.extend(timeouts::values(current));
         let mut wanted = sysctls.wanted;
-        wanted.extend(self.options.timeouts.wanted(current, self.sysctls.tcp_established()));
+        wanted.extend(self.timeouts.wanted(current, self.sysctls.tcp_established()));
         let known = self.originals.read().await?;
         let SettingsPlan { writes, originals } = plan(&now, &wanted, &known);
         // Remembered before it is changed: a process that starts after a crash knows what was.

@@ -4,8 +4,11 @@
 //! knows the table by its name and by what its comment begins with. `nft flush ruleset` takes it away: a process that runs
 //! puts it back with its next write; to a process that starts later the present values are the originals.
 
+use std::io;
+
 use backend_api::SyncError;
-use netlink::nftables::{Batch, Family, Nftables, Table, udata};
+use netlink::Namespace;
+use netlink::nftables::{Batch, Family, Nftables, Table};
 
 use super::settings::Values;
 use super::{sysctls, timeouts};
@@ -31,12 +34,12 @@ pub(crate) struct OriginalsTable {
 }
 
 impl OriginalsTable {
-    /// Opens a socket in the network namespace of this thread. Within a tokio runtime.
+    /// Opens a socket in a network namespace. Within a tokio runtime.
     ///
     /// # Errors
     /// The socket's.
-    pub(crate) fn open() -> std::io::Result<Self> {
-        Ok(Self { nftables: Nftables::open(TABLE)?, known: Values::new(), written: None })
+    pub(crate) fn open(namespace: &Namespace) -> io::Result<Self> {
+        Ok(Self { nftables: Nftables::open_in(namespace, TABLE)?, known: Values::new(), written: None })
     }
 
     /// What is remembered. The kernel's word goes before ours: it is the older one.
@@ -46,7 +49,7 @@ impl OriginalsTable {
     pub(crate) async fn read(&mut self) -> Result<Values, SyncError> {
         let tables = self.nftables.tables().await.map_err(from_read)?;
         let table = tables.iter().find(|table| table.family == Family::Ipv4);
-        self.written = match table.map(|table| comment(&table.userdata).and_then(parse)) {
+        self.written = match table.map(|table| table.comment().and_then(parse)) {
             Some(None) => {
                 let reason = "a table of this name is there that does not say it is ours: rename or remove it";
                 return Err(SyncError::Refused { object: object(), reason: reason.to_owned() });
@@ -77,8 +80,7 @@ impl OriginalsTable {
             batch.remove_table(0, Family::Ipv4);
         }
         if let Some(originals) = wanted {
-            let table = Table { family: Family::Ipv4, flags: 0, owner: None, userdata: userdata(originals) };
-            batch.put_table(1, &table);
+            batch.put_table(1, &table(originals));
         }
         self.nftables.commit(&mut batch).await.map_err(|error| from_commit(object(), error))?;
         self.written = wanted.cloned();
@@ -90,10 +92,8 @@ fn object() -> String {
     format!("table ip {TABLE}")
 }
 
-fn userdata(originals: &Values) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    udata::put_str(&mut bytes, udata::TABLE_COMMENT, &print(originals));
-    bytes
+fn table(originals: &Values) -> Table {
+    Table::new(Family::Ipv4).with_comment(&print(originals))
 }
 
 /// `switchyard originals: ip_forward=0 vs/conntrack=0`
@@ -120,18 +120,6 @@ fn names() -> impl Iterator<Item = &'static str> {
     sysctls::ALL.iter().map(|sysctl| sysctl.name).chain(timeouts::NAMES)
 }
 
-/// The comment in a table's user data.
-fn comment(mut userdata: &[u8]) -> Option<&str> {
-    loop {
-        let [kind, length, rest @ ..] = userdata else { return None };
-        let payload = rest.get(..usize::from(*length))?;
-        if *kind == udata::TABLE_COMMENT {
-            return std::str::from_utf8(payload).ok()?.strip_suffix('\0');
-        }
-        userdata = &rest[payload.len()..];
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,9 +129,9 @@ mod tests {
         let all: Values = names().map(|name| (name, u32::MAX)).collect();
         assert_eq!(all.len(), sysctls::ALL.len() + timeouts::NAMES.len(), "a name is there twice");
         for originals in [all, Values::new(), [("ip_forward", 0), ("timeout/tcp", 900)].into()] {
-            let bytes = userdata(&originals);
-            assert!(bytes.len() <= 256, "{} bytes", bytes.len());
-            assert_eq!(comment(&bytes).and_then(parse), Some(originals));
+            let table = table(&originals);
+            assert!(table.userdata.len() <= 256, "{} bytes", table.userdata.len());
+            assert_eq!(table.comment().and_then(parse), Some(originals));
         }
     }
 

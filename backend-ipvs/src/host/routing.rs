@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use backend_api::{Family, SyncError};
 use futures_util::TryStreamExt;
+use netlink::Namespace;
 use nix::errno::Errno;
 use rtnetlink::packet_route::link::LinkFlags;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
@@ -73,11 +74,15 @@ struct InFamily {
 }
 
 impl Routing {
-    /// Opens sockets in the network namespace of this thread. Within a tokio runtime.
+    /// Opens sockets in a network namespace. Within a tokio runtime.
     ///
     /// # Errors
     /// The sockets'.
-    pub(crate) fn open() -> io::Result<Self> {
+    pub(crate) fn open(namespace: &Namespace) -> io::Result<Self> {
+        namespace.run(Self::open_here)?
+    }
+
+    fn open_here() -> io::Result<Self> {
         // Before anything is looked at, so that nothing happens unseen.
         let watch = Watch::open()?;
         // Strict, so that the kernel dumps our table alone, and not a router's million routes.

@@ -1,7 +1,7 @@
 //! The sysctls that IPVS needs, each with its reason.
 //!
-//! **Invariant:** a sysctl is that of the network namespace that [`Sysctls::open`] was called in, whatever thread reads or
-//! writes it (`host::tests::sysctls_are_those_of_the_namespace_that_they_were_opened_in`). What /proc/sys/net shows is
+//! **Invariant:** a sysctl is that of the network namespace that [`Sysctls::open`] was told, whatever thread reads or writes
+//! it (`host::tests::sysctls_are_those_of_the_namespace_that_they_were_opened_in`). What /proc/sys/net shows is
 //! chosen by the thread that opens; an open file stays what it is.
 
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use backend_api::SyncError;
+use netlink::Namespace;
 
 use super::settings::Values;
 use crate::errors::unsupported;
@@ -98,13 +99,16 @@ pub(crate) struct Current {
 }
 
 impl Sysctls {
-    /// Opens the files, in the network namespace of this thread.
-    pub(crate) fn open() -> Self {
-        Self {
+    /// Opens the files of a network namespace.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered.
+    pub(crate) fn open(namespace: &Namespace) -> io::Result<Self> {
+        namespace.run(|| Self {
             files: ALL.map(|sysctl| (sysctl, Opened::open(sysctl.name))).into(),
             tcp_established: File::open(TCP_ESTABLISHED),
             warned: BTreeSet::new(),
-        }
+        })
     }
 
     /// What can be had and is not, with a warning the first time for what is only helpful.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backend_api::{Family, SyncError};
 use futures_util::TryStreamExt;
+use netlink::Namespace;
 use netlink::nftables::{Batch, Nftables, Table};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -24,6 +25,9 @@ use super::sysctls::{Sysctls, Unwritten};
 
 /// Runs a test in a network namespace of its own.
 fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F + Send + 'static) {
+    if testbed::privilege::skip() {
+        return;
+    }
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -96,10 +100,10 @@ fn rules_and_routes_come_once_and_go_without_a_trace() {
     in_namespace(async |node| {
         node.set_loopback(true).await;
         let before = node.seen().await;
-        let mut routing = Routing::open().unwrap();
+        let mut routing = Routing::open(&Namespace::Current).unwrap();
         assert_eq!(routing.establish().await.unwrap(), WRITES - 1);
         assert_eq!(routing.establish().await.unwrap(), 0);
-        let mut restarted = Routing::open().unwrap();
+        let mut restarted = Routing::open(&Namespace::Current).unwrap();
         assert_eq!(restarted.establish().await.unwrap(), 0);
         assert_ne!(node.seen().await, before);
         assert_eq!(restarted.remove().await.unwrap(), WRITES - 1);
@@ -112,7 +116,7 @@ fn rules_and_routes_come_once_and_go_without_a_trace() {
 #[test]
 fn the_kernel_lists_the_rules_that_are_documented() {
     in_namespace(async |_| {
-        Routing::open().unwrap().establish().await.unwrap();
+        Routing::open(&Namespace::Current).unwrap().establish().await.unwrap();
         for family in ["-4", "-6"] {
             let ours: Vec<_> = listed(family, "rule").into_iter().filter(|rule| rule.starts_with("10")).collect();
             let expected = [
@@ -147,7 +151,7 @@ fn ip(arguments: &str) -> String {
 #[test]
 fn marked_packets_are_delivered_but_not_the_nodes_own() {
     in_namespace(async |_| {
-        Routing::open().unwrap().establish().await.unwrap();
+        Routing::open(&Namespace::Current).unwrap().establish().await.unwrap();
         ip("link add other type veth peer name peer");
         ip("link set peer up");
         ip("link set other up");
@@ -167,7 +171,7 @@ fn marked_packets_are_delivered_but_not_the_nodes_own() {
 #[test]
 fn leftovers_of_ours_in_another_form_are_replaced() {
     in_namespace(async |node| {
-        let mut routing = Routing::open().unwrap();
+        let mut routing = Routing::open(&Namespace::Current).unwrap();
         routing.establish().await.unwrap();
         let right = node.seen().await;
         routing.remove().await.unwrap();
@@ -191,7 +195,7 @@ fn leftovers_of_ours_in_another_form_are_replaced() {
             narrow.attributes.push(RouteAttribute::Destination(ten));
             node.handle.route().add(narrow).execute().await.unwrap();
         }
-        let mut restarted = Routing::open().unwrap();
+        let mut restarted = Routing::open(&Namespace::Current).unwrap();
         assert!(restarted.establish().await.unwrap() > 0);
         assert_eq!(node.seen().await, right);
     });
@@ -227,7 +231,7 @@ fn what_others_put_in_the_same_places_stays() {
         ];
         node.handle.route().add(route).execute().await.unwrap();
         let before = node.seen().await;
-        let mut routing = Routing::open().unwrap();
+        let mut routing = Routing::open(&Namespace::Current).unwrap();
         assert_eq!(routing.establish().await.unwrap(), WRITES - 1);
         let after = node.seen().await;
         let mut theirs = after.rules;
@@ -243,7 +247,7 @@ fn without_ipv6_there_is_ipv4() {
     in_namespace(async |node| {
         fs::write("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1").unwrap();
         let before = node.rules(IpVersion::V6).await;
-        let mut routing = Routing::open().unwrap();
+        let mut routing = Routing::open(&Namespace::Current).unwrap();
         assert_eq!(routing.establish().await.unwrap(), 1 + 4);
         assert_eq!(node.rules(IpVersion::V6).await, before);
         // IPv4's route stays when lo goes down, and no notification speaks of it.
@@ -269,7 +273,7 @@ async fn noticed(routing: &mut Routing, what: &str) {
 #[test]
 fn whatever_is_taken_away_is_noticed_and_comes_back() {
     in_namespace(async |node| {
-        let mut routing = Routing::open().unwrap();
+        let mut routing = Routing::open(&Namespace::Current).unwrap();
         routing.establish().await.unwrap();
         let right = node.seen().await;
         for family in Family::ALL {
@@ -300,7 +304,7 @@ fn whatever_is_taken_away_is_noticed_and_comes_back() {
 #[test]
 fn what_others_do_elsewhere_is_not_noticed() {
     in_namespace(async |node| {
-        let mut routing = Routing::open().unwrap();
+        let mut routing = Routing::open(&Namespace::Current).unwrap();
         routing.establish().await.unwrap();
         let mut others = RuleMessage::default();
         others.header.family = AddressFamily::Inet;
@@ -324,7 +328,7 @@ fn what_others_do_elsewhere_is_not_noticed() {
 #[test]
 fn a_cancelled_watch_misses_nothing() {
     in_namespace(async |node| {
-        let mut routing = Routing::open().unwrap();
+        let mut routing = Routing::open(&Namespace::Current).unwrap();
         routing.establish().await.unwrap();
         node.handle.rule().del(Place::Marked.any(Family::V4)).execute().await.unwrap();
         // One poll has no time to look: the suspicion must outlive it.
@@ -347,12 +351,12 @@ async fn read(table: &mut OriginalsTable) -> Values {
 fn originals_outlive_the_process() {
     in_namespace(async |_| {
         let first: Values = [("ip_forward", 0), ("timeout/tcp", 900)].into();
-        let mut table = OriginalsTable::open().unwrap();
+        let mut table = OriginalsTable::open(&Namespace::Current).unwrap();
         assert_eq!(read(&mut table).await, Values::new());
         assert_eq!(table.write(&Values::new()).await.unwrap(), 0, "a table for nothing");
         assert_eq!(table.write(&first).await.unwrap(), 1);
         assert_eq!(table.write(&first).await.unwrap(), 0);
-        let mut restarted = OriginalsTable::open().unwrap();
+        let mut restarted = OriginalsTable::open(&Namespace::Current).unwrap();
         assert_eq!(read(&mut restarted).await, first);
         assert_eq!(restarted.write(&first).await.unwrap(), 0);
         let more: Values = [("ip_forward", 0), ("timeout/tcp", 900), ("vs/conntrack", 0)].into();
@@ -371,13 +375,13 @@ fn originals_outlive_the_process() {
 fn originals_come_back_after_a_flush_while_we_live() {
     in_namespace(async |_| {
         let originals: Values = [("ip_forward", 0)].into();
-        let mut table = OriginalsTable::open().unwrap();
+        let mut table = OriginalsTable::open(&Namespace::Current).unwrap();
         read(&mut table).await;
         table.write(&originals).await.unwrap();
         assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
         assert_eq!(read(&mut table).await, originals);
         assert_eq!(table.write(&originals).await.unwrap(), 1);
-        assert_eq!(read(&mut OriginalsTable::open().unwrap()).await, originals);
+        assert_eq!(read(&mut OriginalsTable::open(&Namespace::Current).unwrap()).await, originals);
     });
 }
 
@@ -386,10 +390,9 @@ fn a_table_of_another_program_is_left_alone() {
     in_namespace(async |_| {
         let mut nftables = Nftables::open(originals::TABLE).unwrap();
         let mut batch = Batch::new(originals::TABLE);
-        let family = netlink::nftables::Family::Ipv4;
-        batch.put_table(0, &Table { family, flags: 0, owner: None, userdata: Vec::new() });
+        batch.put_table(0, &Table::new(netlink::nftables::Family::Ipv4));
         nftables.commit(&mut batch).await.unwrap();
-        let mut table = OriginalsTable::open().unwrap();
+        let mut table = OriginalsTable::open(&Namespace::Current).unwrap();
         let refused = table.read().await.unwrap_err();
         assert!(matches!(&refused, SyncError::Refused { object, .. } if object == "table ip switchyard-originals"));
     });
@@ -399,16 +402,41 @@ fn a_table_of_another_program_is_left_alone() {
 fn sysctls_are_those_of_the_namespace_that_they_were_opened_in() {
     in_namespace(async |_| {
         assert_eq!(arp_ignore(), "0");
-        let sysctls = Sysctls::open();
+        let sysctls = Sysctls::open(&Namespace::Current).unwrap();
         std::thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             assert_eq!(sysctls.write(&[("conf/all/arp_ignore", 1)].into()), []);
             assert_eq!(sysctls.all()["conf/all/arp_ignore"], 1);
-            assert_eq!(Sysctls::open().all()["conf/all/arp_ignore"], 0);
+            assert_eq!(Sysctls::open(&Namespace::Current).unwrap().all()["conf/all/arp_ignore"], 0);
         })
         .join()
         .unwrap();
         assert_eq!(arp_ignore(), "1");
+    });
+}
+
+#[test]
+fn another_namespace_than_the_threads_can_be_named() {
+    in_namespace(async |node| {
+        let before = node.seen().await;
+        let another = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            Namespace::current().unwrap()
+        });
+        let another = another.join().unwrap();
+        let mut routing = Routing::open(&another).unwrap();
+        let sysctls = Sysctls::open(&another).unwrap();
+        let mut originals = OriginalsTable::open(&another).unwrap();
+        assert_eq!(routing.establish().await.unwrap(), WRITES);
+        assert_eq!(sysctls.write(&[("conf/all/arp_ignore", 1)].into()), []);
+        read(&mut originals).await;
+        assert_eq!(originals.write(&[("conf/all/arp_ignore", 0)].into()).await.unwrap(), 1);
+        assert_eq!((node.seen().await, arp_ignore()), (before, "0".to_owned()), "it is not this thread's");
+        assert_eq!(read(&mut OriginalsTable::open(&Namespace::Current).unwrap()).await, Values::new());
+        another.run(|| assert_eq!(arp_ignore(), "1")).unwrap();
+        assert!(another.run(|| ip("rule")).unwrap().contains("fwmark 0x53000000/0xff000000 lookup 21337"));
+        another.run(|| ip("rule delete priority 100")).unwrap();
+        noticed(&mut routing, "a rule that was removed there").await;
     });
 }
 
@@ -421,7 +449,7 @@ fn a_sysctl_that_cannot_be_written_is_named_and_the_others_are_set() {
     in_namespace(async |_| {
         fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         make_read_only("/proc/sys/net/ipv4/conf");
-        let sysctls = Sysctls::open();
+        let sysctls = Sysctls::open(&Namespace::Current).unwrap();
         let unwritten = sysctls.write(&[("conf/all/arp_ignore", 1), ("ip_forward", 1)].into());
         let expected = Unwritten {
             name: "conf/all/arp_ignore",

@@ -4,9 +4,10 @@ use libtest_mimic::{Arguments, Trial};
 use netlink::ipvs::Ipvs;
 use nix::sched::{CloneFlags, unshare};
 
-/// Runs these tests. Where the kernel has no IPVS each of them is reported as ignored.
+/// Runs these tests. Where the kernel has no IPVS, or without root, each of them is reported as ignored.
 pub(crate) fn run(tests: &[(&str, fn())]) {
-    let has_ipvs = runtime().block_on(Ipvs::open()).is_ok();
+    let is_allowed = testbed::privilege::missing().is_none();
+    let has_ipvs = is_allowed && runtime().block_on(Ipvs::open()).is_ok();
     let trials = tests.iter().map(|(name, test)| {
         let test = *test;
         Trial::test(*name, move || {

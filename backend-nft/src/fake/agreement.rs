@@ -10,11 +10,12 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::FakeKernel;
-use crate::port::{Kernel, Port};
+use crate::kernel::Kernel;
+use crate::port::Port;
 use crate::render::rules;
 use crate::ruleset::{By, ChainName, Code, Delivery, Element, Key, Policy, Rule, SetName, Statement, TABLE, Value};
 use crate::transaction::Transaction;
-use netlink::nftables::{CommitError, Nftables};
+use netlink::nftables::{CommitError, Nftables, Ownership};
 
 /// So many are accepted, and so many refused.
 const ROUNDS: usize = 30;
@@ -111,7 +112,7 @@ fn outcome(result: Result<(), CommitError>) -> Result<(), BTreeSet<(Vec<u32>, i3
 async fn compare() {
     let nftables = Nftables::open(TABLE).unwrap();
     let watch = nftables.watch().unwrap();
-    let mut kernel = Kernel { nftables, watch, table_flags: 0 };
+    let mut kernel = Kernel { nftables, watch, ownership: Ownership::None };
     let mut fake = FakeKernel::default();
     let first = Transaction { add_tables: vec![Family::V4], ..Transaction::default() };
     kernel.commit(&first).await.unwrap();

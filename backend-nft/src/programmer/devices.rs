@@ -11,7 +11,7 @@ use backend_api::{Family, NodeNetwork, Offload, Report, ServiceState, SyncError}
 
 use super::Programmer;
 use crate::errors::{from_commit, from_read};
-use crate::marking::Marks;
+use crate::marks::Marks;
 use crate::plan::Terms;
 use crate::port::Port;
 use crate::ruleset::{Delivery, FLOWTABLE};

@@ -10,9 +10,10 @@ use backend_api::{
 };
 
 use super::{Programmer, sorted};
+use crate::content::Found;
 use crate::errors::from_commit;
-use crate::marking::Marks;
-use crate::plan::{Found, Plan, Terms, sized_chains, unfit};
+use crate::marks::Marks;
+use crate::plan::{Plan, Terms, sized_chains, unfit};
 use crate::port::Port;
 use crate::render::{Assignment, service_elements};
 use crate::ruleset::{ChainName, Element, Key};

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use backend_api::{Family, PerFamily, SyncError};
 use nix::errno::Errno;
 
-use crate::content::{Content, signature};
+use crate::content::Content;
+use crate::ownership::Layout;
 use crate::port::Port;
 use crate::render::{base, flowtable};
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
-use crate::ruleset::lower::kernel_family;
+use crate::ruleset::lower::{kernel_family, kernel_rule};
 use crate::ruleset::{By, ChainName, Delivery, Element, FLOWTABLE, Key, SetName, Value};
-use crate::transaction::{Operation, Strange, Transaction, kernel_rule};
+use crate::transaction::{Operation, Strange, Transaction};
 use netlink::ReadError;
 use netlink::nftables as kernel;
 use netlink::nftables::{Base, Chain, CommitError, Counter, Expr, Flowtable, Ownership, Refusal, Table, Verdict};
@@ -63,7 +64,7 @@ impl FakeKernel {
         match operation {
             Operation::RemoveTable(family) => self.tables.of_mut(family).take().map(|_| ()).ok_or(Errno::ENOENT),
             Operation::AddTable(family) => {
-                let table = FakeTable { userdata: signature(self.delivery), ..FakeTable::default() };
+                let table = FakeTable { userdata: Layout::from(self.delivery).userdata(), ..FakeTable::default() };
                 self.tables.of_mut(family).get_or_insert(table);
                 Ok(())
             }
@@ -122,7 +123,7 @@ impl FakeKernel {
             Operation::AddRule(_, chain, _) if self.refuses_chain == Some(chain) => Err(Errno::EOPNOTSUPP),
             Operation::AddRule(family, chain, rule) => {
                 let table = self.table(family)?;
-                let exprs = kernel_rule(family, chain, rule).exprs;
+                let exprs = kernel_rule(&chain.to_string(), rule, family).exprs;
                 if !exprs.iter().all(|expr| table.has_what_it_names(expr)) {
                     return Err(Errno::ENOENT);
                 }
