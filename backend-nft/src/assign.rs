@@ -42,12 +42,12 @@ pub(crate) fn live(port: &ServicePort, pool: Pool) -> Vec<Live> {
 
 /// The slots of `pool`, as few as possible changed from what they were.
 pub(crate) fn assign(before: Option<&Slots>, port: &ServicePort, pool: Pool) -> Slots {
-    let live = live(port, pool);
+    let endpoints = live(port, pool);
     match (port.affinity, before) {
-        (Affinity::None, Some(Slots::Plain(before))) => Slots::Plain(dense(before, &live)),
-        (Affinity::None, _) => Slots::Plain(dense(&[], &live)),
-        (Affinity::ClientIp { .. }, Some(Slots::Sticky(before))) => Slots::Sticky(sticky(before, &live)),
-        (Affinity::ClientIp { .. }, _) => Slots::Sticky(sticky(&Sticky::default(), &live)),
+        (Affinity::None, Some(Slots::Plain(before))) => Slots::Plain(dense(before, &endpoints)),
+        (Affinity::None, _) => Slots::Plain(dense(&[], &endpoints)),
+        (Affinity::ClientIp { .. }, Some(Slots::Sticky(before))) => Slots::Sticky(sticky(before, &endpoints)),
+        (Affinity::ClientIp { .. }, _) => Slots::Sticky(sticky(&Sticky::default(), &endpoints)),
     }
 }
 

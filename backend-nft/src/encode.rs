@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::iter::Peekable;
 
-use crate::ownership::{Layout, table_flags};
+use crate::ownership::Layout;
 use crate::render::{base, flowtable};
 use crate::ruleset::Element;
 use crate::ruleset::layout::Encoder;
@@ -22,9 +22,7 @@ pub(crate) fn encode(transaction: &Transaction, table: &str, ownership: Ownershi
         match operation {
             Operation::RemoveTable(family) => batch.remove_table(number, kernel_family(family)),
             Operation::AddTable(family) | Operation::ClaimTable(family) => {
-                let (flags, userdata) = (table_flags(ownership), Layout::from(delivery).userdata());
-                let table = kernel::Table { family: kernel_family(family), flags, owner: None, userdata };
-                batch.put_table(number, &table);
+                batch.put_table(number, &Layout::from(delivery).table(family, ownership));
             }
             Operation::AddSet(family, set) => {
                 batch.put_set(number, kernel_family(family), &set.kernel_set(family, delivery));

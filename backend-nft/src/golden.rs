@@ -76,24 +76,24 @@ fn check_kind(name: &str, state: &ServiceState, marks: Option<&dyn Marks>) {
     assert_eq!(text.lines().count(), golden.lines().count(), "{}", path.display());
 }
 
-/// The chains that somebody needs.
+/// The chains that elements lead to.
 fn used(elements: &[Element]) -> BTreeSet<ChainName> {
-    let chain = |element: &Element| match (element.set, element.value) {
+    let chains = elements.iter().filter_map(|element| match (element.set, element.value) {
         (SetName::Services(by) | SetName::Inside(by) | SetName::Outside(by), Value::Code(code)) => {
             Policy::of(code)?.sized_chain(by)
         }
         (SetName::StickyPicks(by), Value::Code(code)) => Some(ChainName::Slot(by, Tag::of(code))),
         _ => None,
-    };
-    elements.iter().filter_map(chain).collect()
+    });
+    chains.collect()
 }
 
 fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> String {
     let mut elements: Vec<Element> =
         transaction.add_elements.iter().filter(|element| element.family == family).copied().collect();
     elements.sort_unstable();
-    let used = used(&elements);
-    let is_shown = |chain: ChainName| !matches!(chain, ChainName::Pick(..)) || used.contains(&chain);
+    let shown_picks = used(&elements);
+    let is_shown = |chain: ChainName| !matches!(chain, ChainName::Pick(..)) || shown_picks.contains(&chain);
     let mut text = format!(
         "table {} {TABLE} {{\n  comment \"switchyard layout {}\"\n",
         keyword(family),

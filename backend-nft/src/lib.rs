@@ -27,6 +27,9 @@ mod golden;
 mod kernel;
 pub mod marking;
 mod marks;
+#[cfg(test)]
+#[path = "../tests/netns/mod.rs"]
+mod netns;
 mod observe;
 mod options;
 mod ownership;
@@ -41,5 +44,6 @@ mod tables;
 mod transaction;
 
 pub use dataplane::NftDataplane;
+pub use netlink::Namespace;
 pub use options::{Options, Others};
 pub use refused::RefusedConnections;

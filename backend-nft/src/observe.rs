@@ -20,7 +20,7 @@ pub(crate) type Servers<'a> = dyn Fn(Mark) -> BTreeMap<EndpointAddress, u32> + S
 
 /// Adds every frontend in one of our tables.
 pub(crate) fn observe(content: &Content, family: Family, servers: &Servers<'_>, into: &mut Observed) {
-    let cluster_default = cluster_default(content);
+    let default = cluster_default(content);
     let view = View { elements: &content.elements, family, servers };
     for (element, counter) in &content.counters {
         let (SetName::Services(by), Key::Frontend(frontend), Value::Code(code)) =
@@ -29,7 +29,7 @@ pub(crate) fn observe(content: &Content, family: Family, servers: &Servers<'_>, 
             continue;
         };
         let Some(policy) = Policy::of(code) else { continue };
-        let observed = view.frontend((frontend, by), policy, cluster_default);
+        let observed = view.frontend((frontend, by), policy, default);
         into.frontends.insert(frontend, ObservedFrontend { connections: counter.packets, ..observed });
     }
 }

@@ -1,11 +1,25 @@
 //! What a caller chooses when it opens our tables.
 
-/// Options of [`crate::NftDataplane::open`] and of the tables that mark.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use netlink::Namespace;
+
+/// Options of [`crate::NftDataplane::open`], and of the tables in [`crate::marking`].
+///
+/// ```no_run
+/// use switchyard_nft::{Namespace, NftDataplane, Options, Others};
+///
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Namespace::of_path("/run/netns/node")?;
+/// let dataplane = NftDataplane::open(Options::default().namespace(node).others(Others::LetIn)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// Whether other programs may change our tables while we run.
     pub others: Others,
+    /// The network namespace whose packets are forwarded. Everything that is opened is in it.
+    pub namespace: Namespace,
 }
 
 /// Whether other programs may change our tables.
@@ -19,9 +33,15 @@ pub enum Others {
 }
 
 impl Options {
-    /// The same, with another answer to whether other programs may change our tables.
+    /// The same, with this answer to whether other programs may change our tables.
     #[must_use]
     pub fn others(self, others: Others) -> Self {
         Self { others, ..self }
+    }
+
+    /// The same, in this network namespace instead of the calling thread's.
+    #[must_use]
+    pub fn namespace(self, namespace: Namespace) -> Self {
+        Self { namespace, ..self }
     }
 }

@@ -26,16 +26,16 @@ pub(crate) struct Tables {
 impl Tables {
     /// Opens them in the network namespace that `options` name; nothing is written.
     pub(crate) async fn open(options: Options, delivery: Delivery) -> Result<Self, SyncError> {
-        let mut nftables = Nftables::open(TABLE).map_err(from_open)?;
+        let mut nftables = Nftables::open_in(&options.namespace, TABLE).map_err(from_open)?;
         // First, so that nothing happens unseen between looking and watching.
         let watch = nftables.watch().map_err(from_open)?;
-        let conntrack = Conntrack::open().map_err(from_open)?;
+        let conntrack = Conntrack::open_in(&options.namespace).map_err(from_open)?;
         probe(&mut nftables, delivery).await?;
-        let ownership = ownership(&mut nftables, options.others).await?;
-        if (options.others, ownership) == (Others::KeptOut, Ownership::None) {
+        let owned = ownership(&mut nftables, options.others).await?;
+        if (options.others, owned) == (Others::KeptOut, Ownership::None) {
             tracing::info!("kernel cannot keep other programs off the tables; what they change is repaired");
         }
-        let programmer = Programmer::new(Kernel { nftables, watch, ownership }, delivery);
+        let programmer = Programmer::new(Kernel { nftables, watch, ownership: owned }, delivery);
         Ok(Self { programmer, conntrack, owes_flows: false })
     }
 

@@ -16,7 +16,7 @@ async fn open() -> NftDataplane {
     NftDataplane::open(Options::default()).await.unwrap()
 }
 
-fn state(services: impl IntoIterator<Item = backend_api::Service>) -> ServiceState {
+fn state_of(services: impl IntoIterator<Item = backend_api::Service>) -> ServiceState {
     let mut state = ServiceState::new(sample::node());
     for service in services {
         state.upsert(service).unwrap();
@@ -82,7 +82,7 @@ fn nft_lists_the_tables_and_loads_what_it_lists() {
 #[test]
 fn one_change_writes_a_few_elements() {
     isolated(|| async {
-        let mut state = state(sample::plain(200));
+        let mut state = state_of(sample::plain(200));
         let mut dataplane = open().await;
         dataplane.sync(&state, Scope::All).await.unwrap();
         let change = state.upsert(sample::plain_service(7, &[1, 2, 4])).unwrap();
@@ -122,7 +122,7 @@ fn the_number_of_objects_does_not_depend_on_the_number_of_services() {
         let mut counts = Vec::new();
         for services in [10, 10_000] {
             let mut dataplane = open().await;
-            dataplane.sync(&state(sample::plain(services)), Scope::All).await.unwrap();
+            dataplane.sync(&state_of(sample::plain(services)), Scope::All).await.unwrap();
             counts.push(objects().await);
             dataplane.remove_all().await.unwrap();
         }
@@ -254,7 +254,7 @@ async fn open_beside() -> NftDataplane {
 fn pools_beyond_the_initial_sizes_get_their_chains() {
     isolated(|| async {
         let many: Vec<u8> = (0..100).collect();
-        let mut state = state([sample::plain_service(0, &many)]);
+        let mut state = state_of([sample::plain_service(0, &many)]);
         let mut dataplane = open().await;
         dataplane.sync(&state, Scope::All).await.unwrap();
         assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
@@ -268,7 +268,7 @@ fn pools_beyond_the_initial_sizes_get_their_chains() {
 #[test]
 fn one_operation_that_the_kernel_refuses_changes_nothing() {
     isolated(|| async {
-        let state = state(sample::plain(10));
+        let state = state_of(sample::plain(10));
         let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
         dataplane.sync(&state, Scope::All).await.unwrap();
         // Somebody takes a place that a service will need; we do not look between notice and sync.

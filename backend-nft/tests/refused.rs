@@ -92,7 +92,7 @@ fn tables_that_do_not_count_are_taken_over_in_place() {
     isolated(|| async {
         let Some(()) = wire() else { return };
         let options = Options::default().others(Others::LetIn);
-        let mut dataplane = NftDataplane::open(options).await.unwrap();
+        let mut dataplane = NftDataplane::open(options.clone()).await.unwrap();
         dataplane.sync(&state(), Scope::All).await.unwrap();
         drop(dataplane);
         let before = "delete element ip switchyard policies { 5350:0 }\n\

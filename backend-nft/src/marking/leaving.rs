@@ -11,7 +11,7 @@ use backend_api::{Family, NodeNetwork, SyncError};
 
 use crate::errors::{from_commit, from_open, from_read};
 use crate::options::{Options, Others};
-use crate::ownership::{Layout, Whose, foreign_table, is_orphan, ownership, table_flags};
+use crate::ownership::{Layout, Whose, foreign_table, ownership};
 use crate::render::{base, rules};
 use crate::ruleset::lower::{kernel_family, kernel_rule};
 use crate::ruleset::{ChainName, Delivery, Label, Mark, Rule, Statement, TABLE};
@@ -45,8 +45,8 @@ impl LeavingTables {
     /// # Errors
     /// [`SyncError::Unsupported`] where the process lacks something.
     pub fn open(options: Options) -> Result<Self, SyncError> {
-        let nftables = Nftables::open(LEAVING_TABLE).map_err(from_open)?;
-        let in_force = Nftables::open(TABLE).map_err(from_open)?;
+        let nftables = Nftables::open_in(&options.namespace, LEAVING_TABLE).map_err(from_open)?;
+        let in_force = Nftables::open_in(&options.namespace, TABLE).map_err(from_open)?;
         Ok(Self { nftables, in_force, others: options.others, ownership: None })
     }
 
@@ -72,15 +72,14 @@ impl LeavingTables {
         let mut writes = 0;
         for family in Family::ALL {
             let of = kernel_family(family);
-            let userdata = Layout::Leaving.userdata();
-            let table = Table { family: of, flags: table_flags(ownership), owner: None, userdata };
+            let table = Layout::Leaving.table(family, ownership);
             let wanted = wanted_chains(family);
             if let Some(found) = there.iter().find(|table| table.family == of) {
                 match Layout::Leaving.whose(found) {
                     Whose::Foreign => return Err(foreign_table(family, LEAVING_TABLE)),
                     Whose::Ours if self.is_whole(family, &wanted).await? => {
                         // Left by a process that is gone; ours from now on, which is no change.
-                        if is_orphan(found, ownership) {
+                        if ownership == Ownership::Kept && found.is_orphaned() {
                             batch.put_table(0, &table);
                         }
                         continue;
@@ -165,13 +164,13 @@ fn wanted_chains(family: Family) -> Chains {
 
 /// A chain as the tables that mark have it.
 fn as_marking(name: ChainName, family: Family) -> (Chain, Vec<KernelRule>) {
-    let rules = rules(name, &NodeNetwork::unknown(), family, Delivery::Mark);
-    chain(name.to_string(), base(name, Delivery::Mark), rules, family)
+    let of_chain = rules(name, &NodeNetwork::unknown(), family, Delivery::Mark);
+    chain(name.to_string(), base(name, Delivery::Mark), of_chain, family)
 }
 
 /// A chain for first packets that were on their way when the tables that mark went.
 fn late(name: &str, (hook, priority): (Hook, i32), rules: Vec<Rule>, family: Family) -> (Chain, Vec<KernelRule>) {
-    chain(name.to_owned(), Some(Base { kind: "nat".to_owned(), hook, priority }), rules, family)
+    chain(name.to_owned(), Some(Base::new("nat", hook, priority)), rules, family)
 }
 
 fn chain(name: String, base: Option<Base>, rules: Vec<Rule>, family: Family) -> (Chain, Vec<KernelRule>) {

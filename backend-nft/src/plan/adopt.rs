@@ -116,9 +116,9 @@ fn flowtable_fits(there: &Flowtable) -> bool {
 /// Everything in a new table, but for elements.
 fn create(transaction: &mut Transaction, sized: &BTreeSet<ChainName>, (node, family): (&NodeNetwork, Family)) {
     transaction.add_tables.push(family);
-    let fastpath = fastpath(node, transaction.delivery);
-    transaction.add_flowtables.extend(fastpath.map(|_| family));
-    for chain in initial_chains(transaction.delivery).chain(fastpath).chain(sized.iter().copied()) {
+    let to_flowtable = fastpath(node, transaction.delivery);
+    transaction.add_flowtables.extend(to_flowtable.map(|_| family));
+    for chain in initial_chains(transaction.delivery).chain(to_flowtable).chain(sized.iter().copied()) {
         add_chain(transaction, family, chain, node);
     }
 }
@@ -138,8 +138,8 @@ fn repair(
     }
     let known = there.keys().filter_map(|name| ChainName::parse(name)).filter(|chain| is_sized(*chain));
     let sized: BTreeSet<ChainName> = known.chain(needed.iter().copied()).collect();
-    let fastpath = fastpath(node, transaction.delivery);
-    for chain in initial_chains(transaction.delivery).chain(fastpath).chain(sized.iter().copied()) {
+    let to_flowtable = fastpath(node, transaction.delivery);
+    for chain in initial_chains(transaction.delivery).chain(to_flowtable).chain(sized.iter().copied()) {
         let name = chain.to_string();
         let Some(present) = there.remove(name.as_str()) else {
             add_chain(transaction, family, chain, node);
@@ -157,13 +157,13 @@ fn repair(
     }
     let mut has_flowtable = false;
     for flowtable in &content.flowtables {
-        if fastpath.is_some() && flowtable.name == FLOWTABLE {
+        if to_flowtable.is_some() && flowtable.name == FLOWTABLE {
             has_flowtable = true;
         } else {
             transaction.remove_flowtables.push((family, flowtable.name.clone()));
         }
     }
-    if fastpath.is_some() && !has_flowtable {
+    if to_flowtable.is_some() && !has_flowtable {
         transaction.add_flowtables.push(family);
     }
     for set in &content.sets {

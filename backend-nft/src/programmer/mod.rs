@@ -29,14 +29,14 @@ use crate::content::{Content, Found};
 use crate::errors::{from_commit, from_read};
 use crate::marks::Marks;
 use crate::observe::{Servers, observe, offload};
-use crate::ownership::{Layout, Whose, foreign_table, is_orphan};
+use crate::ownership::{Layout, Whose, foreign_table};
 use crate::plan::{Plan, Terms};
 use crate::port::Port;
 use crate::refused::refused;
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{Delivery, TABLE};
 use crate::transaction::Transaction;
-use netlink::nftables::{CommitError, Table};
+use netlink::nftables::{CommitError, Ownership, Table};
 
 /// Programs our tables through a port, and remembers what it programmed.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl<P: Port> Programmer<P> {
                 Ok(report) => return Ok(Outcome { report, before: Before::Believed(node, changed) }),
                 Err(CommitError::Refused(refusals)) => {
                     // Perhaps the kernel is not what we believed.
-                    tracing::warn!(refused = refusals.len(), error = %CommitError::Refused(refusals), "looking again");
+                    tracing::warn!(refused = refusals.len(), error = %CommitError::Refused(refusals), "kernel refused a change; reading the tables again");
                 }
                 Err(error) => return Err(from_commit(error)),
             }
@@ -200,7 +200,7 @@ impl<P: Port> Programmer<P> {
                 Whose::Ours => {
                     let (port, ownership) = self.port.owner();
                     self.other_owner = self.other_owner.or(table.owner.filter(|owner| *owner != port));
-                    let is_orphan = is_orphan(table, ownership);
+                    let is_orphan = ownership == Ownership::Kept && table.is_orphaned();
                     Found::Table(Content { is_orphan, ..self.port.content(family).await.map_err(from_read)? })
                 }
                 Whose::OursOfOld => Found::OfOld,

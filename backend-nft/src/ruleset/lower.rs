@@ -31,7 +31,7 @@ pub(crate) fn lower(rule: &Rule, family: Family) -> Vec<Expr> {
 
 /// The rule as the kernel is given it, and gives it back.
 pub(crate) fn kernel_rule(chain: &str, rule: &Rule, family: Family) -> kernel::Rule {
-    kernel::Rule { chain: chain.to_owned(), handle: 0, exprs: lower(rule, family), userdata: Vec::new() }
+    kernel::Rule::new(chain, lower(rule, family))
 }
 
 /// The kernel's word for a family.
