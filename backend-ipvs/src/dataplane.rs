@@ -31,8 +31,8 @@ use crate::programmer::{Outcome, Programmer, Rounds, Seen};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// The network namespace whose packets are forwarded. Sockets and files are opened in it, and rules, routes and sysctls
-    /// are its own. To enter another than the thread's needs `CAP_SYS_ADMIN`.
+    /// The network namespace whose packets are forwarded. Sockets and files are opened in it, and rules, routes and
+    /// sysctls are its own. To enter another than the thread's needs `CAP_SYS_ADMIN`.
     pub namespace: Namespace,
     /// Whether other programs may change our tables while we run.
     pub others: Others,
@@ -119,9 +119,9 @@ pub struct IpvsDataplane {
 }
 
 impl IpvsDataplane {
-    /// Opens the dataplane in the network namespace that `options` name: that of this thread, if they name none. Needs
-    /// `CAP_NET_ADMIN` there, and a tokio runtime. Before the first sync nothing stays written: only a virtual server is added
-    /// and removed, to try the scheduler.
+    /// Opens the dataplane in the network namespace that `options` name: that of this thread, if they name none.
+    /// Needs `CAP_NET_ADMIN` there, and a tokio runtime. Before the first sync nothing stays written: only a virtual
+    /// server is added and removed, to try the scheduler.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`] where the kernel or the process lacks something.

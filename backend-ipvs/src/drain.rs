@@ -20,8 +20,8 @@ impl Deadline {
     }
 }
 
-/// Whether connections of this protocol end with their frontend and their endpoint. Those of TCP go on until they are done,
-/// as in the nftables backend, where only entries of the others are deleted from conntrack.
+/// Whether connections of this protocol end with their frontend and their endpoint. Those of TCP go on until they are
+/// done, as in the nftables backend, where only entries of the others are deleted from conntrack.
 pub(crate) fn ends_at_once(protocol: Protocol) -> bool {
     match protocol {
         Protocol::Tcp => false,

@@ -20,7 +20,8 @@ pub(crate) fn unsupported(feature: &str, reason: impl Display) -> SyncError {
     SyncError::Unsupported { feature: feature.to_owned(), reason: reason.to_string() }
 }
 
-/// Tries whether a network namespace can be entered, so that it is named if it cannot, and not what was to be opened in it.
+/// Tries whether a network namespace can be entered, so that it is named if it cannot, and not what was to be opened
+/// in it.
 ///
 /// # Errors
 /// [`SyncError::Unsupported`]; mostly `CAP_SYS_ADMIN` is missing.

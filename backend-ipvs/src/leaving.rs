@@ -7,12 +7,14 @@
 //!           └───────────────────── again after a restart ──────────► gone
 //! ```
 //!
-//! Nothing is remembered here that the kernel does not know: virtual servers are ours by their marks, deadlines are in upper
-//! thresholds, and rules, routes and the tables `switchyard-leaving` say that something is left. All protocols drain alike,
-//! those without connections too: an endpoint that stays must not lose a flow because the backend is another one. A flow of
-//! UDP or SCTP whose endpoint has gone is cut, and its next packet is the other backend's.
+//! Nothing is remembered here that the kernel does not know: virtual servers are ours by their marks, deadlines are
+//! in upper thresholds, and rules, routes and the tables `switchyard-leaving` say that something is left. All
+//! protocols drain alike, those without connections too: an endpoint that stays must not lose a flow because the
+//! backend is another one. A flow of UDP or SCTP whose endpoint has gone is cut, and its next packet is the other
+//! backend's.
 //!
-//! **Invariant:** what has connections is not removed before its deadline (`tests::what_is_busy_stays_until_its_deadline`).
+//! **Invariant:** what has connections is not removed before its deadline
+//! (`tests::what_is_busy_stays_until_its_deadline`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -26,7 +28,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::dataplane::Options;
 use crate::drain::{Deadline, draining, drains, ends_at_once, is_done};
 use crate::errors::{enter, from_open, from_read, from_socket_open};
-use crate::host::{Host, Routing};
+use crate::host::{Host, Routing, Unwritten};
 use crate::marks::cuts;
 use crate::port::{Port, execute, our_servers};
 use crate::programmer::until_drained_again;
@@ -51,8 +53,8 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    /// Looks whether IPVS left anything in the network namespace that `options` name. Where it left nothing, or was never used, this
-    /// costs two dumps of tables and one of rules, and no module is loaded.
+    /// Looks whether IPVS left anything in the network namespace that `options` name. Where it left nothing, or was
+    /// never used, this costs two dumps of tables and one of rules, and no module is loaded.
     ///
     /// # Errors
     /// As [`backend_api::Dataplane::observe`].
@@ -78,8 +80,8 @@ impl Leaving {
         Ok(Some(Self { ipvs, tables, host, drain: options.drain, cutting: None, next: None, warned: None }))
     }
 
-    /// Makes established packets find IPVS whatever tables are in force, and cuts flows whose endpoints are not there any more.
-    /// To be called before each sync of the other backend. How many writes that took.
+    /// Makes established packets find IPVS whatever tables are in force, and cuts flows whose endpoints are not there
+    /// any more. To be called before each sync of the other backend. How many writes that took.
     ///
     /// # Errors
     /// As [`backend_api::Dataplane::sync`]: the other backend's tables must wait.
@@ -96,7 +98,8 @@ impl Leaving {
         self.next.get_or_insert_with(|| Instant::now() + ON_THEIR_WAY);
     }
 
-    /// Resolves when nothing is left, and all that was for its sake is removed. Cancel-safe.
+    /// Resolves when no connection is left, and all that was there for connections is removed. Sysctls that cannot be
+    /// written stay, with a warning. Cancel-safe.
     pub async fn over(&mut self) {
         let Some(mut next) = self.next else { return std::future::pending().await };
         loop {
@@ -169,9 +172,18 @@ impl Leaving {
 
     /// Removes what was there for the sake of connections.
     async fn end(&mut self) -> Result<(), SyncError> {
-        let unled = self.tables.remove().await;
+        // One does not wait for the other: what can be removed is removed.
+        let tables = self.tables.remove().await;
         let unwritten = self.host.hand_over().await?;
-        unled?;
+        tables?;
+        for Unwritten { sysctl, value, reason, .. } in &unwritten {
+            tracing::warn!(
+                sysctl,
+                value,
+                reason,
+                "sysctl that IPVS needed cannot be set back: set it on the node, or run `switchyard cleanup` there as root"
+            );
+        }
         if unwritten.is_empty() {
             tracing::info!("the last connection of IPVS has ended, and nothing of it is left");
         } else {

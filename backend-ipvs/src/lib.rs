@@ -7,8 +7,8 @@
 //!                └──────────────┴─► tables of backend-nft ───────────┘ committed in between
 //! ```
 //!
-//! Virtual servers are keyed by a packet mark, never by an address, and no address is bound to any device. So clients are
-//! told apart, refused and remembered by the same rules as in the nftables backend.
+//! Virtual servers are keyed by a packet mark, never by an address, and no address is bound to any device. So clients
+//! are told apart, refused and remembered by the same rules as in the nftables backend.
 //!
 //! ```no_run
 //! use switchyard_api::*;
@@ -60,8 +60,8 @@
 //!   [`Dataplane::remove_all`](backend_api::Dataplane::remove_all) put it back
 //!   (`tests/host.rs::a_host_is_established_once_and_restored`).
 //!
-//! Needs Linux with `CONFIG_IP_VS` and nf_tables, `CAP_NET_ADMIN` in the network namespace, a /proc/sys that can be written
-//! (or sysctls that are right already), and a tokio runtime.
+//! Needs Linux with `CONFIG_IP_VS` and nf_tables, `CAP_NET_ADMIN` in the network namespace, a /proc/sys that can be
+//! written (or sysctls that are right already), and a tokio runtime.
 
 mod belief;
 mod dataplane;

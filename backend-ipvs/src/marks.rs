@@ -36,8 +36,8 @@ pub(crate) fn recall(service: &ServiceName, role: &Role, knows: impl Fn(Mark) ->
     marks(service, role).take(FAR).find(|mark| knows(*mark))
 }
 
-/// A mark for a new virtual server: that of one that is there for no service, most likely this one's from before; otherwise
-/// a mark that is free.
+/// A mark for a new virtual server: that of one that is there for no service, most likely this one's from before;
+/// otherwise a mark that is free.
 pub(crate) fn choose(
     service: &ServiceName,
     role: &Role,
@@ -64,8 +64,8 @@ fn number(hash: u64) -> u32 {
     1 + (mix(hash) % u64::from(LAST - 1)) as u32
 }
 
-/// A mark of this number. Bits 13 to 15 stay 0: `KUBE-MARK-DROP`, `KUBE-MARK-MASQ` and the CNI plugin `portmap` look for
-/// one of them each, in whatever mark a packet has.
+/// A mark of this number. Bits 13 to 15 stay 0: `KUBE-MARK-DROP`, `KUBE-MARK-MASQ` and the CNI plugin `portmap` look
+/// for one of them each, in whatever mark a packet has.
 const fn marked(number: u32, cut: u32) -> Mark {
     Mark(Mark::PREFIX | cut | (number >> 13) << 16 | number & 0x1fff)
 }

@@ -1,6 +1,7 @@
 //! Services as the virtual servers that they need; pure and total.
 //!
-//! Which clients may dial, refusals and session affinity are the tables' part. Here is only which endpoints a mark leads to.
+//! Which clients may dial, refusals and session affinity are the tables' part. Here is only which endpoints a mark
+//! leads to.
 //!
 //! **Invariant:** a virtual server has at least one real server (`tests::an_empty_pool_has_no_virtual_server`).
 
@@ -92,8 +93,8 @@ fn weights(port: &ServicePort, pool: Pool) -> BTreeMap<EndpointAddress, u32> {
     endpoints.filter_map(|endpoint| Some((endpoint.address, weight_in(endpoint, pool)?))).collect()
 }
 
-/// The weight of an endpoint in the pool's virtual server: 0 if it is not in the pool, but may still have connections from
-/// when it was; none if it cannot have any.
+/// The weight of an endpoint in the pool's virtual server: 0 if it is not in the pool, but may still have connections
+/// from when it was; none if it cannot have any.
 fn weight_in(endpoint: &Endpoint, pool: Pool) -> Option<u32> {
     match (endpoint.pools.contains(pool), pool) {
         (true, _) => Some(endpoint.weight.into()),

@@ -1,7 +1,7 @@
 //! Virtual and real servers as values, and the border between the types of services and those of the kernel.
 //!
-//! Services speak of [`Family`], [`Mark`] and [`EndpointAddress`]; IPVS of [`VirtualKey`] and socket addresses. They are
-//! translated here and nowhere else.
+//! Services speak of [`Family`], [`Mark`] and [`EndpointAddress`]; IPVS of [`VirtualKey`] and socket addresses. They
+//! are translated here and nowhere else.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -70,7 +70,8 @@ pub(crate) fn real_server(endpoint: EndpointAddress, weight: u32) -> RealServer 
     RealServer { address, forwarding: Forwarding::Masquerade, weight, thresholds: Thresholds::default() }
 }
 
-/// Whether one real server does what the other does. Some kernels say of an endpoint on this machine how packets get there.
+/// Whether one real server does what the other does. Some kernels say of an endpoint on this machine how packets get
+/// there.
 pub(crate) fn is_same(there: &RealServer, wanted: &RealServer) -> bool {
     without_local(there) == without_local(wanted)
 }

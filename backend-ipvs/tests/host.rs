@@ -1,5 +1,6 @@
 //! What IPVS needs of the node, with IPVS. Where the kernel has none each test is reported as ignored; the machine of
-//! `cargo run -p switchyard-conformance --bin vm -- --tests backend-ipvs` has it. What needs no IPVS is in `src/host/tests.rs`.
+//! `cargo run -p switchyard-conformance --bin vm -- --tests backend-ipvs` has it. What needs no IPVS is in
+//! `src/host/tests.rs`.
 
 mod isolated;
 

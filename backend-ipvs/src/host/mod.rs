@@ -26,18 +26,19 @@ use netlink::ipvs::Ipvs;
 use self::originals::OriginalsTable;
 pub(crate) use self::routing::Routing;
 use self::settings::{SettingsPlan, plan};
-use self::sysctls::{Sysctls, Unwritten};
+use self::sysctls::Sysctls;
+pub(crate) use self::sysctls::Unwritten;
 pub use self::timeouts::Timeouts;
 use crate::dataplane::Options;
 use crate::errors::{enter, from_open, from_socket_open, unsupported};
 
 /// The node's routing and settings, as IPVS needs them.
 ///
-/// [`IpvsDataplane`](crate::IpvsDataplane) does by itself what this does. It is of use where the process that forwards may not
-/// write sysctls, as in a container: a process that may runs [`Host::establish`] before.
+/// [`IpvsDataplane`](crate::IpvsDataplane) does by itself what this does. It is of use where the process that
+/// forwards may not write sysctls, as in a container: a process that may runs [`Host::establish`] before.
 ///
-/// Sockets and files are those of the network namespace that it was opened in, whatever thread uses them later. Everything
-/// stays when this is dropped.
+/// Sockets and files are those of the network namespace that it was opened in, whatever thread uses them later.
+/// Everything stays when this is dropped.
 #[derive(Debug)]
 pub struct Host {
     strict_arp: bool,
@@ -122,11 +123,11 @@ impl Host {
         unrouted.and(unset)
     }
 
-    /// As [`Host::restore`], for a node that forwards services in another way from now on: it needs forwarding as much, so
-    /// that stays on, and how it was before stays remembered.
+    /// As [`Host::restore`], for a node that forwards services in another way from now on: it needs forwarding as
+    /// much, so that stays on, and how it was before stays remembered.
     ///
-    /// A sysctl that cannot be written is left, with a warning, and its original stays remembered: in a container /proc/sys is
-    /// read-only for good, and rules and routes must not stay because of it. Returns these sysctls.
+    /// Returns sysctls that could not be written; their originals stay remembered. In a container /proc/sys is
+    /// read-only for good, and rules and routes must not stay because of it.
     ///
     /// # Errors
     /// As [`Host::restore`]; rules and routes are removed all the same.
@@ -134,17 +135,7 @@ impl Host {
         let unset = self.unset(&[sysctls::FORWARDING]).await;
         // Last: what is there tells the next process that something is left.
         let unrouted = self.routing.remove().await;
-        let unwritten = unset?;
-        unrouted?;
-        for Unwritten { sysctl, value, reason, .. } in &unwritten {
-            tracing::warn!(
-                sysctl,
-                value,
-                reason,
-                "sysctl that IPVS needed cannot be set back: set it on the node, or run `switchyard cleanup` there as root"
-            );
-        }
-        Ok(unwritten)
+        unset.and_then(|unwritten| unrouted.map(|_| unwritten))
     }
 
     /// Gives settings their first values back, but for those `kept`. What cannot be written stays remembered.

@@ -1,8 +1,9 @@
 //! What settings were before us, kept in the kernel: the comment of a table that has nothing else.
 //!
-//! A file would need a place that outlives us and goes with the network namespace; the kernel has one. A restarted process
-//! knows the table by its name and by what its comment begins with. `nft flush ruleset` takes it away: a process that runs
-//! puts it back with its next write; to a process that starts later the present values are the originals.
+//! A file would need a place that outlives us and goes with the network namespace; the kernel has one. A restarted
+//! process knows the table by its name and by what its comment begins with. `nft flush ruleset` takes it away: a
+//! process that runs puts it back with its next write; to a process that starts later the present values are the
+//! originals.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! Delivers marked packets to this node: lo up, the rules and the route, over rtnetlink.
 //!
-//! Kept apart from what they are ([`super::rules`]): here alone they are read and written. They stay when we go; the next
-//! process knows them by protocol number, priority and table.
+//! Kept apart from what they are ([`super::rules`]): here alone they are read and written. They stay when we go; the
+//! next process knows them by protocol number, priority and table.
 
 use std::fs::File;
 use std::io;

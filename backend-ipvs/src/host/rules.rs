@@ -9,9 +9,10 @@
 //! table 21337: local default dev lo                            proto 83 scope host
 //! ```
 //!
-//! IPVS works on packets that are delivered locally, and no service address is bound: so a packet that has our mark goes to lo.
-//! The goto is a must: what the node sends itself, IPVS's translated packets included, is routed with the mark still on it,
-//! and would come back. (`iif lo` and the mark cannot be one rule: `not` inverts the whole selector.)
+//! IPVS works on packets that are delivered locally, and no service address is bound: so a packet that has our mark
+//! goes to lo. The goto is a must: what the node sends itself, IPVS's translated packets included, is routed with the
+//! mark still on it, and would come back. (`iif lo` and the mark cannot be one rule: `not` inverts the whole
+//! selector.)
 //!
 //! What is in the kernel is ours if it has our protocol number, and is at these priorities or in this table. What other
 //! programs put there is left alone.
@@ -22,8 +23,9 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
-/// Says that a rule or a route is ours: `rtm_protocol` and `FRA_PROTOCOL`. 83 is S, and the first byte of our marks. It is
-/// free in linux/rtnetlink.h (Linux 6.15; the neighbours are 42 and 84) and in iproute2's rt_protos (6.1); Calico has 80.
+/// Says that a rule or a route is ours: `rtm_protocol` and `FRA_PROTOCOL`. 83 is S, and the first byte of our marks.
+/// It is free in linux/rtnetlink.h (Linux 6.15; the neighbours are 42 and 84) and in iproute2's rt_protos (6.1);
+/// Calico has 80.
 pub(crate) const PROTOCOL: RouteProtocol = RouteProtocol::Other(0x53);
 
 /// The routing table.
@@ -44,8 +46,8 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// In the order in which they come: a goto before its target, or marked packets before the goto, would let the node's
-    /// own packets loop. They go in the opposite order.
+    /// In the order in which they come: a goto before its target, or marked packets before the goto, would let the
+    /// node's own packets loop. They go in the opposite order.
     pub(crate) const ALL: [Self; 3] = [Self::Behind, Self::Own, Self::Marked];
 
     /// Where it is among all rules.

@@ -18,8 +18,8 @@ pub(crate) struct SettingsPlan {
 
 /// From what is set `now`, what is `wanted`, and the `originals` that are remembered.
 ///
-/// Remembered is only what we change, with its first value. What is remembered and wanted no more goes back to its original
-/// and is forgotten. A setting that is not in `now` cannot be written, and stays remembered.
+/// Remembered is only what we change, with its first value. What is remembered and wanted no more goes back to its
+/// original and is forgotten. A setting that is not in `now` cannot be written, and stays remembered.
 pub(crate) fn plan(now: &Values, wanted: &Values, originals: &Values) -> SettingsPlan {
     let mut plan = SettingsPlan { writes: Values::new(), originals: originals.clone() };
     for (name, value) in wanted {

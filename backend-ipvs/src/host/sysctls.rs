@@ -1,8 +1,8 @@
 //! The sysctls that IPVS needs, each with its reason.
 //!
-//! **Invariant:** a sysctl is that of the network namespace that [`Sysctls::open`] was told, whatever thread reads or writes
-//! it (`host::tests::sysctls_are_those_of_the_namespace_that_they_were_opened_in`). What /proc/sys/net shows is
-//! chosen by the thread that opens; an open file stays what it is.
+//! **Invariant:** a sysctl is that of the network namespace that [`Sysctls::open`] was told, whatever thread reads or
+//! writes it (`host::tests::sysctls_are_those_of_the_namespace_that_they_were_opened_in`). What /proc/sys/net shows
+//! is chosen by the thread that opens; an open file stays what it is.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -42,8 +42,8 @@ pub(crate) const FORWARDING: &str = "ip_forward";
 
 /// All that we set.
 pub(crate) const ALL: [Sysctl; 5] = [
-    // Without it IPVS takes its packets away from conntrack, and masquerading, the hairpin and every rule on `ct original`
-    // see nothing.
+    // Without it IPVS takes its packets away from conntrack, and masquerading, the hairpin and every rule on `ct
+    // original` see nothing.
     Sysctl { name: "vs/conntrack", value: 1, need: Need::Always },
     // What cuts a UDP flow when its real server is removed: the flow's next packet is balanced anew. At 0 it is a black
     // hole for as long as the client keeps sending.

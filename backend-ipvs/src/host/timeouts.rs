@@ -33,8 +33,8 @@ pub(crate) const NAMES: [&str; 3] = [TCP, TCP_FIN, UDP];
 impl Timeouts {
     /// What is wanted where IPVS has `now`, and conntrack remembers established TCP for `tcp_established` seconds.
     ///
-    /// IPVS forgets an idle TCP connection after 15 minutes, and its next packet is answered with silence; conntrack, and so
-    /// the nftables backend, keeps it for 5 days (<https://github.com/kubernetes/kubernetes/issues/80298>).
+    /// IPVS forgets an idle TCP connection after 15 minutes, and its next packet is answered with silence; conntrack,
+    /// and so the nftables backend, keeps it for 5 days (<https://github.com/kubernetes/kubernetes/issues/80298>).
     pub(crate) fn wanted(&self, now: ipvs::Timeouts, tcp_established: Option<u32>) -> Values {
         let tcp = seconds(self.tcp).or(tcp_established.map(|conntrack| conntrack.max(now.tcp)));
         let all = [(TCP, tcp), (TCP_FIN, seconds(self.tcp_fin)), (UDP, seconds(self.udp))];

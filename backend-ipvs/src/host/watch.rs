@@ -1,7 +1,7 @@
 //! Tells when rules or routes of ours may have been changed.
 //!
-//! On a socket of its own: notifications come unasked. They only raise a suspicion, and then what is there is read. So nothing
-//! depends on their order or completeness, and our own writes need not be told from others'.
+//! On a socket of its own: notifications come unasked. They only raise a suspicion, and then what is there is read.
+//! So nothing depends on their order or completeness, and our own writes need not be told from others'.
 
 use std::io;
 
@@ -51,8 +51,8 @@ impl Watch {
         Ok(Self { socket, datagram: Vec::with_capacity(DATAGRAM) })
     }
 
-    /// Resolves when something of ours may have been changed, or when notifications were lost. What has been queued until then is
-    /// reported once. Cancel-safe.
+    /// Resolves when something of ours may have been changed, or when notifications were lost. What has been queued
+    /// until then is reported once. Cancel-safe.
     ///
     /// # Errors
     /// The socket's.

@@ -1,5 +1,5 @@
-//! Makes the kernel equal to a state: believe or look, plan, make, commit the tables, unmake; and if the kernel refuses a
-//! service, leave that service out.
+//! Makes the kernel equal to a state: believe or look, plan, make, commit the tables, unmake; and if the kernel
+//! refuses a service, leave that service out.
 //!
 //! ```text
 //!  sync ─► belief? ── yes ─► onward ─► make ─► tables ─► unmake ─► done

@@ -613,7 +613,8 @@ proptest! {
             let endpoints = state.services().flat_map(|service| &service.ports).flat_map(|port| &port.endpoints);
             let listed: BTreeSet<_> = endpoints.map(|endpoint| socket_address(endpoint.address)).collect();
             for (key, (_, reals)) in world.kernel(|kernel| kernel.servers.clone()) {
-                prop_assert!(!cuts(our_mark(key).unwrap()) || reals.keys().all(|address| listed.contains(address)), "{key}");
+                let is_cut = cuts(our_mark(key).unwrap());
+                prop_assert!(!is_cut || reals.keys().all(|address| listed.contains(address)), "{key}");
             }
             prop_assert_eq!(run(world.programmer.compare_all()).unwrap(), Seen::AsBelieved);
             prop_assert_eq!(world.sync(&state, Scope::All).writes, 0);

@@ -1,5 +1,5 @@
-//! Looks after what time changes: what has drained is removed, and what other programs have removed is noticed. IPVS sends
-//! no notifications, so it is asked, each look in its own turn.
+//! Looks after what time changes: what has drained is removed, and what other programs have removed is noticed. IPVS
+//! sends no notifications, so it is asked, each look in its own turn.
 //!
 //! Each look may be dropped half-way: what was removed and not noted is found missing the next time.
 
@@ -115,8 +115,8 @@ impl<P: Port> Programmer<P> {
         Ok(Seen::AsBelieved)
     }
 
-    /// Compares the first service's virtual servers with the kernel's, and those of one service more, each time the next:
-    /// a flush is noticed at once, everything else in time.
+    /// Compares the first service's virtual servers with the kernel's, and those of one service more, each time the
+    /// next: a flush is noticed at once, everything else in time.
     pub(crate) async fn compare_some(&mut self) -> Result<Seen, SyncError> {
         let Self { port, belief: Some(belief), schedulers, compared, .. } = self else { return Ok(Seen::AsBelieved) };
         let first = belief.services.iter().find(|(_, programmed)| !programmed.marks.is_empty());
