@@ -161,7 +161,7 @@ mod tests {
         );
         let read =
             ReadError::Refused { object: "virtual servers".to_owned(), errno: Errno::ENOMEM, text: String::new() };
-        check(from_read(read), "virtual servers: Cannot allocate memory");
+        check(from_read(read), "virtual servers: Out of memory");
         let table = || "table ip switchyard-originals".to_owned();
         let whole = CommitError::Whole { errno: Errno::EINVAL, text: "no such hook".to_owned() };
         check(
