@@ -18,6 +18,7 @@ use crate::programmer::{Outcome, Programmer, Rounds, Seen};
 ///
 /// ```no_run
 /// use std::time::Duration;
+/// # use backend_api as switchyard_api;
 /// use switchyard_api::Scheduler;
 /// use switchyard_ipvs::{IpvsDataplane, Namespace, Options};
 ///

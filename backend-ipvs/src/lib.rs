@@ -11,6 +11,7 @@
 //! are told apart, refused and remembered by the same rules as in the nftables backend.
 //!
 //! ```no_run
+//! # use backend_api as switchyard_api;
 //! use switchyard_api::*;
 //! use switchyard_ipvs::{IpvsDataplane, Namespace, Options};
 //!

@@ -13,7 +13,7 @@ use std::time::Duration;
 use backend_api::{NodeNetwork, Scope, ServiceState};
 use isolated::in_namespace;
 use netlink::ipvs::Ipvs;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use switchyard_ipvs::{Host, Leaving, Options, Timeouts};
 
@@ -82,7 +82,7 @@ fn make_sysctls_read_only() {
 }
 
 fn make_sysctls_writable_again() {
-    nix::mount::umount("/proc/sys").unwrap();
+    umount2("/proc/sys", MntFlags::MNT_DETACH).unwrap();
 }
 
 async fn open(options: Options) -> Host {
