@@ -31,8 +31,8 @@ use crate::events::{Herald, Notice, Uids};
 use crate::localhost::{Limits, Localhost, OnLocalhost};
 use crate::metrics::{Afresh, Metrics};
 use crate::migration::{FirstSync, first_backend};
+use crate::node::{watch_addresses, watch_links};
 use crate::serving::{Health, Serving, Sources, Unbindable};
-use crate::{links, node_addresses};
 use kubernetes::settings::Settings;
 use kubernetes::source::SourceConfig;
 use kubernetes::source::{self, Choice};
@@ -119,9 +119,9 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     let (told, objects) = source::channel();
     beside.spawn(source::follow(derive(&configs, |config| Choice::from(config)), told));
     let (found, addresses) = watch::channel(None);
-    beside.spawn(node_addresses::follow(found));
+    beside.spawn(watch_addresses(found));
     let (found, node_links) = watch::channel(None);
-    beside.spawn(links::follow(derive(&configs, |config| config.flowtable_after.is_some()), found));
+    beside.spawn(watch_links(derive(&configs, |config| config.flowtable_after.is_some()), found));
     let (succeed, successors) = mpsc::channel(1);
     // Whoever was chosen waits where another had to be first.
     let until = (first != config.backend).then_some(alone);

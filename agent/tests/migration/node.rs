@@ -14,7 +14,7 @@ use kubernetes::{ClusterState, Inputs};
 use switchyard_agent::backend::Backend;
 use switchyard_agent::config::{KubeProxyRules, RunFlags};
 use switchyard_agent::migration::{self, FirstSync, Report, Rival, Told};
-use switchyard_agent::node_addresses;
+use switchyard_agent::node::watch_addresses;
 use testbed::{Dial, Executor, Namespace, Outcome, World, WorldPlan};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -86,7 +86,7 @@ impl Node {
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
             tokio::spawn(files::follow(PathBuf::from(SEED), told));
-            tokio::spawn(node_addresses::follow(known));
+            tokio::spawn(watch_addresses(known));
             let (mut witness, programmed) = FirstSync::new();
             tokio::spawn(migration::follow(KubeProxyRules::Removed, programmed, move |told| {
                 if told == Told::Alone
