@@ -27,7 +27,7 @@ use self::derive::derive;
 use self::migration::Audience;
 use crate::backend::OpenError;
 use crate::config::{Config, configz};
-use crate::events::{Herald, Notice, Uids};
+use crate::events::{EventWitness, Notice, Uids};
 use crate::localhost::{Limits, Localhost, OnLocalhost};
 use crate::metrics::{Afresh, Metrics};
 use crate::migration::{FirstSync, first_backend};
@@ -101,7 +101,7 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     let serving = Serving::new(Health::new(config.node_name.clone(), Health::PATIENCE), metrics);
     let mut witnesses: Vec<Box<dyn Witness<ClusterState>>> = vec![
         serving.witness(),
-        Box::new(Herald::new(outbox.clone(), uids)),
+        Box::new(EventWitness::new(outbox.clone(), uids)),
         Box::new(localhost.witness()),
         Box::new(first_sync),
     ];

@@ -13,7 +13,7 @@ use kubernetes::source::{self, files};
 use kubernetes::{ClusterState, Inputs};
 use switchyard_agent::backend::Backend;
 use switchyard_agent::config::{KubeProxyRules, RunFlags};
-use switchyard_agent::migration::{self, FirstSync, Report, Rival, Told};
+use switchyard_agent::migration::{self, CleanupReport, FirstSync, Rival, Told};
 use switchyard_agent::node::watch_addresses;
 use testbed::{Dial, Executor, Namespace, Outcome, World, WorldPlan};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,7 +38,7 @@ pub(crate) struct Agent {
 #[derive(Debug)]
 pub(crate) enum Heard {
     Rival(Rival),
-    Pass(Report),
+    Pass(CleanupReport),
 }
 
 #[derive(Debug, Parser)]
@@ -88,7 +88,7 @@ impl Node {
             tokio::spawn(files::follow(PathBuf::from(SEED), told));
             tokio::spawn(watch_addresses(known));
             let (mut witness, programmed) = FirstSync::new();
-            tokio::spawn(migration::follow(KubeProxyRules::Removed, programmed, move |told| {
+            let mut hear = move |told: Told<'_>| {
                 if told == Told::Alone
                     && let Some(asked) = asked.take_if(|_| first != backend)
                 {
@@ -99,7 +99,12 @@ impl Node {
                     });
                 }
                 let _ = owned(told).map(|told| tell.send(told));
-            }));
+            };
+            tokio::spawn(async move {
+                if programmed.await.is_ok() {
+                    migration::take_over_from_kube_proxy(KubeProxyRules::Removed, &mut hear).await;
+                }
+            });
             let until = async {
                 let _ = stopped.await;
             };
@@ -128,7 +133,7 @@ impl Agent {
     }
 
     /// The next pass over the leftovers.
-    pub(crate) fn pass(&self) -> Report {
+    pub(crate) fn pass(&self) -> CleanupReport {
         match self.heard.recv_timeout(PATIENCE).expect("waited in vain for the leftovers to be looked at") {
             Heard::Pass(report) => report,
             Heard::Rival(rival) => panic!("nobody else serves here, but {rival}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use switchyard_agent::backend::Backend;
-use switchyard_agent::migration::{self, Left, Need, Removed, Report};
+use switchyard_agent::migration::{self, CleanupReport, Left, Need, Removed};
 use testbed::{Load, Namespace};
 
 use crate::node::{Node, PATIENCE, call, dial, have_iptables};
@@ -54,7 +54,7 @@ const NODE_PORT: &str = "192.168.67.10:30673";
 const WAYS: [(&str, &str, &str); 3] =
     [("mytools", CLUSTER_IP, "whoami-"), ("outsider", NODE_PORT, "nginx-"), ("node2", CLUSTER_IP, "whoami-")];
 
-fn takes_over(backend: Backend, restores: &[(&str, &str)], check: impl Fn(&Report)) {
+fn takes_over(backend: Backend, restores: &[(&str, &str)], check: impl Fn(&CleanupReport)) {
     let node = Node::new();
     if !node.can_run(backend) {
         return;
@@ -109,7 +109,7 @@ fn takes_over(backend: Backend, restores: &[(&str, &str)], check: impl Fn(&Repor
     assert_eq!((again.removed, again.failed), (vec![], vec![]));
 }
 
-fn removed_chains(report: &Report) {
+fn removed_chains(report: &CleanupReport) {
     let chains = |name: &str, chains, jumps| Removed::Chains { table: name.to_owned(), chains, jumps };
     let of = |family: &str| {
         [

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use netlink::Family;
 use netlink::ipvs::{Flags, Forwarding, Ipvs, Operation, RealServer, Thresholds, Timeouts, VirtualKey, VirtualServer};
 use switchyard_agent::backend::Backend;
-use switchyard_agent::migration::{self, Left, Removed, Report};
+use switchyard_agent::migration::{self, CleanupReport, Left, Removed};
 use testbed::Load;
 
 use crate::node::{Node, dial};
@@ -95,7 +95,7 @@ fn addresses(node: &Node) -> Vec<String> {
     on_device.filter_map(|line| Some(line.split_whitespace().nth(3)?.to_owned())).collect()
 }
 
-fn draining(report: &Report) -> Option<usize> {
+fn draining(report: &CleanupReport) -> Option<usize> {
     report.left.iter().find_map(|left| match left {
         Left::Draining { servers, .. } => Some(*servers),
         _ => None,
