@@ -25,6 +25,9 @@ impl Drop for Agent {
 
 #[test]
 fn the_agent_answers_on_localhost_where_it_is_asked_to_and_while_it_runs() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let to: SocketAddr = NGINX.parse().unwrap();
     let dial = || world.dial("node2", &Dial::new(Protocol::Tcp, to));

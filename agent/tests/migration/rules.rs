@@ -124,6 +124,9 @@ fn removed_chains(report: &CleanupReport) {
 
 #[test]
 fn chains_of_iptables_go_when_nftables_is_programmed() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     if have_iptables() {
         takes_over(Backend::Nftables, &IPTABLES, removed_chains);
     }
@@ -131,6 +134,9 @@ fn chains_of_iptables_go_when_nftables_is_programmed() {
 
 #[test]
 fn chains_of_iptables_go_when_ipvs_is_programmed() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     if have_iptables() {
         takes_over(Backend::Ipvs, &IPTABLES, removed_chains);
     }
@@ -138,16 +144,25 @@ fn chains_of_iptables_go_when_ipvs_is_programmed() {
 
 #[test]
 fn tables_of_nftables_mode_go_when_nftables_is_programmed() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     takes_over(Backend::Nftables, &NFTABLES, |report| assert_eq!(report.removed, [Removed::Tables(2)]));
 }
 
 #[test]
 fn tables_of_nftables_mode_go_when_ipvs_is_programmed() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     takes_over(Backend::Ipvs, &NFTABLES, |report| assert_eq!(report.removed, [Removed::Tables(2)]));
 }
 
 #[test]
 fn chains_that_others_need_stay_and_are_told_of() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     const RULES: &str = "
         table ip nat {
             chain KUBE-MARK-MASQ { meta mark set meta mark | 0x4000; }
@@ -186,6 +201,9 @@ fn chains_that_others_need_stay_and_are_told_of() {
 
 #[test]
 fn thousands_of_services_go_in_one_transaction() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     const SERVICES: usize = 2_000;
     let (mut chains, mut jumps) = (String::new(), String::new());
     for number in 0..SERVICES {
@@ -213,6 +231,9 @@ fn thousands_of_services_go_in_one_transaction() {
 
 #[test]
 fn the_command_removes_the_rules_and_none_of_ours() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let namespace = Namespace::create("command").unwrap();
     let ours = "table ip switchyard {\n    chain services { counter; }\n}\n";
     call(&namespace, "nft -f -", &(whole(NFTABLES[0].1) + ours));

@@ -104,6 +104,9 @@ fn draining(report: &CleanupReport) -> Option<usize> {
 
 #[test]
 fn virtual_servers_go_as_their_connections_end_and_the_device_with_the_last() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let Some(node) = left_behind() else { return };
     let ways = [("mytools", CLUSTER_IP), ("outsider", NODE_PORT), ("node2", CLUSTER_IP)];
     for (from, to) in ways {
@@ -154,6 +157,9 @@ fn virtual_servers_go_as_their_connections_end_and_the_device_with_the_last() {
 
 #[test]
 fn cleanup_waits_for_no_connection() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let Some(node) = left_behind() else { return };
     let _held = node.world.open("mytools", &dial(CLUSTER_IP)).unwrap();
     let report = node.executor.run(migration::remove_all());

@@ -38,6 +38,9 @@ fn has_rules(namespace: &Namespace) -> bool {
 
 #[test]
 fn rules_that_come_back_are_reported_and_not_removed_again() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let namespace = Namespace::create("back").unwrap();
     call(&namespace, "nft -f -", RULES);
     let heard = take_over(&namespace, KubeProxyRules::Removed, |news| {
@@ -54,6 +57,9 @@ fn rules_that_come_back_are_reported_and_not_removed_again() {
 
 #[test]
 fn rules_stay_if_so_configured_and_cilium_is_reported() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let namespace = Namespace::create("left").unwrap();
     call(&namespace, "nft -f -", RULES);
     call(&namespace, "ip link add cilium_host type bridge", "");
@@ -90,6 +96,9 @@ impl Drop for Impostor {
 
 #[test]
 fn a_kube_proxy_that_runs_keeps_its_rules_until_it_ends() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let (namespace, folder) = (Namespace::create("live").unwrap(), tempfile::tempdir().unwrap());
     let elsewhere = Namespace::create("elsewhere").unwrap();
     call(&namespace, "nft -f -", RULES);
