@@ -11,6 +11,7 @@ use crate::migration::Rival;
 
 /// Something that an operator should find on an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Notice {
     /// The agent has started.
     Started,
@@ -148,7 +149,7 @@ impl fmt::Display for Notice {
             Self::FrontendConflict(conflict) => conflict.fmt(f),
             Self::SourceRangesOfOtherFamily { family, .. } => write!(
                 f,
-                "spec.loadBalancerSourceRanges: no range for {family}: all clients are dropped at the service's {family} \
+                "spec.loadBalancerSourceRanges: no range for {family}: no client may dial the service's {family} \
                  load-balancer addresses; add a range of {family} to open them"
             ),
         }

@@ -7,6 +7,7 @@ use super::chains::Need;
 
 /// What one attempt to remove the leftovers came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CleanupReport {
     /// Objects that were removed.
     pub removed: Vec<Removed>,
@@ -18,6 +19,7 @@ pub struct CleanupReport {
 
 /// Objects of kube-proxy that were removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Removed {
     /// The tables of its nftables mode, so many.
     Tables(usize),
@@ -42,6 +44,7 @@ pub enum Removed {
 
 /// An object of kube-proxy's, or perhaps of kube-proxy's, that stays.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Left {
     /// A chain that is needed.
     Chain {
@@ -86,6 +89,7 @@ pub struct Failed {
 
 /// Another program that forwards, or may forward, service traffic on this node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Rival {
     /// A kube-proxy that runs in this network namespace.
     KubeProxy {

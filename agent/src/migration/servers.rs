@@ -154,18 +154,18 @@ mod tests {
         OldServer { key, reals: reals.iter().map(real).collect() }
     }
 
-    fn found(bound: &[&str], servers: Vec<OldServer>, sources: &[&str]) -> IpvsLeftovers {
+    fn leftovers(bound: &[&str], servers: Vec<OldServer>, sources: &[&str]) -> IpvsLeftovers {
         let addresses = |list: &[&str]| list.iter().map(|address| address.parse().unwrap()).collect();
         IpvsLeftovers { bound: addresses(bound), servers, sources: addresses(sources) }
     }
 
     fn check(found: &IpvsLeftovers, wait: Wait, operations: &[&str], release: &[&str], stay: &[&str]) -> Step {
-        let step = step(found, wait);
-        let told: Vec<_> = step.operations.iter().map(ToString::to_string).collect();
+        let decided = step(found, wait);
+        let told: Vec<_> = decided.operations.iter().map(ToString::to_string).collect();
         assert_eq!(told, operations);
         let texts = |list: &[IpAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!((texts(&step.release), texts(&step.stay)), (words(release), words(stay)));
-        step
+        assert_eq!((texts(&decided.release), texts(&decided.stay)), (words(release), words(stay)));
+        decided
     }
 
     fn words(list: &[&str]) -> Vec<String> {
@@ -178,7 +178,7 @@ mod tests {
             server(at("10.96.0.1", 443), &[("10.0.0.1", 1, 0)]),
             server(at("10.96.0.80", 80), &[("10.244.0.4", 1, 3), ("10.244.0.5", 0, 0)]),
         ];
-        let found = found(&["10.96.0.1", "10.96.0.80", "10.96.0.99"], servers, &["10.96.0.99"]);
+        let found = leftovers(&["10.96.0.1", "10.96.0.80", "10.96.0.99"], servers, &["10.96.0.99"]);
         let gone = "virtual server 10.96.0.1:443/TCP";
         let told = [gone, "virtual server 10.96.0.80:80/TCP, real server 10.244.0.4:80"];
         let step = check(&found, Wait::ForConnections, &told, &["10.96.0.1"], &["10.96.0.80", "10.96.0.99"]);
@@ -202,7 +202,7 @@ mod tests {
             server(udp, &pods),
             server(mark, &pods),
         ];
-        let found = found(&["10.96.0.80"], servers, &[]);
+        let found = leftovers(&["10.96.0.80"], servers, &[]);
         let told = ["virtual server 10.96.0.80:80/TCP", "virtual server 192.168.0.1:30080/TCP"];
         assert_eq!(check(&found, Wait::ForConnections, &told, &["10.96.0.80"], &[]).others, 3);
     }

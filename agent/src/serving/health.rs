@@ -77,14 +77,14 @@ impl Health {
 
     /// The health at `now`.
     pub fn verdict(&self, now: Instant) -> Verdict {
-        let known = self.known();
+        let known = self.lock();
         let healthy = known.queued.is_none_or(|since| now.saturating_duration_since(since) < self.patience);
         Verdict { healthy, eligible: known.eligible, updated: known.updated }
     }
 
     /// Takes the loop's news, which came at `now`.
     pub fn hear(&self, news: &News<'_>, now: Instant) {
-        let mut known = self.known();
+        let mut known = self.lock();
         match news {
             News::Noted(Note::Told(events)) => events.iter().for_each(|event| self.told(&mut known, event, now)),
             // After drift or a change of the backend nothing is known to be programmed. A sync that failed is either
@@ -127,7 +127,7 @@ impl Health {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().expect("nothing panics while it holds it")
     }
 }

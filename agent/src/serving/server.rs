@@ -18,6 +18,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// An address that could not be bound, and must be.
 #[derive(Debug, thiserror::Error)]
 #[error("{server} server: {address} cannot be bound: {source}")]
+#[non_exhaustive]
 pub struct Unbindable {
     /// Which server: `health`, `metrics`.
     pub server: &'static str,

@@ -1,4 +1,4 @@
-//! What TCP connections through localhost keep of what they would be without anybody between.
+//! TCP connections through localhost behave as direct ones do.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use super::given::{NODE_PORT, Node, PATIENCE, dial, localhost, until, web};
 const SERVER: &str = "10.244.2.3:7000";
 const V4: (Family, Protocol) = (Family::V4, Protocol::Tcp);
 
-/// A service whose only endpoint is a port of the pod `mytools`, where nobody listens unless a test does.
+/// A service whose only endpoint is a port of the pod `mytools`, where nothing listens unless a test does.
 fn own() -> Service {
     let mut web = web(&[]);
     web.ports[0].endpoints = vec![Endpoint::here(SERVER.parse().unwrap())];
@@ -109,7 +109,7 @@ fn a_server_that_does_not_read_stops_the_client() {
             }
             Err(error) => panic!("{error}"),
         }
-        assert!(sent < 256 << 20, "{sent} bytes were taken and nobody read them");
+        assert!(sent < 256 << 20, "{sent} bytes were taken and none were read");
     }
     go_on.send(()).unwrap();
     client.set_nonblocking(false).unwrap();

@@ -114,7 +114,7 @@ impl Node {
         Agent { heard, succeed: Some(succeed), _stop: stop }
     }
 
-    /// Who answers `count` dials, each once, in alphabetical order.
+    /// The names that answer `count` dials, each once, in alphabetical order.
     pub(crate) fn answers(&self, from: &str, to: &str, count: usize) -> Vec<String> {
         let outcomes = self.world.dial_many(from, &dial(to), count);
         let name = |outcome: &Outcome| outcome.name().unwrap_or_else(|| panic!("{from} → {to}: {outcome}")).to_owned();
@@ -128,15 +128,15 @@ impl Node {
 impl Agent {
     /// Lets the backend that is wanted take over, if another was first.
     pub(crate) fn succeed(&mut self) {
-        // Nobody waits where the first is the one that is wanted.
+        // The receiver is gone where the first backend is the wanted one.
         let _ = self.succeed.take().map(|succeed| succeed.send(()));
     }
 
     /// The next pass over the leftovers.
     pub(crate) fn pass(&self) -> CleanupReport {
-        match self.heard.recv_timeout(PATIENCE).expect("waited in vain for the leftovers to be looked at") {
+        match self.heard.recv_timeout(PATIENCE).expect("waited in vain for an attempt to remove the leftovers") {
             Heard::Pass(report) => report,
-            Heard::Rival(rival) => panic!("nobody else serves here, but {rival}"),
+            Heard::Rival(rival) => panic!("no other service proxy is here, but {rival}"),
         }
     }
 }

@@ -41,7 +41,7 @@ fn shown(namespace: &Namespace, list: &str) -> String {
     others.map(|table| call(namespace, &format!("{list} {table}"), "")).collect()
 }
 
-/// What others have, if nobody else had ever been there.
+/// The listing of a namespace in which only the foreign rules exist.
 fn as_if_alone(restores: &[(&str, &str)]) -> String {
     let alone = Namespace::create("alone").unwrap();
     restores.iter().for_each(|(restore, text)| drop(call(&alone, restore, &of_others(text))));
@@ -50,7 +50,7 @@ fn as_if_alone(restores: &[(&str, &str)]) -> String {
 
 const CLUSTER_IP: &str = "10.108.154.253:8080";
 const NODE_PORT: &str = "192.168.67.10:30673";
-/// Who dials what, and who answers by our rules. By the old ones it is always `whoami-1`.
+/// Clients, what they dial, and the names that answer by our rules. By the old ones it is always `whoami-1`.
 const WAYS: [(&str, &str, &str); 3] =
     [("mytools", CLUSTER_IP, "whoami-"), ("outsider", NODE_PORT, "nginx-"), ("node2", CLUSTER_IP, "whoami-")];
 
@@ -159,7 +159,7 @@ fn tables_of_nftables_mode_go_when_ipvs_is_programmed() {
 }
 
 #[test]
-fn chains_that_others_need_stay_and_are_told_of() {
+fn chains_that_foreign_rules_need_stay_and_are_reported() {
     if testbed::privilege::skip_without("nft") {
         return;
     }

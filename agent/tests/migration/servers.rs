@@ -12,9 +12,9 @@ use crate::node::{Node, dial};
 
 const CLUSTER_IP: &str = "10.108.154.253:8080";
 const NODE_PORT: &str = "192.168.67.10:30673";
-/// Somebody's balancer on the node.
+/// A virtual server of another program.
 const FOREIGN: &str = "192.168.67.10:9999";
-/// Somebody's too.
+/// Another one.
 const MARK: VirtualKey = VirtualKey::Mark { family: Family::Ipv4, mark: 0x77 };
 
 fn key(address: &str) -> VirtualKey {
@@ -51,7 +51,7 @@ table ip filter {
     chain FORWARD { type filter hook forward priority filter; jump KUBE-FORWARD; }
 }";
 
-/// A node as kube-proxy's IPVS mode leaves it, with somebody else's virtual servers beside, one by address and one by mark.
+/// A node as kube-proxy's IPVS mode leaves it, with virtual servers of another program, one by address and one by mark.
 fn left_behind() -> Option<Node> {
     let node = Node::new();
     if !node.can_run(Backend::Ipvs) {

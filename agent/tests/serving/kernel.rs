@@ -28,7 +28,7 @@ async fn bytes(mut dataplane: Box<dyn Dataplane>) -> ([u64; 3], Observed, Servic
     resolver.resolve().apply(&mut state);
     let web = BTreeSet::from([ServiceName::new("default", "web")]);
     let one = dataplane.sync(&state, Scope::Services(&web)).await.unwrap().bytes_sent;
-    assert_eq!(Afresh.refused().await, Ok(BTreeMap::new()), "nobody has dialled");
+    assert_eq!(Afresh.refused().await, Ok(BTreeMap::new()), "no client has dialled");
     let seen = Afresh.observe(dataplane.name()).await.unwrap();
     ([all, nothing, one], seen, state)
 }

@@ -289,7 +289,7 @@ fn probes_are_counted_by_their_answers() {
     );
 }
 
-/// A kernel in which every frontend was dialled so often as its port's number says; counts who looks.
+/// A kernel in which every frontend was dialled seven times; counts how often it is read.
 #[derive(Debug)]
 struct Dialled(ServiceState, Arc<AtomicUsize>);
 
@@ -311,7 +311,7 @@ impl Observer for Dialled {
 }
 
 #[test]
-fn who_was_turned_away_is_told_by_why_if_it_can_be_read() {
+fn refused_connections_are_counted_by_reason_if_they_can_be_read() {
     if testbed::privilege::skip() {
         return;
     }
@@ -364,7 +364,7 @@ fn connections_by_service_are_bounded_off_by_default_and_not_read_at_every_scrap
     assert_eq!(connections(&node), expected);
     assert_eq!(looked.load(Ordering::SeqCst), 1, "a second scrape within seconds reads what the first has read");
     node.config.send_modify(|config| config.connections_by_service = ByService::AtMost(3));
-    node.until("nobody to be among the others", || {
+    node.until("no service to be among the others", || {
         connections(&node).len() == 3 && connections(&node)[0].0 == "default/a"
     });
 }

@@ -121,8 +121,8 @@ fn two_services_swap_their_ports() {
     node.tell(&[&balanced("a", 31000), &balanced("bb", 31001), &a, &bb]);
     node.listed();
     node.sync();
-    let who = |node: &Node, at: &str| node.ask(at, "/").json()["service"]["name"].as_str().unwrap().to_owned();
-    assert_eq!([who(&node, PORT), who(&node, "127.0.0.1:31001")], ["a", "bb"]);
+    let service_at = |node: &Node, at: &str| node.ask(at, "/").json()["service"]["name"].as_str().unwrap().to_owned();
+    assert_eq!([service_at(&node, PORT), service_at(&node, "127.0.0.1:31001")], ["a", "bb"]);
     node.tell(&[&balanced("a", 31001), &balanced("bb", 31000)]);
     node.sync();
     node.until("the ports to be swapped", || {
