@@ -194,7 +194,7 @@ impl Mutant {
         }
         let mut state = ServiceState::new(node);
         for service in self.known.values() {
-            state.upsert(service.clone());
+            state.upsert(service.clone()).unwrap();
         }
         state
     }

@@ -30,8 +30,8 @@ impl Lab {
 
     /// Programs one service over `nginx-node1` and `nginx-node2` with these weights.
     fn program(&mut self, weights: [u16; 2], affinity: Affinity) {
-        let mut state = ServiceState::new(NodeNetwork::default());
-        state.upsert(service(weights, affinity));
+        let mut state = ServiceState::new(NodeNetwork::unknown());
+        state.upsert(service(weights, affinity)).unwrap();
         let mut dataplane = self.dataplane.take().unwrap();
         self.dataplane = Some(self.executor.run(async move {
             let report = dataplane.sync(&state, Scope::All).await.unwrap();

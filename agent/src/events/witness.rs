@@ -48,7 +48,7 @@ pub fn notices(news: &News<'_>) -> Vec<Notice> {
                 vec![Notice::BackendUnavailable { reason: error.to_string() }]
             }
             // The next try is expected to succeed.
-            SyncError::Raced { .. } | SyncError::Transient { .. } => Vec::new(),
+            _ => Vec::new(),
         },
         News::Succeeded { dataplane } => vec![Notice::BackendChanged { backend: dataplane }],
         News::Noted(Note::Told(_)) | News::Unchanged | News::Syncing | News::Synced { .. } | News::Drifted => {

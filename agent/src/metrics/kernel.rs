@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backend_api::{FrontendKey, Observed, Reason, Service};
+use backend_api::{FrontendKey, Observed, Service, TurnedAway};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -39,7 +39,7 @@ pub trait Observer: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// A sentence that says why they cannot be read.
-    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String>;
+    async fn refused(&self) -> Result<BTreeMap<TurnedAway, u64>, String>;
 }
 
 /// Opens the backend anew for each reading: only the loop may use the one that programs.
@@ -56,13 +56,13 @@ impl Observer for Afresh {
     }
 
     #[cfg(any(feature = "nftables", feature = "ipvs"))]
-    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
+    async fn refused(&self) -> Result<BTreeMap<TurnedAway, u64>, String> {
         let mut counters = backend_nft::RefusedConnections::open().map_err(|error| error.to_string())?;
         counters.read().await.map_err(|error| error.to_string())
     }
 
     #[cfg(not(any(feature = "nftables", feature = "ipvs")))]
-    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
+    async fn refused(&self) -> Result<BTreeMap<TurnedAway, u64>, String> {
         Err("this build has no backend".to_owned())
     }
 }
@@ -89,7 +89,7 @@ pub(super) struct ConnectionsByService(Mutex<BTreeMap<String, u64>>);
 
 /// `switchyard_refused_connections_total`: absent where the last reading failed.
 #[derive(Debug, Default)]
-pub(super) struct RefusedByReason(Mutex<Option<BTreeMap<Reason, u64>>>);
+pub(super) struct RefusedByReason(Mutex<Option<BTreeMap<TurnedAway, u64>>>);
 
 impl KernelReader {
     /// Nothing has been read yet.
@@ -188,7 +188,7 @@ impl Collector for RefusedByReason {
         let help = "First packets of connections that were refused or dropped, by reason";
         let mut encoder =
             encoder.encode_descriptor("switchyard_refused_connections", help, None, MetricType::Counter)?;
-        for reason in Reason::ALL {
+        for reason in TurnedAway::ALL {
             let count = refused.get(&reason).copied().unwrap_or_default();
             ConstCounter::new(count).encode(encoder.encode_family(&[("reason", reason.name())])?)?;
         }

@@ -114,6 +114,7 @@ impl OwnMetrics {
             SyncError::Transient { .. } => "transient",
             SyncError::Refused { .. } => "refused",
             SyncError::Unsupported { .. } => "unsupported",
+            _ => "other",
         };
         self.ended(scope, result);
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backend_api::{
-    Conflict, Failure, FrontendKey, Observed, Protocol, Reason, Report, Scope, ServiceName, ServiceState, SyncError,
+    Conflict, Failure, FailureKind, FrontendKey, NodeNetwork, Observed, Protocol, Report, Scope, ServiceName,
+    ServiceState, SyncError, TurnedAway,
 };
 use kubernetes::objects::{Item, read};
 use kubernetes::resolve::Resolver;
@@ -94,7 +95,7 @@ const LABELS: &[(&str, &str)] = &[
     ("problem", "what is wrong with the object, for example `port_number`"),
     ("protocol", "`TCP`, `UDP` or `SCTP`"),
     ("reason", "why a packet was refused or dropped, see [operating](operating.md#what-is-programmed)"),
-    ("result", "`done`, or the kind of error: `raced`, `transient`, `refused`, `unsupported`"),
+    ("result", "`done`, or the kind of error: `raced`, `transient`, `refused`, `unsupported`, `other`"),
     ("scope", "`all` services, or those that `changed`"),
     ("service", "namespace and name, or `(others)`"),
     ("traffic_policy", "`internal` or `external`"),
@@ -111,7 +112,7 @@ impl Observer for Idle {
         Ok(Observed::default())
     }
 
-    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
+    async fn refused(&self) -> Result<BTreeMap<TurnedAway, u64>, String> {
         Ok(BTreeMap::new())
     }
 }
@@ -133,15 +134,15 @@ fn exercised() -> Metrics {
     recorder.hear(&News::Noted(Note::Told(&events)));
     let changes = resolver.resolve();
     recorder.hear(&News::Noted(Note::Resolved(&changes)));
-    let mut state = ServiceState::default();
+    let mut state = ServiceState::new(NodeNetwork::unknown());
     changes.apply(&mut state);
     let (web, bad) = (ServiceName::new("default", "web"), ServiceName::new("default", "bad"));
     let frontend = FrontendKey::address([192, 0, 2, 1].into(), Protocol::Tcp, 80);
     recorder.hear(&News::Conflict(&Conflict { frontend, owner: web, loser: bad.clone() }));
     let (scope, took) = (Scope::All, Duration::from_millis(3));
     recorder.hear(&News::NotSynced { error: &SyncError::Raced { object: "table".into() }, scope, took });
-    let failed = vec![Failure { service: bad.clone(), reason: "odd".into() }];
-    let report = Report { failed, ..Report::default() };
+    let mut report = Report::default();
+    report.failed = vec![Failure::new(bad.clone(), FailureKind::Refused, "odd")];
     recorder.hear(&News::Synced { state: &state, scope, report: &report, took });
     recorder.hear(&News::Failed { service: &bad, reason: "odd" });
     metrics.healthz_answered(200);
