@@ -14,7 +14,7 @@ fn port(port: u16) -> impl Fn((Family, Protocol)) -> NodePort {
 }
 
 #[test]
-fn what_is_looked_at_is_what_changed() {
+fn only_touched_services_are_looked_at() {
     let mut state = ServiceState::new(NodeNetwork::unknown());
     let mut plan = Plan::default();
     let touched: BTreeSet<_> = state.upsert(web(&["nginx-1"])).unwrap().touched;
@@ -30,7 +30,7 @@ fn what_is_looked_at_is_what_changed() {
 }
 
 #[test]
-fn a_port_that_changes_hands_is_not_closed_whatever_the_names() {
+fn a_port_that_goes_to_another_service_is_not_closed() {
     for (older, younger) in [("a", "b"), ("b", "a")] {
         let mut state = ServiceState::new(NodeNetwork::unknown());
         let mut plan = Plan::default();

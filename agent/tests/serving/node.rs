@@ -80,7 +80,7 @@ fn what_waits_too_long_makes_both_unhealthy_until_it_is_programmed() {
 }
 
 #[test]
-fn a_node_that_is_about_to_go_is_not_eligible_and_lives() {
+fn a_node_that_is_about_to_be_deleted_is_alive_and_not_eligible() {
     if testbed::privilege::skip() {
         return;
     }
@@ -114,7 +114,7 @@ fn a_node_that_is_about_to_go_is_not_eligible_and_lives() {
 }
 
 #[test]
-fn another_source_that_does_not_know_the_node_has_nothing_against_it() {
+fn a_new_source_without_the_node_object_leaves_the_node_eligible() {
     if testbed::privilege::skip() {
         return;
     }
