@@ -108,7 +108,7 @@ fn of_cluster_addresses_only_what_differs_from_the_default_is_said_of_sources() 
     let rewritten = |frontend: Frontend, masquerade| Frontend { masquerade, ..frontend };
     let sets = &["masquerades", "node-port-masquerades"];
     let of = |frontend| port(vec![frontend], vec![]);
-    // The default node cannot tell pods: nobody's source is rewritten.
+    // The default node cannot tell pods: no source is rewritten.
     check(of(rewritten(cluster_ip(), Masquerade::Never)), sets, &[]);
     check(of(rewritten(cluster_ip(), Masquerade::Always)), sets, &["masquerades: 10.96.0.1 . tcp . 80 : 5356:1"]);
     let external = Frontend::external([10, 96, 0, 9].into(), Protocol::Tcp, 80);
