@@ -79,7 +79,7 @@ mod tests {
         check(from_commit(refusal("said more")), "table ip switchyard: kernel refused: File exists (said more)");
         check(from_commit(CommitError::Refused(Vec::new())), "transaction: kernel refused: no reason given");
         let whole = CommitError::Whole { errno: Errno::ENOMEM, text: String::new() };
-        check(from_commit(whole), "transaction: Cannot allocate memory");
+        check(from_commit(whole), "transaction: Out of memory");
         let (object, text) = ("map services".to_owned(), String::new());
         let read = ReadError::Refused { object, errno: Errno::EINVAL, text };
         check(from_read(read), "map services: kernel refused: Invalid argument");

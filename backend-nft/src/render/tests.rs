@@ -65,7 +65,7 @@ fn weights_are_numbers_of_slots_and_zero_is_none() {
 }
 
 #[test]
-fn strangers_are_kept_apart_by_maps_of_their_own() {
+fn other_clients_have_maps_of_their_own() {
     let split = Route::Split { inside: Answer::Balance(Pool::Cluster), outside: Answer::Balance(Pool::Local) };
     let frontend = Frontend { route: split, ..node_port() };
     let endpoints = vec![endpoint(1, 1, Pools::CLUSTER), endpoint(2, 1, Pools::BOTH)];

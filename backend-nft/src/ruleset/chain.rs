@@ -25,7 +25,7 @@ pub(crate) enum ChainName {
     Sticky(By, Pool, u16),
     /// The slot's turn: `slot`, and `timeout` in seconds.
     Slot(By, Tag),
-    /// Sends pods and the node one way, strangers another.
+    /// Sends pods and the node one way, other clients another.
     Split(By),
     /// The way of pods and the node.
     SplitInside(By),

@@ -22,7 +22,7 @@ pub(crate) enum Policy {
     Refuse,
     /// `5350:1`: no answer, and the client waits.
     Drop,
-    /// `5351:0`: pods and the node meet one answer, strangers another.
+    /// `5351:0`: pods and the node meet one answer, other clients another.
     Split,
     /// `5352:n`, `5353:n`: one of n endpoints.
     Pick(Pool, u16),
