@@ -41,3 +41,11 @@ fuzz target seconds='60':
 # Writes docs/configuration.md and docs/metrics.md from the code.
 docs:
     UPDATE_DOCS=1 cargo nextest run -p switchyard-agent docs
+
+# What a change breaks in the published interfaces, against an older commit or tag. cargo install cargo-semver-checks
+semver base='HEAD~1':
+    cargo semver-checks --workspace --exclude switchyard-agent --exclude switchyard-conformance --baseline-rev {{base}}
+
+# Every package as it would be published, built from its archive.
+package:
+    cargo package --workspace --allow-dirty
