@@ -92,6 +92,6 @@ impl Port for Kernel {
 
     async fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
         let mut batch = trace_span!("encode").in_scope(|| encode(transaction, self.nftables.table(), self.ownership));
-        self.nftables.commit_aside(&mut batch, &mut self.watch).instrument(trace_span!("kernel")).await
+        self.nftables.commit_unwatched(&mut batch, &mut self.watch).instrument(trace_span!("kernel")).await
     }
 }
