@@ -1,7 +1,10 @@
 //! nf_tables objects as plain values: tables, chains, rules, sets and maps, elements.
 //!
-//! None names its table: a [`super::Batch`] and a [`super::Nftables`] are about the tables of one name, one in each
+//! None names its table: a [`Batch`] and a [`Nftables`] are about the tables of one name, one in each
 //! family.
+//!
+//! [`Batch`]: crate::nftables::Batch
+//! [`Nftables`]: crate::nftables::Nftables
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,7 +31,7 @@ pub const TABLE_OWNER: u32 = 0x2;
 /// `NFT_TABLE_F_PERSIST` (Linux 6.9): the table stays when its owner goes.
 pub const TABLE_PERSIST: u32 = 0x4;
 /// [`TABLE_OWNER`] and [`TABLE_PERSIST`]: others cannot change the table while its owner lives, and it stays when the
-/// owner goes. [`super::Nftables::ownership`] tells whether this kernel can.
+/// owner goes. [`Nftables::ownership`](crate::nftables::Nftables::ownership) tells whether this kernel can.
 pub const TABLE_KEPT: u32 = TABLE_OWNER | TABLE_PERSIST;
 
 impl Table {
@@ -213,8 +216,7 @@ impl Set {
     }
 }
 
-/// A type of nft: what keys and values are to whoever lists them. The kernel only keeps the number, and needs the
-/// length.
+/// A type of nft: how nft lists keys and values. The kernel only keeps the number, and needs the length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DataType {
     /// nft's number (`enum datatypes`, nftables `include/datatype.h`), 6 bits for each field of a concatenation.
@@ -283,7 +285,7 @@ pub const SET_EVAL: u32 = 0x20;
 /// `NFT_SET_CONCAT`: a concatenation that holds intervals.
 pub const SET_CONCAT: u32 = 0x80;
 
-/// An element, borrowed from whoever renders it, or from the kernel's answer: 100,000 of them allocate nothing.
+/// An element, borrowed from the program that renders it or from the kernel's answer: 100,000 of them allocate nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Element<'a> {
     /// Its key, or where its interval begins. Every field of a concatenation is padded to 4 bytes.

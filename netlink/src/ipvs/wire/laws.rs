@@ -60,7 +60,7 @@ fn real_server() -> impl Strategy<Value = RealServer> {
 /// What the kernel would see of an operation.
 fn sent(operation: &Operation, check: impl FnOnce(u8, Attrs<'_>)) {
     let mut bytes = Vec::new();
-    put_operation(&mut bytes, FAMILY, operation);
+    operation.put(&mut bytes, FAMILY);
     assert_eq!(bytes.len() % 4, 0);
     let messages: Vec<_> = Messages(&bytes).collect();
     assert_eq!(messages.len(), 1);

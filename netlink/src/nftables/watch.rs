@@ -1,8 +1,8 @@
-//! Tells when somebody else changed a table of ours.
+//! Tells when another program changed the tables of a name.
 //!
-//! On a socket of its own: notifications come unasked, and would crowd out answers. A transaction of ours with
-//! 100,000 elements is 100,000 notifications, so the kernel itself is told to leave ours out, with a socket filter; and
-//! what it need not even build, [`super::aside`] spares it.
+//! On a socket of its own: notifications come unasked, and would crowd out answers. A commit of 100,000 elements is
+//! 100,000 notifications. So a socket filter in the kernel drops those of this program's own commits, and
+//! [`Nftables::commit_unwatched`](super::Nftables::commit_unwatched) has the kernel build none of them.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,19 +12,21 @@ use nix::libc;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::SetStruct;
 
+use super::abi::*;
 use super::wire::table_name;
-use crate::abi::*;
 use crate::namespace::Namespace;
 use crate::socket::Socket;
 
-/// A subscription to the kernel's nf_tables notifications (`NFNLGRP_NFTABLES`).
+/// A subscription to the kernel's nf_tables notifications (`NFNLGRP_NFTABLES`) about the tables of one name. Made by
+/// [`Nftables::watch`](super::Nftables::watch).
 #[derive(Debug)]
 pub struct Watch {
     socket: Socket,
     table: String,
+    /// The port of the socket whose commits are not reported.
     ours: u32,
     membership: Membership,
-    suspicion: Suspicion,
+    missed: Missed,
 }
 
 /// Whether notifications come.
@@ -34,13 +36,11 @@ enum Membership {
     Left,
 }
 
-/// Whether somebody may have changed something unseen.
+/// Whether a change of another program may have been missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Suspicion {
-    /// Nobody has.
-    None,
-    /// Somebody may have.
-    Unseen,
+pub(super) enum Missed {
+    Nothing,
+    Perhaps,
 }
 
 impl Watch {
@@ -49,13 +49,13 @@ impl Watch {
         let socket = Socket::netfilter(namespace)?;
         // Before the subscription, so that nothing of ours is ever queued.
         leave_out(&socket, ours)?;
-        let (table, membership, suspicion) = (table.to_owned(), Membership::Left, Suspicion::None);
-        let mut watch = Watch { socket, table, ours, membership, suspicion };
+        let mut watch =
+            Watch { socket, table: table.to_owned(), ours, membership: Membership::Left, missed: Missed::Nothing };
         watch.join()?;
         Ok(watch)
     }
 
-    /// Listens no more: not even the work of telling us is done.
+    /// Stops listening: the kernel builds no notifications for this socket.
     pub(super) fn leave(&mut self) -> io::Result<()> {
         self.socket.raw().drop_membership(NFNLGRP_NFTABLES)?;
         self.membership = Membership::Left;
@@ -69,28 +69,28 @@ impl Watch {
         Ok(())
     }
 
-    /// Somebody may have changed something unseen. What was thought before.
-    pub(super) fn suspect(&mut self) -> Suspicion {
-        std::mem::replace(&mut self.suspicion, Suspicion::Unseen)
+    /// Notes that a change of another program may have been missed. Returns what was noted before.
+    pub(super) fn may_have_missed(&mut self) -> Missed {
+        std::mem::replace(&mut self.missed, Missed::Perhaps)
     }
 
-    /// Thinks again what was thought `before`.
-    pub(super) fn acquit(&mut self, before: Suspicion) {
-        self.suspicion = before;
+    /// Takes the note back: only what was noted `before` may have been missed.
+    pub(super) fn missed_only(&mut self, before: Missed) {
+        self.missed = before;
     }
 
-    /// Resolves when a transaction that is not ours touched a table of our name, or may have, because notifications were
-    /// lost. What has been queued until then is reported once. Cancel-safe.
+    /// Resolves when a commit of another program touched a table of this name, or may have, because notifications were
+    /// lost. All changes that are queued by then are reported once. Cancel-safe.
     ///
     /// # Errors
     /// The socket's.
     pub async fn changed(&mut self) -> io::Result<()> {
         if self.membership == Membership::Left {
             self.join()?;
-            self.suspect();
+            self.may_have_missed();
         }
         let Watch { socket, table, ours, .. } = self;
-        if self.suspicion == Suspicion::None {
+        if self.missed == Missed::Nothing {
             loop {
                 match socket.receive().await {
                     Ok(mut messages) => {
@@ -109,7 +109,7 @@ impl Watch {
             match socket.pending() {
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    self.suspicion = Suspicion::None;
+                    self.missed = Missed::Nothing;
                     return Ok(());
                 }
                 Err(error) if overrun(&error) => {}
@@ -123,8 +123,8 @@ fn overrun(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOBUFS as i32)
 }
 
-/// Has the kernel drop what port `ours` caused: `nlmsg_pid` of a notification, and all in one datagram have one
-/// cause.
+/// Has the kernel drop the notifications of commits by port `ours`: `nlmsg_pid` of a notification is the port of the
+/// socket that committed, the same for all in one datagram.
 fn leave_out(socket: &Socket, ours: u32) -> io::Result<()> {
     // linux/bpf_common.h. Classic BPF loads as if from the network; `nlmsg_pid` is in the machine's order.
     const LOAD_WORD: u16 = 0x20;

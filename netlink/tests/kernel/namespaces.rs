@@ -1,11 +1,9 @@
 //! A socket belongs to the namespace that it was opened in, whatever thread opens and uses it.
 
-mod isolated;
-
 use std::future::Future;
 use std::time::Duration;
 
-use isolated::isolated;
+use crate::isolated::isolated;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use switchyard_netlink::conntrack::Conntrack;

@@ -1,13 +1,11 @@
 //! Flows made by real traffic on loopback are seen and forgotten.
 
-mod kernel_netns;
-
 use std::net::UdpSocket;
 
-use kernel_netns::in_netns;
-use netlink::conntrack::{Conntrack, Flow};
-use netlink::nftables::expr::CtKey;
-use netlink::nftables::{Base, Batch, Chain, Expr, Family, Hook, Nftables, Reg, Rule, Table};
+use crate::isolated::isolated;
+use switchyard_netlink::conntrack::{Conntrack, Flow};
+use switchyard_netlink::nftables::expr::CtKey;
+use switchyard_netlink::nftables::{Base, Batch, Chain, Expr, Family, Hook, Nftables, Reg, Rule, Table};
 
 const UDP: u8 = 17;
 const TCP: u8 = 6;
@@ -17,11 +15,11 @@ async fn track() -> Nftables {
     let mut nftables = Nftables::open("t").unwrap();
     let mut batch = Batch::new("t");
     for family in [Family::Ipv4, Family::Ipv6] {
-        batch.put_table(0, &Table { family, flags: 0, owner: None, userdata: Vec::new() });
-        let base = Base { kind: "nat".to_owned(), hook: Hook::Output, priority: -100 };
-        batch.put_chain(0, family, &Chain { name: "c".to_owned(), base: Some(base) });
+        batch.put_table(0, &Table::new(family));
+        let base = Base::new("nat", Hook::Output, -100);
+        batch.put_chain(0, family, &Chain::with_base("c", base));
         let exprs = vec![Expr::Ct { key: CtKey::Status, direction: None, dreg: Reg::word(0) }];
-        batch.append_rule(0, family, &Rule { chain: "c".to_owned(), handle: 0, exprs, userdata: Vec::new() });
+        batch.append_rule(0, family, &Rule::new("c", exprs));
     }
     nftables.commit(&mut batch).await.unwrap();
     nftables
@@ -75,10 +73,10 @@ async fn check(loopback: &str, family: Family) {
 
 #[test]
 fn a_flow_is_seen_and_forgotten_alone() {
-    in_netns(|| check("127.0.0.1", Family::Ipv4));
+    isolated(|| check("127.0.0.1", Family::Ipv4));
 }
 
 #[test]
 fn a_flow_is_seen_and_forgotten_alone_in_ipv6() {
-    in_netns(|| check("::1", Family::Ipv6));
+    isolated(|| check("::1", Family::Ipv6));
 }

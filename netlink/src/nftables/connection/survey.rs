@@ -1,21 +1,22 @@
-//! Everybody's chains and rules, as far as one must know them to take some away: who is there, and who jumps to whom.
+//! Chains and rules of other programs, as far as one must know them to remove some: which there are, and which rule
+//! jumps where.
 //!
-//! Kept apart from [`super::Nftables`]'s other lists, which read what is ours to the last attribute: of another program's rules
-//! there may be hundreds of thousands, in forms that we never write.
+//! Kept apart from [`Nftables`]'s other lists, which read objects to the last attribute: another program may have
+//! hundreds of thousands of rules, in forms that this crate never writes.
 
-use super::connection::Nftables;
-use super::expr::{Family, Verdict};
-use super::object::Hook;
-use super::wire::{read_verdict, table_name};
-use crate::abi::*;
-use crate::attr::{Attrs, put_str};
+use super::{Nftables, begin};
+use crate::attr::{Attr, Attrs, put_str};
 use crate::error::ReadError;
-use crate::message::{self, Message};
+use crate::message;
+use crate::nftables::abi::*;
+use crate::nftables::expr::{Family, Verdict};
+use crate::nftables::object::Hook;
+use crate::nftables::wire::{read_verdict, table_name};
 
 /// `NFPROTO_UNSPEC` (linux/netfilter.h).
 const ALL_FAMILIES: u8 = 0;
 
-/// A chain of anybody's.
+/// A chain of any table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForeignChain {
     /// Its table.
@@ -55,19 +56,20 @@ pub struct Jump {
     pub targets: Vec<String>,
 }
 
-/// A table, chain, rule or set of anybody's, as the kernel tells of it.
+/// A table, chain, rule or set of any table and family, as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForeignObject {
-    /// What it is.
+    /// What it is: `table`, `chain`, `rule` or `set`.
     pub kind: &'static str,
     /// `NFPROTO_*`
     pub family: u8,
-    /// Its attributes; other bytes, another object.
+    /// Its attributes as bytes. An object with other bytes is another object.
     pub attributes: Vec<u8>,
 }
 
 impl Nftables {
-    /// Tables, chains, rules and sets of all families: to see whether anything is another than before. Elements are not in it.
+    /// Tables, chains, rules and sets of all tables and families, for a comparison with an earlier answer. Elements are
+    /// not in it.
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -81,13 +83,13 @@ impl Nftables {
         let mut all = Vec::new();
         for (kind, get) in kinds {
             let mut request = Vec::new();
-            let start = message::begin(&mut request, (NFNL_SUBSYS_NFTABLES << 8) | get, 0, ALL_FAMILIES);
+            let start = begin(&mut request, get, ALL_FAMILIES);
             message::end(&mut request, start);
-            let read = |objects: &mut Vec<ForeignObject>, message: Message<'_>| {
+            let objects = self.socket.dump(kind, request, Vec::new, |objects, message| {
                 let attributes = message.attrs().0.to_vec();
                 objects.push(ForeignObject { kind, family: message.family(), attributes });
-            };
-            all.extend(self.socket.dump(kind, request, Vec::new, read).await?);
+            });
+            all.extend(objects.await?);
         }
         Ok(all)
     }
@@ -98,7 +100,7 @@ impl Nftables {
     /// As [`ReadError`] says.
     pub async fn foreign_chains(&mut self, family: Family) -> Result<Vec<ForeignChain>, ReadError> {
         let mut request = Vec::new();
-        let start = begin(&mut request, NFT_MSG_GETCHAIN, family);
+        let start = begin(&mut request, NFT_MSG_GETCHAIN, family.abi() as u8);
         message::end(&mut request, start);
         self.socket
             .dump("chains", request, Vec::new, |all, message| {
@@ -109,35 +111,31 @@ impl Nftables {
             .await
     }
 
-    /// The rules of our table that jump or go somewhere by themselves (a verdict map's elements are not looked at), in
-    /// order within each chain.
+    /// The rules of the table that contain a jump or goto, in order within each chain. The elements of verdict maps are
+    /// not looked at.
     ///
     /// # Errors
     /// As [`ReadError`] says.
     pub async fn jumps(&mut self, family: Family) -> Result<Vec<Jump>, ReadError> {
         let table = self.table().to_owned();
         let mut request = Vec::new();
-        let start = begin(&mut request, NFT_MSG_GETRULE, family);
+        let start = begin(&mut request, NFT_MSG_GETRULE, family.abi() as u8);
         put_str(&mut request, NFTA_RULE_TABLE, &table);
         message::end(&mut request, start);
-        let read = |all: &mut Vec<Jump>, message: Message<'_>| {
-            if message.family() == family.abi() as u8 && table_name(message.attrs()) == Some(&table) {
-                all.extend(read_jump(message.attrs()));
-            }
-        };
-        self.socket.dump(&format!("rules of table {table}"), request, Vec::new, read).await
+        self.socket
+            .dump(&format!("rules of table {table}"), request, Vec::new, |all, message| {
+                if message.family() == family.abi() as u8 && table_name(message.attrs()) == Some(&table) {
+                    all.extend(read_jump(message.attrs()));
+                }
+            })
+            .await
     }
 }
 
-fn begin(bytes: &mut Vec<u8>, kind: u16, family: Family) -> usize {
-    message::begin(bytes, (NFNL_SUBSYS_NFTABLES << 8) | kind, 0, family.abi() as u8)
-}
-
 fn read_chain(attrs: Attrs<'_>) -> Option<ForeignChain> {
-    let number = |attrs: Attrs<'_>, kind| attrs.find(kind).and_then(|attr| attr.be32());
     let entry = attrs.find(NFTA_CHAIN_HOOK).map(|hook| Entry {
-        hook: number(hook.nested(), NFTA_HOOK_HOOKNUM).and_then(Hook::from_abi),
-        policy: match number(attrs, NFTA_CHAIN_POLICY) {
+        hook: hook.nested().find(NFTA_HOOK_HOOKNUM).and_then(Attr::be32).and_then(Hook::from_abi),
+        policy: match attrs.find(NFTA_CHAIN_POLICY).and_then(Attr::be32) {
             Some(NF_DROP) => Policy::Drop,
             _ => Policy::Accept,
         },
@@ -177,13 +175,13 @@ fn target(expr: Attrs<'_>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::expr::Expr;
-    use super::super::object::Rule;
-    use super::super::wire::put_rule;
     use super::*;
+    use crate::nftables::expr::Expr;
+    use crate::nftables::object::Rule;
+    use crate::nftables::wire::put_rule;
 
     fn check(exprs: Vec<Expr>, expected: &[&str]) {
-        let rule = Rule { chain: "PREROUTING".into(), handle: 0, exprs, userdata: Vec::new() };
+        let rule = Rule::new("PREROUTING", exprs);
         let mut bytes = Vec::new();
         put_rule(&mut bytes, "nat", &rule);
         crate::attr::put_be64(&mut bytes, NFTA_RULE_HANDLE, 7);

@@ -5,32 +5,53 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::Family;
 use crate::attr::{Attr, Attrs, put, put_be16, put_ne16, put_ne32, put_nested, put_str};
-use crate::{Family, message};
+use crate::message::{self, Message};
 
 use super::abi::*;
 use super::operation::{Operation, Timeouts};
 use super::server::*;
 
-/// Appends an operation as one message to the family of this id, asking for an acknowledgement.
-pub(super) fn put_operation(bytes: &mut Vec<u8>, family: u16, operation: &Operation) {
-    let start = message::begin_generic(bytes, family, command(operation), IPVS_GENL_VERSION);
-    message::flag(bytes, start, NLM_F_ACK);
-    match operation {
-        Operation::AddVirtual(server) | Operation::EditVirtual(server) => put_virtual(bytes, server),
-        Operation::RemoveVirtual(key) | Operation::Zero(key) => put_key(bytes, key),
-        Operation::AddReal(key, server) | Operation::EditReal(key, server) => {
-            put_key(bytes, key);
-            put_real(bytes, server);
+impl Operation {
+    /// Appends the operation as one message that asks for an acknowledgement: what [`super::Ipvs::execute`] sends.
+    /// `family` is the number that generic netlink gave to IPVS, and becomes the type of the message.
+    pub fn put(&self, bytes: &mut Vec<u8>, family: u16) {
+        let start = message::begin_generic(bytes, family, command(self), IPVS_GENL_VERSION);
+        message::flag(bytes, start, NLM_F_ACK);
+        match self {
+            Operation::AddVirtual(server) | Operation::EditVirtual(server) => put_virtual(bytes, server),
+            Operation::RemoveVirtual(key) | Operation::Zero(key) => put_key(bytes, key),
+            Operation::AddReal(key, server) | Operation::EditReal(key, server) => {
+                put_key(bytes, key);
+                put_real(bytes, server);
+            }
+            Operation::RemoveReal(key, address) => {
+                put_key(bytes, key);
+                put_nested(bytes, IPVS_CMD_ATTR_DEST, |bytes| put_endpoint(bytes, *address));
+            }
+            Operation::ZeroAll | Operation::Flush => {}
+            Operation::SetTimeouts(timeouts) => put_timeouts(bytes, *timeouts),
         }
-        Operation::RemoveReal(key, address) => {
-            put_key(bytes, key);
-            put_nested(bytes, IPVS_CMD_ATTR_DEST, |bytes| put_endpoint(bytes, *address));
-        }
-        Operation::ZeroAll | Operation::Flush => {}
-        Operation::SetTimeouts(timeouts) => put_timeouts(bytes, *timeouts),
+        message::end(bytes, start);
     }
-    message::end(bytes, start);
+}
+
+impl VirtualServerEntry {
+    /// Decodes a message of a dump of virtual servers (`IPVS_CMD_GET_SERVICE`). None if it has no key. The type and the
+    /// command of the message are not looked at.
+    pub fn decode(message: &Message<'_>) -> Option<Self> {
+        read_virtual(message.attrs())
+    }
+}
+
+impl RealServerEntry {
+    /// Decodes a message of a dump of real servers (`IPVS_CMD_GET_DEST`). None if it has no address or port.
+    /// `virtual_family` is the family of the virtual server, which is the real server's where the kernel does not tell
+    /// (before Linux 3.18).
+    pub fn decode(message: &Message<'_>, virtual_family: Family) -> Option<Self> {
+        read_real(message.attrs(), virtual_family)
+    }
 }
 
 /// A request that has no object, or one virtual server as its object.
@@ -153,19 +174,17 @@ fn abi_family(family: Family) -> u16 {
 pub(super) fn read_virtual(attrs: Attrs<'_>) -> Option<VirtualServerEntry> {
     let attrs = attrs.find(IPVS_CMD_ATTR_SERVICE)?.nested();
     let key = read_key(attrs)?;
-    let number = |kind| attrs.find(kind).and_then(Attr::ne32);
-    let flags = number(IPVS_SVC_ATTR_FLAGS).unwrap_or_default();
+    let flags = number(attrs, IPVS_SVC_ATTR_FLAGS);
     let persistence = (flags & IP_VS_SVC_F_PERSISTENT != 0).then(|| Persistence {
-        timeout: number(IPVS_SVC_ATTR_TIMEOUT).unwrap_or_default(),
+        timeout: number(attrs, IPVS_SVC_ATTR_TIMEOUT),
         clients: read_mask(attrs, key.family()),
     });
-    let name = |kind| attrs.find(kind).and_then(Attr::str).map(str::to_owned);
     let server = VirtualServer {
         key,
-        scheduler: name(IPVS_SVC_ATTR_SCHED_NAME).unwrap_or_default(),
+        scheduler: text(attrs, IPVS_SVC_ATTR_SCHED_NAME).unwrap_or_default(),
         flags: Flags::from_abi(flags),
         persistence,
-        engine: name(IPVS_SVC_ATTR_PE_NAME),
+        engine: text(attrs, IPVS_SVC_ATTR_PE_NAME),
     };
     Some(VirtualServerEntry { server, statistics: read_statistics(attrs, IPVS_SVC_ATTR_STATS64, IPVS_SVC_ATTR_STATS) })
 }
@@ -194,7 +213,6 @@ fn read_mask(attrs: Attrs<'_>, family: Family) -> ClientMask {
 /// The real server in a message; its family is the virtual server's where the kernel does not say (before Linux 3.18).
 pub(super) fn read_real(attrs: Attrs<'_>, virtual_family: Family) -> Option<RealServerEntry> {
     let attrs = attrs.find(IPVS_CMD_ATTR_DEST)?.nested();
-    let number = |kind| attrs.find(kind).and_then(Attr::ne32).unwrap_or_default();
     let family = match attrs.find(IPVS_DEST_ATTR_ADDR_FAMILY) {
         Some(family) => read_abi_family(family.ne16()?)?,
         None => virtual_family,
@@ -204,14 +222,17 @@ pub(super) fn read_real(attrs: Attrs<'_>, virtual_family: Family) -> Option<Real
             read_address(attrs.find(IPVS_DEST_ATTR_ADDR)?, family)?,
             attrs.find(IPVS_DEST_ATTR_PORT)?.be16()?,
         ),
-        forwarding: Forwarding::from_abi(number(IPVS_DEST_ATTR_FWD_METHOD)),
-        weight: number(IPVS_DEST_ATTR_WEIGHT),
-        thresholds: Thresholds { upper: number(IPVS_DEST_ATTR_U_THRESH), lower: number(IPVS_DEST_ATTR_L_THRESH) },
+        forwarding: Forwarding::from_abi(number(attrs, IPVS_DEST_ATTR_FWD_METHOD)),
+        weight: number(attrs, IPVS_DEST_ATTR_WEIGHT),
+        thresholds: Thresholds {
+            upper: number(attrs, IPVS_DEST_ATTR_U_THRESH),
+            lower: number(attrs, IPVS_DEST_ATTR_L_THRESH),
+        },
     };
     let connections = Connections {
-        active: number(IPVS_DEST_ATTR_ACTIVE_CONNS),
-        inactive: number(IPVS_DEST_ATTR_INACT_CONNS),
-        persistent: number(IPVS_DEST_ATTR_PERSIST_CONNS),
+        active: number(attrs, IPVS_DEST_ATTR_ACTIVE_CONNS),
+        inactive: number(attrs, IPVS_DEST_ATTR_INACT_CONNS),
+        persistent: number(attrs, IPVS_DEST_ATTR_PERSIST_CONNS),
     };
     let statistics = read_statistics(attrs, IPVS_DEST_ATTR_STATS64, IPVS_DEST_ATTR_STATS);
     Some(RealServerEntry { server, connections, statistics })
@@ -219,18 +240,16 @@ pub(super) fn read_real(attrs: Attrs<'_>, virtual_family: Family) -> Option<Real
 
 /// Timeouts, from the answer to `IPVS_CMD_GET_CONFIG`.
 pub(super) fn read_timeouts(attrs: Attrs<'_>) -> Timeouts {
-    let number = |kind| attrs.find(kind).and_then(Attr::ne32).unwrap_or_default();
     Timeouts {
-        tcp: number(IPVS_CMD_ATTR_TIMEOUT_TCP),
-        tcp_fin: number(IPVS_CMD_ATTR_TIMEOUT_TCP_FIN),
-        udp: number(IPVS_CMD_ATTR_TIMEOUT_UDP),
+        tcp: number(attrs, IPVS_CMD_ATTR_TIMEOUT_TCP),
+        tcp_fin: number(attrs, IPVS_CMD_ATTR_TIMEOUT_TCP_FIN),
+        udp: number(attrs, IPVS_CMD_ATTR_TIMEOUT_UDP),
     }
 }
 
 /// IPVS's version and the size of its connection table, from the answer to `IPVS_CMD_GET_INFO`.
 pub(super) fn read_version(attrs: Attrs<'_>) -> Option<(u32, u32)> {
-    let number = |kind| attrs.find(kind)?.ne32();
-    Some((number(IPVS_INFO_ATTR_VERSION)?, number(IPVS_INFO_ATTR_CONN_TAB_SIZE)?))
+    Some((attrs.find(IPVS_INFO_ATTR_VERSION)?.ne32()?, attrs.find(IPVS_INFO_ATTR_CONN_TAB_SIZE)?.ne32()?))
 }
 
 /// The wide statistics if there are any; in the narrow ones packets and connections have 32 bits, bytes 64.
@@ -238,18 +257,27 @@ fn read_statistics(attrs: Attrs<'_>, wide: u16, narrow: u16) -> Statistics {
     let Some(statistics) = attrs.find(wide).or(attrs.find(narrow)).map(Attr::nested) else {
         return Statistics::default();
     };
-    let number = |kind| {
-        let attr = statistics.find(kind)?;
-        attr.ne64().or(attr.ne32().map(u64::from))
-    };
-    let number = |kind| number(kind).unwrap_or_default();
     Statistics {
-        connections: number(IPVS_STATS_ATTR_CONNS),
-        packets_in: number(IPVS_STATS_ATTR_INPKTS),
-        packets_out: number(IPVS_STATS_ATTR_OUTPKTS),
-        bytes_in: number(IPVS_STATS_ATTR_INBYTES),
-        bytes_out: number(IPVS_STATS_ATTR_OUTBYTES),
+        connections: count(statistics, IPVS_STATS_ATTR_CONNS),
+        packets_in: count(statistics, IPVS_STATS_ATTR_INPKTS),
+        packets_out: count(statistics, IPVS_STATS_ATTR_OUTPKTS),
+        bytes_in: count(statistics, IPVS_STATS_ATTR_INBYTES),
+        bytes_out: count(statistics, IPVS_STATS_ATTR_OUTBYTES),
     }
+}
+
+/// A number of 64 bits, or of 32; 0 if there is none.
+fn count(attrs: Attrs<'_>, kind: u16) -> u64 {
+    attrs.find(kind).and_then(|attr| attr.ne64().or(attr.ne32().map(u64::from))).unwrap_or_default()
+}
+
+/// A number of 32 bits; 0 if there is none.
+fn number(attrs: Attrs<'_>, kind: u16) -> u32 {
+    attrs.find(kind).and_then(Attr::ne32).unwrap_or_default()
+}
+
+fn text(attrs: Attrs<'_>, kind: u16) -> Option<String> {
+    attrs.find(kind).and_then(Attr::str).map(str::to_owned)
 }
 
 fn read_address(attr: Attr<'_>, family: Family) -> Option<IpAddr> {
@@ -268,5 +296,4 @@ fn read_abi_family(family: u16) -> Option<Family> {
 }
 
 #[cfg(test)]
-#[path = "laws.rs"]
 mod laws;

@@ -1,6 +1,6 @@
 //! nf_tables expressions as plain values: what a rule is made of.
 //!
-//! Kept apart from the wire ([`super::wire`]) so that rendering and diffing speak of values only.
+//! Kept apart from the wire, so that a program that renders or compares rules speaks of values only.
 
 use std::time::Duration;
 
@@ -172,7 +172,7 @@ pub enum Expr {
     },
     /// `[ counter pkts 0 bytes 0 ]`
     Counter(Counter),
-    /// An expression, or a form of one, that we never write.
+    /// An expression, or a form of one, that this crate does not know. Written back, it is the same.
     Unknown {
         /// `NFTA_EXPR_NAME`.
         name: String,

@@ -54,25 +54,34 @@ fn loopback_up() {
     assert_eq!(answer[16..20], [0; 4], "loopback does not come up");
 }
 
-/// What `nft` prints, given `input`, or its complaint. None, with a note, where it is not installed. Runs in the
-/// namespace of this thread.
-pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<Result<String, String>> {
-    let spawned =
-        Command::new("nft").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
+/// As [`isolated`], for a test that runs `nft`. Skipped with a note where it is not installed.
+pub(crate) fn isolated_with_nft<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
+    match Command::new("nft").arg("--version").output() {
+        Ok(_) => isolated(test),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             eprintln!("skipped: no nft binary on this machine");
-            return None;
         }
         Err(error) => panic!("nft: {error}"),
-    };
+    }
+}
+
+/// Runs `nft` in the namespace of this thread; its output, or its complaint.
+pub(crate) fn nft(arguments: &[&str]) -> Result<String, String> {
+    run(arguments, "")
+}
+
+/// Feeds a ruleset to `nft -f -` in the namespace of this thread.
+pub(crate) fn nft_load(arguments: &[&str], ruleset: &str) -> Result<String, String> {
+    run(&[arguments, &["-f", "-"]].concat(), ruleset)
+}
+
+fn run(arguments: &[&str], input: &str) -> Result<String, String> {
+    let mut command = Command::new("nft");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("nft is installed");
     child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("nft reads");
     let output = child.wait_with_output().expect("nft ends");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Some(if output.status.success() {
-        Ok(text(output.stdout))
-    } else {
-        Err(format!("{} {}", output.status, text(output.stderr)))
-    })
+    let printed = if output.status.success() { output.stdout } else { output.stderr };
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    if output.status.success() { Ok(printed) } else { Err(printed) }
 }

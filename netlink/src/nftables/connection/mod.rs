@@ -1,23 +1,31 @@
 //! The connection to nf_tables: one socket for life, because the kernel ties a table's owner to its socket.
 //!
-//! Kept apart from what is asked for: nothing here knows a service, or what our chains are called.
+//! This file holds the questions about the tables of that name. Commits and questions about other tables are beside it.
 
 use std::io;
 
 use nix::errno::Errno;
 
+use super::abi::*;
 use super::expr::{Counter, Family};
-use super::notify::Watch;
+use super::notification::ElementList;
 use super::object::{Chain, Element, Flowtable, Rule, Set, Table};
-use super::wire::{put_element, read_chain, read_element, read_flowtable, read_rule, read_set, read_table, table_name};
-use crate::abi::*;
+use super::watch::Watch;
+use super::wire::{put_element, read_chain, read_flowtable, read_rule, read_set, read_table, table_name};
 use crate::attr::{close, open, put_str};
 use crate::error::ReadError;
 use crate::message::{self, Ack, Message};
 use crate::namespace::Namespace;
 use crate::socket::Socket;
 
-/// A connection to nf_tables, about the tables of one name.
+mod commit;
+mod survey;
+mod unwatched;
+
+pub use commit::Ownership;
+pub use survey::{Entry, ForeignChain, ForeignObject, Jump, Policy};
+
+/// A connection to nf_tables, about the tables of one name in families `ip` and `ip6`.
 #[derive(Debug)]
 pub struct Nftables {
     pub(super) socket: Socket,
@@ -60,8 +68,8 @@ impl Nftables {
         self.socket.sent()
     }
 
-    /// Begins to watch for changes of our tables by others, in the namespace that this was opened in. If that was
-    /// [`Namespace::Current`], the calling thread must still be in it.
+    /// Begins to watch for changes of the tables of this name by other sockets, in the namespace that this was opened
+    /// in. If that was [`Namespace::Current`], the calling thread must still be in it.
     ///
     /// # Errors
     /// The socket's, and those of [`Namespace::run`].
@@ -69,7 +77,7 @@ impl Nftables {
         Watch::open(&self.namespace, &self.table, self.port())
     }
 
-    /// The ruleset's generation: it changes with every commit by anybody.
+    /// The ruleset's generation: it changes with every commit in the network namespace, of any program.
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -89,7 +97,7 @@ impl Nftables {
         answer.map_err(|ack| refused("generation", ack))
     }
 
-    /// The tables of our name, in both families.
+    /// The tables of this name: none, one, or one in each family.
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -108,7 +116,7 @@ impl Nftables {
             .await
     }
 
-    /// The chains.
+    /// The chains of the table.
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -116,7 +124,7 @@ impl Nftables {
         self.list("chains", NFT_MSG_GETCHAIN, NFTA_CHAIN_TABLE, family, |message| read_chain(message.attrs())).await
     }
 
-    /// The rules, in order within each chain.
+    /// The rules of the table, in order within each chain.
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -124,7 +132,7 @@ impl Nftables {
         self.list("rules", NFT_MSG_GETRULE, NFTA_RULE_TABLE, family, |message| read_rule(message.attrs())).await
     }
 
-    /// The sets and maps, anonymous ones included.
+    /// The sets and maps of the table, anonymous ones included. Elements are not in it: see [`Nftables::elements`].
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -132,13 +140,15 @@ impl Nftables {
         self.list("sets", NFT_MSG_GETSET, NFTA_SET_TABLE, family, |message| read_set(message.attrs())).await
     }
 
-    /// The flowtables, with their devices; none where the kernel has no such thing.
+    /// The flowtables of the table, with their devices; none where the kernel has no flowtables.
     ///
     /// # Errors
     /// As [`ReadError`] says.
     pub async fn flowtables(&mut self, family: Family) -> Result<Vec<Flowtable>, ReadError> {
-        let read = |message: &Message<'_>| read_flowtable(message.attrs());
-        self.list("flowtables", NFT_MSG_GETFLOWTABLE, NFTA_FLOWTABLE_TABLE, family, read).await
+        self.list("flowtables", NFT_MSG_GETFLOWTABLE, NFTA_FLOWTABLE_TABLE, family, |message| {
+            read_flowtable(message.attrs())
+        })
+        .await
     }
 
     /// Folds over the elements of a set or a map, in no order. Begins again from `empty` if the ruleset changes
@@ -165,7 +175,7 @@ impl Nftables {
         let object = object(family, &self.table, &format!("set {set}"));
         self.socket
             .dump(&object, request, empty, |all, message| {
-                each_element(&message, |element| add(all, element));
+                ElementList::of(message.attrs()).iter().for_each(|element| add(all, &element));
             })
             .await
     }
@@ -209,7 +219,8 @@ impl Nftables {
                     Some(ack) if ack.errno == Errno::ENOENT as i32 => {}
                     Some(ack) => failed = Some(ack),
                     None => {
-                        each_element(&message, |element| each(chunk * KEYS_AT_A_TIME + index as usize, element));
+                        let index = chunk * KEYS_AT_A_TIME + index as usize;
+                        ElementList::of(message.attrs()).iter().for_each(|element| each(index, &element));
                     }
                 })
                 .await?;
@@ -274,20 +285,11 @@ fn refused(object: &str, ack: Ack) -> ReadError {
 }
 
 fn object(family: Family, table: &str, what: &str) -> String {
-    match family {
-        Family::Ipv4 => format!("ip {table} {what}"),
-        Family::Ipv6 => format!("ip6 {table} {what}"),
-    }
+    format!("{family} {table} {what}")
 }
 
 fn begin(bytes: &mut Vec<u8>, kind: u16, family: u8) -> usize {
     message::begin(bytes, (NFNL_SUBSYS_NFTABLES << 8) | kind, 0, family)
-}
-
-fn each_element(message: &Message<'_>, mut each: impl FnMut(&Element<'_>)) {
-    if let Some(list) = message.attrs().find(NFTA_SET_ELEM_LIST_ELEMENTS) {
-        list.nested().filter_map(|element| read_element(element.nested())).for_each(|element| each(&element));
-    }
 }
 
 #[cfg(test)]
@@ -298,6 +300,6 @@ mod tests {
     #[test]
     fn connections_and_batches_can_change_threads() {
         fn check<T: Send>() {}
-        check::<(Nftables, Watch, crate::conntrack::Conntrack, super::super::Batch)>();
+        check::<(Nftables, Watch, super::super::Monitor, crate::conntrack::Conntrack, super::super::Batch)>();
     }
 }

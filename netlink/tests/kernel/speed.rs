@@ -1,33 +1,22 @@
 //! What things cost: printed, not judged, because machines differ. Ignored unless asked for, in release:
-//! `cargo test --release -p switchyard-nft --test kernel_speed -- --ignored --nocapture`
-
-mod kernel_netns;
+//! `cargo test --release -p switchyard-netlink --test kernel speed -- --ignored --nocapture`
 
 use std::time::{Duration, Instant};
 
-use kernel_netns::in_netns;
-use netlink::conntrack::Conntrack;
-use netlink::nftables::expr::CtKey;
-use netlink::nftables::{
-    Base, Batch, Chain, Counter, Element, Expr, Family, Hook, Nftables, Reg, Rule, Set, SetData, Table,
+use crate::isolated::isolated;
+use switchyard_netlink::conntrack::Conntrack;
+use switchyard_netlink::nftables::expr::CtKey;
+use switchyard_netlink::nftables::{
+    Base, Batch, Chain, Counter, DataType, Element, Expr, Family, Hook, Nftables, Reg, Rule, Set, Table,
 };
 
 const NAME: &str = "switchyard";
 
-/// The shape of the map of endpoints: address, protocol, port, slot to address, port.
+/// A map of the shape address, protocol, port, slot to address, port.
 fn endpoints(name: &str) -> Set {
-    Set {
-        name: name.to_owned(),
-        flags: 0,
-        key_type: (7 << 18) | (12 << 12) | (13 << 6) | 13,
-        key_len: 16,
-        fields: Vec::new(),
-        data: Some(SetData::Value { kind: (7 << 6) | 13, len: 8 }),
-        timeout: Duration::ZERO,
-        size: 0,
-        userdata: Vec::new(),
-        exprs: Vec::new(),
-    }
+    let key = [DataType::IPV4_ADDR, DataType::INET_PROTO, DataType::INET_SERVICE, DataType::INET_SERVICE];
+    let value = [DataType::IPV4_ADDR, DataType::INET_SERVICE];
+    Set::map(name, DataType::concatenation(&key), DataType::concatenation(&value))
 }
 
 fn key(number: u32) -> [u8; 16] {
@@ -62,7 +51,7 @@ fn measure<T>(times: &mut Vec<Duration>, work: impl FnOnce() -> T) -> T {
 async fn tables() -> Nftables {
     let mut nftables = Nftables::open(NAME).unwrap();
     let mut batch = Batch::new(NAME);
-    batch.put_table(0, &Table { family: Family::Ipv4, flags: 0, owner: None, userdata: Vec::new() });
+    batch.put_table(0, &Table::new(Family::Ipv4));
     batch.put_set(0, Family::Ipv4, &endpoints("endpoints"));
     let counted = Set { exprs: vec![Expr::Counter(Counter::default())], ..endpoints("services") };
     batch.put_set(0, Family::Ipv4, &counted);
@@ -73,7 +62,7 @@ async fn tables() -> Nftables {
 #[test]
 #[ignore = "a measurement"]
 fn encoding_committing_and_dumping() {
-    in_netns(|| async {
+    isolated(|| async {
         let mut times = Vec::new();
         for _ in 0..20 {
             measure(&mut times, || put(&mut Batch::new(NAME), "endpoints", 0..100_000));
@@ -131,13 +120,13 @@ fn encoding_committing_and_dumping() {
 #[test]
 #[ignore = "a measurement"]
 fn looking_through_flows() {
-    in_netns(|| async {
+    isolated(|| async {
         let mut nftables = tables().await;
         let mut batch = Batch::new(NAME);
-        let base = Base { kind: "nat".to_owned(), hook: Hook::Output, priority: -100 };
-        batch.put_chain(0, Family::Ipv4, &Chain { name: "c".to_owned(), base: Some(base) });
+        let base = Base::new("nat", Hook::Output, -100);
+        batch.put_chain(0, Family::Ipv4, &Chain::with_base("c", base));
         let exprs = vec![Expr::Ct { key: CtKey::Status, direction: None, dreg: Reg::word(0) }];
-        batch.append_rule(0, Family::Ipv4, &Rule { chain: "c".to_owned(), handle: 0, exprs, userdata: Vec::new() });
+        batch.append_rule(0, Family::Ipv4, &Rule::new("c", exprs));
         nftables.commit(&mut batch).await.unwrap();
         let mut conntrack = Conntrack::open().unwrap();
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -6,13 +6,13 @@
 
 use nix::errno::Errno;
 
-use super::batch::Batch;
-use super::connection::Nftables;
-use super::error::{CommitError, Refusal};
-use super::expr::Family;
-use super::object::{TABLE_KEPT, Table};
+use super::Nftables;
 use crate::error::ReadError;
 use crate::message::Ack;
+use crate::nftables::batch::Batch;
+use crate::nftables::error::{CommitError, Refusal};
+use crate::nftables::expr::Family;
+use crate::nftables::object::{TABLE_KEPT, Table};
 
 /// What this kernel can do to keep others off a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Nftables {
     /// Sends a batch, and reads what the kernel says to it.
     pub(super) fn hand_over(&mut self, batch: &mut Batch) -> Result<Outcome, CommitError> {
         let first = self.socket.reserve(batch.messages() + 1);
-        if let Err(error) = self.socket.send(batch.sealed(first)) {
+        if let Err(error) = self.socket.send(batch.encoded(first)) {
             return Err(match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
                 errno @ (Errno::EMSGSIZE | Errno::EPERM | Errno::ENOMEM) => {
                     CommitError::Whole { errno, text: format!("{} bytes", batch.bytes()) }

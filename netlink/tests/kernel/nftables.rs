@@ -1,7 +1,4 @@
-//! What the kernel does with our messages: transactions, errors that name their operation, dumps, owners,
-//! notifications.
-
-mod kernel_netns;
+//! What the kernel does with a batch: transactions, errors that name their operation, dumps, owners, notifications.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -9,36 +6,26 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use kernel_netns::{in_netns, nft};
-use netlink::nftables::expr::{CmpOp, Membership, MetaKey};
-use netlink::nftables::object::{SET_EVAL, SET_TIMEOUT, TABLE_OWNER, TABLE_PERSIST};
-use netlink::nftables::{
-    Batch, Chain, CommitError, Counter, Element, Expr, Family, Nftables, Ownership, Reg, Rule, Set, SetData, Table,
-    Value, Verdict,
-};
+use crate::isolated::{isolated, isolated_with_nft, nft};
 use nix::errno::Errno;
+use switchyard_netlink::nftables::expr::{CmpOp, Membership, MetaKey};
+use switchyard_netlink::nftables::object::{SET_EVAL, SET_TIMEOUT, TABLE_KEPT};
+use switchyard_netlink::nftables::{
+    Batch, Chain, CommitError, Counter, DataType, Element, Expr, Family, Monitor, Nftables, Notification, Ownership,
+    Reg, Rule, Set, SetData, Table, Value, Verdict, Watch,
+};
 
 const NAME: &str = "switchyard";
 const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
 
 fn table(family: Family, flags: u32) -> Table {
-    Table { family, flags, owner: None, userdata: Vec::new() }
+    Table::new(family).with_flags(flags)
 }
 
 /// `map <name> { type ipv4_addr . inet_service : ipv4_addr; counter; }`
 fn map(name: &str) -> Set {
-    Set {
-        name: name.to_owned(),
-        flags: 0,
-        key_type: (7 << 6) | 13,
-        key_len: 8,
-        fields: Vec::new(),
-        data: Some(SetData::Value { kind: 7, len: 4 }),
-        timeout: Duration::ZERO,
-        size: 0,
-        userdata: Vec::new(),
-        exprs: vec![Expr::Counter(Counter::default())],
-    }
+    let key = DataType::concatenation(&[DataType::IPV4_ADDR, DataType::INET_SERVICE]);
+    Set { exprs: vec![Expr::Counter(Counter::default())], ..Set::map(name, key, DataType::IPV4_ADDR) }
 }
 
 fn key(number: u32) -> [u8; 8] {
@@ -70,7 +57,7 @@ fn put(batch: &mut Batch, family: Family, numbers: impl IntoIterator<Item = u32>
 
 #[test]
 fn a_hundred_thousand_elements_are_one_transaction() {
-    in_netns(|| async {
+    isolated(|| async {
         let mut nftables = tables(0).await;
         let before = nftables.generation().await.unwrap();
         let mut batch = Batch::new(NAME);
@@ -94,7 +81,7 @@ fn a_hundred_thousand_elements_are_one_transaction() {
 
 #[test]
 fn a_refused_element_names_its_operation_and_nothing_is_done() {
-    in_netns(|| async {
+    isolated(|| async {
         let mut nftables = tables(0).await;
         let mut batch = Batch::new(NAME);
         put(&mut batch, Family::Ipv6, [4321, 30_000]);
@@ -114,15 +101,15 @@ fn a_refused_element_names_its_operation_and_nothing_is_done() {
 
 #[test]
 fn each_kind_of_operation_is_named_when_refused() {
-    in_netns(|| async {
+    isolated(|| async {
         let mut nftables = tables(0).await;
         let mut batch = Batch::new(NAME);
-        batch.put_chain(10, Family::Ipv4, &Chain { name: "fine".to_owned(), base: None });
+        batch.put_chain(10, Family::Ipv4, &Chain::new("fine"));
         batch.put_set(11, Family::Ipv4, &map("m"));
         batch.remove_chain(12, Family::Ipv6, "absent");
         let lookup =
             Expr::Lookup { set: "absent".to_owned(), sreg: Reg::word(0), dreg: None, expect: Membership::Present };
-        let rule = Rule { chain: "fine".to_owned(), handle: 0, exprs: vec![lookup], userdata: Vec::new() };
+        let rule = Rule::new("fine", vec![lookup]);
         batch.append_rule(13, Family::Ipv4, &rule);
         batch.remove_elements(Family::Ipv6, "m").push(14, &Element::key(&key(9)));
         let Err(CommitError::Refused(refusals)) = nftables.commit(&mut batch).await else { panic!("refused") };
@@ -146,18 +133,31 @@ async fn refused(count: u32) -> usize {
 }
 
 #[test]
+fn the_kernel_explains_a_refusal_in_words() {
+    isolated(|| async {
+        let mut nftables = tables(0).await;
+        let mut batch = Batch::new(NAME);
+        batch.put_chain(1, Family::Ipv4, &Chain::new("c".repeat(300)));
+        let Err(CommitError::Refused(refusals)) = nftables.commit(&mut batch).await else { panic!("refused") };
+        assert_eq!(refusals[0].operations, [1]);
+        assert!(!refusals[0].text.is_empty(), "{:?}", refusals[0]);
+        assert!(refusals[0].to_string().ends_with(&format!("({})", refusals[0].text)), "{}", refusals[0]);
+    });
+}
+
+#[test]
 fn thousands_of_refusals_are_all_told() {
-    in_netns(|| async { assert_eq!(refused(5000).await, 5000) });
+    isolated(|| async { assert_eq!(refused(5000).await, 5000) });
 }
 
 #[test]
 fn refusals_beyond_the_receive_buffer_are_still_a_refusal() {
-    in_netns(|| async { assert!((5000..60_000).contains(&refused(60_000).await)) });
+    isolated(|| async { assert!((5000..60_000).contains(&refused(60_000).await)) });
 }
 
 #[test]
 fn an_element_tells_how_long_it_lives() {
-    in_netns(|| async {
+    isolated(|| async {
         let mut nftables = tables(0).await;
         let mut batch = Batch::new(NAME);
         batch.put_set(0, Family::Ipv4, &Set { flags: SET_TIMEOUT, exprs: Vec::new(), ..map("timed") });
@@ -182,7 +182,7 @@ fn an_element_tells_how_long_it_lives() {
 
 #[test]
 fn a_foreign_change_fails_the_batch_that_expected_none() {
-    in_netns(|| async {
+    isolated_with_nft(|| async {
         let mut nftables = tables(0).await;
         let mut batch = Batch::new(NAME);
         batch.expect_generation(nftables.generation().await.unwrap());
@@ -198,7 +198,7 @@ fn a_foreign_change_fails_the_batch_that_expected_none() {
 
 #[test]
 fn counters_are_read_by_key_and_carried_into_new_elements() {
-    in_netns(|| async {
+    isolated(|| async {
         let mut nftables = tables(0).await;
         let carried = Counter { packets: 7, bytes: 420 };
         let mut batch = Batch::new(NAME);
@@ -233,7 +233,7 @@ fn counters_are_read_by_key_and_carried_into_new_elements() {
 
 #[test]
 fn what_was_put_is_dumped_equal() {
-    in_netns(|| async {
+    isolated(|| async {
         let mut nftables = tables(0).await;
         let affinity = Set {
             flags: SET_TIMEOUT | SET_EVAL,
@@ -243,7 +243,7 @@ fn what_was_put_is_dumped_equal() {
             ..map("affinity")
         };
         let verdicts = Set { data: Some(SetData::Verdict), ..map("verdicts") };
-        let chain = Chain { name: "c".to_owned(), base: None };
+        let chain = Chain::new("c");
         let rule = Rule {
             chain: "c".to_owned(),
             handle: 0,
@@ -261,7 +261,7 @@ fn what_was_put_is_dumped_equal() {
             batch.put_set(2, family, &affinity);
             batch.put_set(3, family, &verdicts);
             let key = key(5);
-            let element = Element { value: Value::Verdict(Verdict::Goto("c")), ..Element::key(&key) };
+            let element = Element::verdict(&key, Verdict::Goto("c"));
             batch.put_elements(family, "verdicts").push(4, &element);
         }
         nftables.commit(&mut batch).await.unwrap();
@@ -306,8 +306,8 @@ async fn dump_half(nftables: &mut Nftables) {
 }
 
 #[test]
-fn a_dump_that_nobody_waited_for_does_not_disturb_the_next() {
-    in_netns(|| async {
+fn a_dump_that_was_dropped_does_not_disturb_the_next() {
+    isolated(|| async {
         let mut nftables = tables(0).await;
         let mut batch = Batch::new(NAME);
         put(&mut batch, Family::Ipv4, 0..60_000);
@@ -327,7 +327,7 @@ fn a_dump_that_nobody_waited_for_does_not_disturb_the_next() {
 
 #[test]
 fn an_owned_table_survives_a_flush_and_its_owner() {
-    in_netns(|| async {
+    isolated_with_nft(|| async {
         let mut nftables = Nftables::open(NAME).unwrap();
         if nftables.ownership().await.unwrap() == Ownership::None {
             eprintln!("skipped: this kernel has no NFT_TABLE_F_PERSIST (Linux 6.9)");
@@ -335,7 +335,7 @@ fn an_owned_table_survives_a_flush_and_its_owner() {
         }
         assert_eq!(nft(&["list", "ruleset"]).unwrap(), "", "the probe left something");
         drop(nftables);
-        let nftables = tables(TABLE_OWNER | TABLE_PERSIST).await;
+        let nftables = tables(TABLE_KEPT).await;
         nft(&["flush", "ruleset"]).unwrap();
         assert!(nft(&["delete", "table", "ip", NAME]).unwrap_err().contains("Operation not permitted"));
         let mut stranger = Nftables::open(NAME).unwrap();
@@ -350,7 +350,7 @@ fn an_owned_table_survives_a_flush_and_its_owner() {
         let seen = stranger.tables().await.unwrap();
         assert_eq!(seen.iter().map(|table| table.owner).collect::<Vec<_>>(), [None, None]);
         let mut adopt = Batch::new(NAME);
-        FAMILIES.iter().for_each(|family| adopt.put_table(0, &table(*family, TABLE_OWNER | TABLE_PERSIST)));
+        FAMILIES.iter().for_each(|family| adopt.put_table(0, &table(*family, TABLE_KEPT)));
         stranger.commit(&mut adopt).await.unwrap();
         nft(&["flush", "ruleset"]).unwrap();
         stranger.commit(&mut batch).await.unwrap();
@@ -358,18 +358,18 @@ fn an_owned_table_survives_a_flush_and_its_owner() {
     });
 }
 
-async fn changed(watch: &mut netlink::nftables::Watch) -> bool {
+async fn changed(watch: &mut Watch) -> bool {
     tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.is_ok()
 }
 
 /// Whether the watch stays silent. What was caused before has been queued before: nothing to wait for.
-async fn silent(watch: &mut netlink::nftables::Watch) -> bool {
+async fn silent(watch: &mut Watch) -> bool {
     tokio::time::timeout(Duration::from_millis(50), watch.changed()).await.is_err()
 }
 
 #[test]
 fn only_changes_of_our_table_by_others_are_noticed() {
-    in_netns(|| async {
+    isolated_with_nft(|| async {
         let mut nftables = tables(0).await;
         let mut watch = nftables.watch().unwrap();
         // More than the receive buffer holds: left out by the kernel, not by us.
@@ -392,7 +392,36 @@ fn only_changes_of_our_table_by_others_are_noticed() {
     });
 }
 
-/// One element, by somebody else, on a thread of its own in this namespace.
+#[test]
+fn a_monitor_that_reads_too_slowly_says_so_and_goes_on() {
+    isolated(|| async {
+        let mut nftables = tables(0).await;
+        let mut monitor = Monitor::open().unwrap();
+        let mut batch = Batch::new(NAME);
+        put(&mut batch, Family::Ipv4, 0..200_000);
+        nftables.commit(&mut batch).await.unwrap();
+        let error = loop {
+            match tokio::time::timeout(Duration::from_secs(5), monitor.receive()).await.expect("an overrun") {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.raw_os_error(), Some(Errno::ENOBUFS as i32));
+        // What is queued is read first.
+        let mut batch = Batch::new(NAME);
+        put(&mut batch, Family::Ipv6, [7]);
+        nftables.commit(&mut batch).await.unwrap();
+        let mut is_seen = false;
+        while !is_seen {
+            let mut next =
+                tokio::time::timeout(Duration::from_secs(5), monitor.receive()).await.expect("a notification").unwrap();
+            is_seen =
+                next.any(|change| matches!(change, Notification::Object { family: Family::Ipv6, table: NAME, .. }));
+        }
+    });
+}
+
+/// One element, by another socket, on a thread of its own in this namespace.
 fn stranger_puts(number: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -405,20 +434,20 @@ fn stranger_puts(number: u32) {
 
 #[test]
 fn a_change_by_others_beside_a_large_commit_is_noticed() {
-    in_netns(|| async {
+    isolated(|| async {
         const MANY: u32 = 1_000;
         let mut nftables = tables(0).await;
         let mut watch = nftables.watch().unwrap();
         let mut batch = Batch::new(NAME);
         put(&mut batch, Family::Ipv4, 0..MANY);
-        nftables.commit_aside(&mut batch, &mut watch).await.unwrap();
+        nftables.commit_unwatched(&mut batch, &mut watch).await.unwrap();
         assert!(silent(&mut watch).await, "our own transaction");
         for round in 1..=40 {
             let mut batch = Batch::new(NAME);
             put(&mut batch, Family::Ipv4, round * MANY..(round + 1) * MANY);
             // Before, between and behind the steps of the commit, as it happens.
             let stranger = std::thread::spawn(move || stranger_puts(round));
-            nftables.commit_aside(&mut batch, &mut watch).await.unwrap();
+            nftables.commit_unwatched(&mut batch, &mut watch).await.unwrap();
             stranger.join().unwrap();
             assert!(changed(&mut watch).await, "round {round}");
             // An innocent change may be suspected besides, but no more often than once.

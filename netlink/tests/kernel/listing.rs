@@ -1,13 +1,12 @@
-//! nft and we mean the same: what it writes we read without a rest, and what we write it lists as its own.
+//! nft and this crate mean the same: what nft writes is read without an unknown rest, and what this crate writes nft
+//! lists as its own.
 
-mod kernel_netns;
-
-use kernel_netns::{in_netns, nft, nft_load};
-use netlink::nftables::object::{TABLE_OWNER, TABLE_PERSIST};
-use netlink::nftables::{Batch, Chain, Expr, Family, Nftables, Ownership, Rule, Set, Table};
+use crate::isolated::{isolated_with_nft, nft, nft_load};
+use switchyard_netlink::nftables::object::TABLE_KEPT;
+use switchyard_netlink::nftables::{Batch, Chain, Expr, Family, Nftables, Ownership, Rule, Set, Table};
 
 const NAME: &str = "switchyard";
-const SAMPLE: &str = include_str!("kernel_sample.nft");
+const SAMPLE: &str = include_str!("listing.nft");
 
 /// A table with everything in it; elements as the batch that adds them again.
 struct Dump {
@@ -63,8 +62,8 @@ fn without_handles(rules: &[Rule]) -> Vec<Rule> {
 }
 
 #[test]
-fn what_nft_wrote_we_read_without_a_rest_and_write_the_same() {
-    in_netns(|| async {
+fn what_nft_wrote_is_read_without_a_rest_and_written_the_same() {
+    isolated_with_nft(|| async {
         nft_load(&[], SAMPLE).unwrap();
         let listing = nft(&["list", "ruleset"]).unwrap();
         let mut nftables = Nftables::open(NAME).unwrap();
@@ -83,24 +82,26 @@ fn what_nft_wrote_we_read_without_a_rest_and_write_the_same() {
     });
 }
 
-/// Why ownership is a choice: nft 1.0.6 does not know `persist`, and what it lists while nobody owns the table does
+/// Why ownership is a choice: nft 1.0.6 does not know `persist`, and what it lists while the table has no owner does
 /// not load.
 #[test]
 fn a_listing_loads_elsewhere_while_the_table_is_owned_and_nowhere_afterwards() {
-    in_netns(|| async {
+    isolated_with_nft(|| async {
         if Nftables::open(NAME).unwrap().ownership().await.unwrap() == Ownership::None {
             eprintln!("skipped: this kernel has no NFT_TABLE_F_PERSIST (Linux 6.9)");
             return;
         }
         let mut owned = Nftables::open(NAME).unwrap();
         let mut batch = Batch::new(NAME);
-        let flags = TABLE_OWNER | TABLE_PERSIST;
-        batch.put_table(0, &Table { family: Family::Ipv4, flags, owner: None, userdata: Vec::new() });
+        let flags = TABLE_KEPT;
+        batch.put_table(0, &Table::new(Family::Ipv4).with_flags(flags));
         owned.commit(&mut batch).await.unwrap();
         let listing = nft(&["list", "ruleset"]).unwrap();
         assert!(listing.contains("flags owner\n"), "{listing}");
         assert!(nft_load(&["-c"], &listing).unwrap_err().contains("Operation not permitted"));
-        in_netns(|| async { nft_load(&["-c"], &listing).unwrap() });
+        isolated_with_nft(|| async {
+            nft_load(&["-c"], &listing).unwrap();
+        });
         drop(owned);
         let listing = nft(&["list", "ruleset"]).unwrap();
         assert!(listing.contains("flags \n"), "{listing}");
