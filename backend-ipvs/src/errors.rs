@@ -20,6 +20,7 @@ pub(crate) fn from_open(error: OpenError) -> SyncError {
             SyncError::Unsupported { feature: "CAP_NET_ADMIN".to_owned(), reason: error.to_string() }
         }
         OpenError::Socket(error) => SyncError::Unsupported { feature: IPVS.to_owned(), reason: error.to_string() },
+        error => SyncError::Unsupported { feature: IPVS.to_owned(), reason: error.to_string() },
     }
 }
 
@@ -32,6 +33,7 @@ pub(crate) fn from_read(error: ReadError) -> SyncError {
         }
         ReadError::Raced { object, .. } => SyncError::Raced { object },
         ReadError::Socket(error) => from_socket(&error),
+        error => SyncError::Transient { object: "netlink".to_owned(), reason: error.to_string() },
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) fn from_commit(error: CommitError) -> SyncError {
             SyncError::Transient { object, reason: "the kernel's answers were lost, the outcome is unknown".to_owned() }
         }
         CommitError::Socket(error) => SyncError::Transient { object, reason: error.to_string() },
+        error => SyncError::Transient { object, reason: error.to_string() },
     }
 }
 
@@ -32,6 +33,7 @@ pub(crate) fn from_read(error: ReadError) -> SyncError {
         ReadError::Socket(error) => {
             SyncError::Transient { object: "netlink socket".to_owned(), reason: error.to_string() }
         }
+        error => SyncError::Transient { object: "netlink".to_owned(), reason: error.to_string() },
     }
 }
 

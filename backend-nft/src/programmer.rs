@@ -219,7 +219,7 @@ fn is_forbidden(error: &CommitError) -> bool {
     match error {
         CommitError::Refused(refusals) => refusals.iter().any(|refusal| refusal.errno == Errno::EPERM),
         CommitError::Whole { errno, .. } => *errno == Errno::EPERM,
-        CommitError::Raced | CommitError::Unclear | CommitError::Socket(_) => false,
+        _ => false,
     }
 }
 

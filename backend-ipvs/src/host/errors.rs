@@ -30,6 +30,7 @@ pub(super) fn from_commit(object: String, error: CommitError) -> SyncError {
         CommitError::Whole { errno, text } => from_errno(object, errno, &text),
         CommitError::Unclear => SyncError::Transient { object, reason: "the kernel's answers were lost".to_owned() },
         CommitError::Socket(error) => from_socket(&error),
+        error => SyncError::Transient { object, reason: error.to_string() },
     }
 }
 

@@ -36,12 +36,7 @@ fn table() -> Batch {
     let port = Reg::word(0);
     let rule = vec![
         Expr::Payload { base: PayloadBase::Transport, offset: 2, len: 2, dreg: port },
-        Expr::Lookup {
-            set: "ports".to_owned(),
-            sreg: port,
-            dreg: Some(Reg::VERDICT),
-            expect: Membership::Present,
-        },
+        Expr::Lookup { set: "ports".to_owned(), sreg: port, dreg: Some(Reg::VERDICT), expect: Membership::Present },
     ];
     batch.append_rule(9, ip, &Rule::new("input", rule).with_comment("what a port is for"));
     batch

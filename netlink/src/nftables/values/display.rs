@@ -159,10 +159,7 @@ mod tests {
         check(Expr::Meta { key: MetaKey::L4Proto, dreg: Reg::word(1) }, "meta load l4proto => reg 9");
         check(Expr::Cmp { op: CmpOp::Eq, sreg: Reg::word(0), value: vec![10, 0, 0, 1] }, "cmp eq reg 1 0x0a000001");
         let (set, dreg) = ("m".to_owned(), Some(Reg::VERDICT));
-        check(
-            Expr::Lookup { set, sreg: Reg::word(0), dreg, expect: Membership::Present },
-            "lookup reg 1 set m dreg 0",
-        );
+        check(Expr::Lookup { set, sreg: Reg::word(0), dreg, expect: Membership::Present }, "lookup reg 1 set m dreg 0");
         check(Expr::Verdict(Verdict::Goto("refuse".to_owned())), "immediate reg 0 goto -> refuse");
         check(
             Expr::Fib { result: FibResult::AddrType, flags: FIB_DADDR | FIB_IIF, dreg: Reg::word(0) },
