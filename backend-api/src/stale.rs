@@ -25,11 +25,11 @@ use crate::{
 pub struct Flow {
     /// Its protocol.
     pub protocol: Protocol,
-    /// Who dialled: source of the original direction (`CTA_TUPLE_ORIG`).
+    /// The client: source of the original direction (`CTA_TUPLE_ORIG`).
     pub source: SocketAddr,
     /// What was dialled: destination of the original direction (`CTA_TUPLE_ORIG`).
     pub destination: SocketAddr,
-    /// Who answers: source of the reply direction (`CTA_TUPLE_REPLY`). The same as `destination` where nobody translated.
+    /// What answers: source of the reply direction (`CTA_TUPLE_REPLY`). Equal to `destination` where nothing was translated.
     pub reply_source: SocketAddr,
 }
 
@@ -86,8 +86,8 @@ impl<'a> StaleFlows<'a> {
     }
 
     /// For the first sync of a process, and for the first after an error: `observed` is what the kernel held before.
-    /// Every frontend is suspect, those that did not change too, because whoever programmed them may have died
-    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts nobody. At which of the
+    /// Every frontend is suspect, those that did not change too, because the process that programmed them may have died
+    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts no connection. At which of the
     /// node's addresses node ports were dialled before is not observed: now's count.
     pub fn after_restart(observed: &Observed, now: &'a ServiceState) -> Self {
         let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
@@ -195,7 +195,7 @@ fn has_endpoint(port: &ServicePort, address: EndpointAddress) -> bool {
     port.endpoints.binary_search_by_key(&address, |endpoint| endpoint.address).is_ok()
 }
 
-/// TCP ends itself, and cutting it is a policy that nobody asked us for.
+/// TCP ends itself, and cutting it would be a policy that no object asks for.
 fn is_tracked(protocol: Protocol) -> bool {
     match protocol {
         Protocol::Tcp => false,
