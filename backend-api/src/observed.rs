@@ -226,11 +226,14 @@ fn intervals(ranges: &SourceRanges) -> Option<Vec<(IpAddr, IpAddr)>> {
 
 /// Whether a stretch that ends at `last` goes on at `next`, which does not start before it: no gap between them.
 fn follows(last: IpAddr, next: IpAddr) -> bool {
-    let number = |address| match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    };
     Family::of(last) == Family::of(next) && number(next) <= number(last).saturating_add(1)
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_bits().into(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
 }
 
 fn greatest_common_divisor(one: u32, other: u32) -> u32 {

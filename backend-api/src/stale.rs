@@ -71,8 +71,10 @@ impl<'a> StaleFlows<'a> {
     /// node's addresses changed, node ports are already included.
     pub fn new(node_before: &NodeNetwork, now: &'a ServiceState) -> Self {
         let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
-        let moved = |family: &Family| !same_node_port_addresses(node_before, now.node(), *family);
-        let moved: Vec<Family> = Family::ALL.into_iter().filter(moved).collect();
+        let moved: Vec<Family> = Family::ALL
+            .into_iter()
+            .filter(|family| !same_node_port_addresses(node_before, now.node(), *family))
+            .collect();
         if moved.is_empty() {
             return stale;
         }
@@ -167,20 +169,22 @@ impl<'a> StaleFlows<'a> {
     }
 }
 
-/// Whether flows of a frontend may be stale when it changes like this: it lost an endpoint, or somebody who met a
-/// refusal is balanced now. An endpoint more, another weight or pool, another source range: no flow to look for.
+/// Whether flows of a frontend may be stale when it changes like this: it lost an endpoint, or clients that met a
+/// refusal are balanced now. An endpoint more, another weight or pool, another source range: no flow to look for.
 fn endangers(before: (&ServicePort, &Frontend), after: (&ServicePort, &Frontend)) -> bool {
     let lost = before.0.endpoints.iter().any(|endpoint| !has_endpoint(after.0, endpoint.address));
-    let begins = |before_answer, after_answer| !balances(before.0, before_answer) && balances(after.0, after_answer);
-    let (before_inside, before_outside) = answers(before.1.route);
-    let (after_inside, after_outside) = answers(after.1.route);
-    lost || begins(before_inside, after_inside) || begins(before_outside, after_outside)
+    let begins = answers(before.1.route)
+        .into_iter()
+        .zip(answers(after.1.route))
+        .any(|(answer_before, answer_after)| !balances(before.0, answer_before) && balances(after.0, answer_after));
+    lost || begins
 }
 
-fn answers(route: Route) -> (Answer, Answer) {
+/// For clients inside, and for all others.
+fn answers(route: Route) -> [Answer; 2] {
     match route {
-        Route::Everyone(answer) => (answer, answer),
-        Route::Split { inside, outside } => (inside, outside),
+        Route::Everyone(answer) => [answer, answer],
+        Route::Split { inside, outside } => [inside, outside],
     }
 }
 
@@ -212,8 +216,7 @@ fn tracked(service: &Service) -> impl Iterator<Item = (&ServicePort, &Frontend)>
 }
 
 fn same_node_port_addresses(one: &NodeNetwork, other: &NodeNetwork, family: Family) -> bool {
-    let selected = |node: &NodeNetwork| node.node_port_addresses(family).collect::<BTreeSet<_>>();
-    selected(one) == selected(other)
+    one.node_port_addresses(family).eq(other.node_port_addresses(family))
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl StateReceiver {
                     }
                 }
                 StateChange::Anew => {
-                    self.doubtful = self.state.services().map(|service| service.name.clone()).collect()
+                    self.doubtful = self.state.services_unordered().map(|service| service.name.clone()).collect()
                 }
                 StateChange::Listed => {
                     for name in std::mem::take(&mut self.doubtful) {

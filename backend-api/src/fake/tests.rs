@@ -155,13 +155,13 @@ async fn a_flush_is_noticed_and_repaired() {
     let mut fake = Fake::default();
     let one = state(&[service("one", 1, &[])]);
     fake.sync(&one, Scope::All).await.unwrap();
-    let stranger = fake.clone();
+    let another_program = fake.clone();
     let noticed = tokio::spawn(async move {
         fake.drifted().await;
         fake
     });
     tokio::task::yield_now().await;
-    stranger.flush();
+    another_program.flush();
     let mut fake = tokio::time::timeout(Duration::from_secs(5), noticed).await.expect("the flush is noticed").unwrap();
     assert_eq!(fake.sync(&one, Scope::Services(&BTreeSet::new())).await.unwrap().writes, 1);
     let again = tokio::time::timeout(Duration::from_millis(1), fake.drifted()).await;
