@@ -31,7 +31,7 @@ impl ServicePort {
     /// affinity and scheduler, as [`ServicePort::new`].
     ///
     /// ```
-    /// # use backend_api::*;
+    /// # use switchyard_api::*;
     /// let frontends = vec![
     ///     Frontend::cluster_ip("10.96.0.1".parse()?, Protocol::Tcp, 80),
     ///     Frontend::cluster_ip("fd00:96::1".parse()?, Protocol::Tcp, 80),

@@ -21,7 +21,7 @@ use crate::{
 /// it as a process that was restarted would.
 ///
 /// ```
-/// use backend_api::*;
+/// use switchyard_api::*;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -28,7 +28,7 @@ pub struct PerFamily<T> {
 /// What a dataplane must know of its node.
 ///
 /// ```
-/// # use backend_api::*;
+/// # use switchyard_api::*;
 /// let pods = PerFamily::new(LocalTraffic::Source("10.244.0.0/16".parse()?), LocalTraffic::Unknown);
 /// let mut node = NodeNetwork::new(pods, ["192.168.67.8".parse()?]);
 /// node.service_cidrs.insert("10.96.0.0/12".parse()?);

@@ -123,8 +123,8 @@ pub struct Memory {
 /// once with `None`.
 ///
 /// ```
-/// use backend_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
-/// use backend_api::*;
+/// use switchyard_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
+/// use switchyard_api::*;
 ///
 /// let state = ServiceState::new(NodeNetwork::unknown());
 /// let packet = Packet {

@@ -36,7 +36,7 @@ pub struct Flow {
 /// The test for entries that are stale now that the kernel forwards as `now` says.
 ///
 /// ```
-/// # use backend_api::*;
+/// # use switchyard_api::*;
 /// let now = ServiceState::new(NodeNetwork::unknown());
 /// let dns = ServicePort {
 ///     frontends: vec![Frontend::cluster_ip("10.96.0.10".parse()?, Protocol::Udp, 53)],

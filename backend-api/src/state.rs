@@ -20,7 +20,7 @@ use crate::{Age, Flaw, FlawedService, Frontend, FrontendKey, NodeNetwork, Servic
 /// Everything that a dataplane is to program.
 ///
 /// ```
-/// # use backend_api::*;
+/// # use switchyard_api::*;
 /// let claim = |name: &str, age| {
 ///     let frontends = vec![Frontend::external([192, 168, 67, 240].into(), Protocol::Tcp, 80)];
 ///     let port = ServicePort { frontends, ..ServicePort::new(Family::V4, Protocol::Tcp) };
