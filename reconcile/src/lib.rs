@@ -12,6 +12,7 @@
 //! A program that resolves its services itself:
 //!
 //! ```
+//! # use backend_api as switchyard_api;
 //! use switchyard_api::{Fake, LocalTraffic, NodeNetwork, PerFamily};
 //! use switchyard_reconcile::{StateChange, run, state_channel};
 //!
