@@ -41,7 +41,7 @@ pub use servers::{ByService, ServersConfig, Unbound};
 pub use verbosity::{Verbosity, VerbosityError};
 
 use kubernetes::settings::{LocalDetector, NodeName, NodePortSelection, Settings};
-use kubernetes::source::{Choice, SourceConfig};
+use kubernetes::source::{SourceChoice, SourceConfig};
 
 use crate::backend::Backend;
 
@@ -106,7 +106,7 @@ impl From<&Config> for Settings {
     }
 }
 
-impl From<&Config> for Choice {
+impl From<&Config> for SourceChoice {
     fn from(config: &Config) -> Self {
         Self { source: config.source.clone(), node_name: config.node_name.clone() }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::events::{Notice, Uids};
-use kubernetes::source::Choice;
+use kubernetes::source::SourceChoice;
 
 /// How long an agent that cannot begin waits for its last notice to be posted.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -17,11 +17,11 @@ pub(super) async fn linger() {
 
 /// Posts to the cluster that the source was at the start.
 #[cfg(feature = "kubernetes")]
-pub(super) async fn follow(choices: watch::Receiver<Choice>, notices: mpsc::Receiver<Notice>, uids: Uids) {
+pub(super) async fn follow(choices: watch::Receiver<SourceChoice>, notices: mpsc::Receiver<Notice>, uids: Uids) {
     use kubernetes::source::SourceConfig;
     use kubernetes::source::api::connect;
 
-    let Choice { source, node_name } = choices.borrow().clone();
+    let SourceChoice { source, node_name } = choices.borrow().clone();
     let SourceConfig::Kubernetes(way) = source else { return };
     match connect(&way).await {
         Ok(client) => crate::events::post(notices, client, node_name, uids).await,
@@ -30,4 +30,4 @@ pub(super) async fn follow(choices: watch::Receiver<Choice>, notices: mpsc::Rece
 }
 
 #[cfg(not(feature = "kubernetes"))]
-pub(super) async fn follow(_: watch::Receiver<Choice>, _: mpsc::Receiver<Notice>, _: Uids) {}
+pub(super) async fn follow(_: watch::Receiver<SourceChoice>, _: mpsc::Receiver<Notice>, _: Uids) {}

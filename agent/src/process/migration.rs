@@ -4,14 +4,14 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::KubeProxyRules;
 use crate::events::{Notice, Outbox};
-use crate::metrics::Leftovers;
+use crate::metrics::LeftoversGauge;
 use crate::migration::{self, Told};
 
 /// Who wants to know.
 #[derive(Debug)]
 pub(super) struct Audience {
     pub(super) outbox: Outbox,
-    pub(super) leftovers: Leftovers,
+    pub(super) leftovers: LeftoversGauge,
     /// Whoever waits until kube-proxy's rules are gone, or are to stay.
     pub(super) alone: Option<oneshot::Sender<()>>,
 }
@@ -30,11 +30,9 @@ pub(super) async fn follow(
         if now == KubeProxyRules::Left {
             audience.tell_alone();
         }
-        let (tell, at_once) = oneshot::channel();
-        let _ = tell.send(());
         tokio::select! {
             () = async {
-                migration::follow(now, at_once, |told| audience.hear(told)).await;
+                migration::take_over_from_kube_proxy(now, |told| audience.hear(told)).await;
                 std::future::pending().await
             } => {}
             changed = rules.changed() => if changed.is_err() { return },
@@ -46,7 +44,7 @@ impl Audience {
     fn hear(&mut self, told: Told<'_>) {
         match told {
             Told::Rival(rival) => self.outbox.leave(Notice::Rival(rival.clone())),
-            Told::Pass(report) => self.leftovers.passed(report),
+            Told::Pass(report) => self.leftovers.show(report),
             Told::Alone => self.tell_alone(),
         }
     }

@@ -27,15 +27,14 @@ use self::derive::derive;
 use self::migration::Audience;
 use crate::backend::OpenError;
 use crate::config::{Config, configz};
-use crate::events::{Herald, Notice, Uids};
+use crate::events::{EventWitness, Notice, Uids};
 use crate::localhost::{Limits, Localhost, OnLocalhost};
 use crate::metrics::{Afresh, Metrics};
 use crate::migration::{FirstSync, first_backend};
+use crate::node::{watch_addresses, watch_links};
 use crate::serving::{Health, Serving, Sources, Unbindable};
-use crate::{links, node_addresses};
 use kubernetes::settings::Settings;
-use kubernetes::source::SourceConfig;
-use kubernetes::source::{self, Choice};
+use kubernetes::source::{self, SourceChoice, SourceConfig};
 use kubernetes::{ClusterState, Inputs};
 use reconcile::{ReconcileError, Witness};
 
@@ -70,7 +69,7 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     let uids = Uids::default();
     // Everything beside the loop ends with it.
     let mut beside = JoinSet::new();
-    beside.spawn(events::follow(derive(&configs, |config| Choice::from(config)), notices, uids.clone()));
+    beside.spawn(events::follow(derive(&configs, |config| SourceChoice::from(config)), notices, uids.clone()));
     outbox.leave(Notice::Started);
     beside.spawn(preparation::follow(derive(&configs, |config| config.host.clone()), outbox.clone()));
 
@@ -101,7 +100,7 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     let serving = Serving::new(Health::new(config.node_name.clone(), Health::PATIENCE), metrics);
     let mut witnesses: Vec<Box<dyn Witness<ClusterState>>> = vec![
         serving.witness(),
-        Box::new(Herald::new(outbox.clone(), uids)),
+        Box::new(EventWitness::new(outbox.clone(), uids)),
         Box::new(localhost.witness()),
         Box::new(first_sync),
     ];
@@ -117,11 +116,11 @@ pub async fn run(configs: watch::Receiver<Config>, stop: impl Future<Output = ()
     }));
 
     let (told, objects) = source::channel();
-    beside.spawn(source::follow(derive(&configs, |config| Choice::from(config)), told));
+    beside.spawn(source::follow_choice(derive(&configs, |config| SourceChoice::from(config)), told));
     let (found, addresses) = watch::channel(None);
-    beside.spawn(node_addresses::follow(found));
+    beside.spawn(watch_addresses(found));
     let (found, node_links) = watch::channel(None);
-    beside.spawn(links::follow(derive(&configs, |config| config.flowtable_after.is_some()), found));
+    beside.spawn(watch_links(derive(&configs, |config| config.flowtable_after.is_some()), found));
     let (succeed, successors) = mpsc::channel(1);
     // Whoever was chosen waits where another had to be first.
     let until = (first != config.backend).then_some(alone);

@@ -15,13 +15,13 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent::backend::Backend;
-use agent::node_addresses;
+use agent::node::watch_addresses;
 use async_trait::async_trait;
 use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
 use clap::Parser;
 use kubernetes::settings::NodeName;
 use kubernetes::settings::Settings;
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use kubernetes::source::{api, channel};
 use kubernetes::{ClusterState, Inputs};
 use serde_json::{Value, json};
@@ -97,9 +97,9 @@ async fn agent(masters: Vec<String>, committed: mpsc::Sender<Commit>) -> Result<
     let inner = Backend::Nftables.open().await?;
     let (told, objects) = channel();
     let (found, addresses) = watch::channel(None);
-    let (_node, nodes) = watch::channel(node_name.clone());
-    let config = KubernetesConfig { masters, ..KubernetesConfig::default() };
-    let _following = [tokio::spawn(api::follow(config, nodes, told)), tokio::spawn(node_addresses::follow(found))];
+    let config = ApiConfig { masters, ..ApiConfig::default() };
+    let _following =
+        [tokio::spawn(api::watch_api(config, node_name.clone(), told)), tokio::spawn(watch_addresses(found))];
     let settings = Settings {
         node_name,
         node_address: None,

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use switchyard_conformance::api::Api;
 use tempfile::TempDir;
@@ -104,17 +104,17 @@ impl Cluster {
     }
 
     /// A kubeconfig with these lines of its cluster, and of its user.
-    fn kubeconfig(&self, cluster: &str, user: &str) -> KubernetesConfig {
+    fn kubeconfig(&self, cluster: &str, user: &str) -> ApiConfig {
         let text = format!(
             "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster:\n    server: https://{}\n    {cluster}\n\
              contexts:\n- name: x\n  context: {{cluster: c, user: u}}\ncurrent-context: x\nusers:\n- name: u\n  user:\n\
              \x20   {user}\n",
             self.address
         );
-        KubernetesConfig { kubeconfig: Some(self.file("kubeconfig", &text)), ..KubernetesConfig::default() }
+        ApiConfig { kubeconfig: Some(self.file("kubeconfig", &text)), ..ApiConfig::default() }
     }
 
-    fn followed(self, config: KubernetesConfig) -> (Followed, TempDir) {
+    fn followed(self, config: ApiConfig) -> (Followed, TempDir) {
         (Followed::with(self.api, |given| *given = config), self.folder)
     }
 }

@@ -10,7 +10,7 @@ use crate::config::duration::GoDuration;
 use crate::config::idle::IDLE;
 use crate::config::{ByService, Config, HostConfig, IpvsConfig, KubeProxyRules, ServersConfig, Unbound};
 use kubernetes::settings::{LocalDetector, NodeName};
-use kubernetes::source::{KubernetesConfig, SourceConfig};
+use kubernetes::source::{ApiConfig, SourceConfig};
 
 /// The configuration in the form of KubeProxyConfiguration; of fields that have no effect, kube-proxy's defaults.
 pub fn configz(config: &Config) -> Value {
@@ -117,10 +117,10 @@ fn servers(ServersConfig { healthz, metrics, unbound, connections_by_service }: 
 
 fn source(source: &SourceConfig) -> Value {
     let (folder, kubernetes) = match source {
-        SourceConfig::Folder(folder) => (folder.display().to_string(), &KubernetesConfig::default()),
+        SourceConfig::Folder(folder) => (folder.display().to_string(), &ApiConfig::default()),
         SourceConfig::Kubernetes(kubernetes) => (String::new(), kubernetes),
     };
-    let KubernetesConfig { kubeconfig, masters, silence } = kubernetes;
+    let ApiConfig { kubeconfig, masters, silence } = kubernetes;
     json!({
         "clientConnection": {
             "kubeconfig": kubeconfig.as_ref().map_or_else(String::new, |path| path.display().to_string()),

@@ -74,7 +74,7 @@ impl Published {
         match self {
             Self::Files(folder) => {
                 let path = folder.path().to_owned();
-                Box::new(|told| Box::pin(files::follow(path, told)))
+                Box::new(|told| Box::pin(files::watch_folder(path, told)))
             }
             Self::Api(server) => server.follow(node),
         }

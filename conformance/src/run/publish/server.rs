@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kubernetes::objects::{Item, Kind, Object, ObjectKey, read};
 use kubernetes::settings::NodeName;
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use kubernetes::source::{Event, Sender, api, channel};
 use serde_json::Value;
 use testbed::Executor;
@@ -77,15 +77,14 @@ impl Server {
     /// The Kubernetes source, with the mirror behind it.
     pub(super) fn follow(&mut self, node: &NodeName) -> Follow {
         node.as_str().clone_into(&mut self.node);
-        let config = KubernetesConfig { masters: self.api.urls(), ..KubernetesConfig::default() };
-        // The name of a node does not change while its agent runs.
-        let nodes = watch::channel(node.clone()).1;
+        let config = ApiConfig { masters: self.api.urls(), ..ApiConfig::default() };
+        let node = node.clone();
         let (shown, told) = watch::channel(Mirror::new());
         self.told = told;
         Box::new(move |onwards| {
             Box::pin(async move {
                 let (sender, heard) = channel();
-                tokio::join!(api::follow(config, nodes, sender), mirror(heard, shown, onwards));
+                tokio::join!(api::watch_api(config, node, sender), mirror(heard, shown, onwards));
             })
         })
     }
