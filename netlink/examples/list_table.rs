@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Writes everything that is in the tables.
-pub async fn list(nftables: &mut Nftables, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn list(nftables: &mut Nftables, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
     for table in nftables.tables().await? {
         let family = table.family;
         writeln!(out, "table {family} {}{}", nftables.table(), comment(table.comment()))?;

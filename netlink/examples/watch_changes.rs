@@ -26,19 +26,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// The changes of one commit, until its generation is announced.
-pub struct Changes {
+pub(crate) struct Changes {
     table: String,
     lines: Vec<String>,
 }
 
 impl Changes {
     /// Of the tables of this name.
-    pub fn of(table: &str) -> Self {
+    pub(crate) fn of(table: &str) -> Self {
         Changes { table: table.to_owned(), lines: Vec::new() }
     }
 
     /// Takes a notification. Returns a report when a commit that changed the tables is complete.
-    pub fn note(&mut self, notification: &Notification<'_>) -> Option<String> {
+    pub(crate) fn note(&mut self, notification: &Notification<'_>) -> Option<String> {
         match notification {
             Notification::Object { action, family, table, object } if *table == self.table => {
                 let sign = if *action == Action::Put { '+' } else { '-' };

@@ -23,7 +23,7 @@ macro_rules! abi_enum {
                 }
             }
 
-            /// From the kernel's number; none for what we have no use for.
+            /// From the kernel's number; none for a number that this crate does not know.
             pub const fn from_abi(number: u32) -> Option<$name> {
                 match number {
                     $($number => Some($name::$variant),)+

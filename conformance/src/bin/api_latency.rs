@@ -132,7 +132,7 @@ impl Dataplane for Timed {
             Scope::All => BTreeSet::new(),
             Scope::Services(names) => names.iter().map(|name| name.name.to_string()).collect(),
         };
-        // Nobody listens any more at the end.
+        // The receiver is gone at the end.
         let _ = self.committed.send((now(), names));
         Ok(report)
     }

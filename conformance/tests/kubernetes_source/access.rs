@@ -108,7 +108,7 @@ async fn where_one_server_does_not_answer_the_next_one_is_asked() {
     api.put(node("node2"));
     let mut followed = Followed::with(api, |config| config.masters.insert(0, "http://127.0.0.1:1".to_owned()));
     let told = followed.until("listed").await;
-    assert_eq!(told, ["Node node2", "listed"], "an outage that nobody notices is none");
+    assert_eq!(told, ["Node node2", "listed"], "an outage without effect is not told");
 }
 
 #[tokio::test]

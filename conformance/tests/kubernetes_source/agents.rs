@@ -56,7 +56,7 @@ impl Agent {
     }
 }
 
-/// Who answers each frontend, as words: `10.96.0.80:80/TCP` → `10.244.2.2:80`.
+/// The endpoints of each frontend, as words: `10.96.0.80:80/TCP` → `10.244.2.2:80`.
 pub(crate) fn answers(observed: &Observed) -> BTreeMap<String, String> {
     let word = |answer: &ObservedAnswer| match answer {
         ObservedAnswer::Balance(shares) => shares.keys().map(ToString::to_string).collect::<Vec<_>>().join(" "),

@@ -165,8 +165,8 @@ impl Monitor {
     /// Waits for the next notifications. Those of a large commit come in several parts. Cancel-safe.
     ///
     /// # Errors
-    /// `ENOBUFS`: notifications were lost because they came faster than they were read. The next ones can be received;
-    /// what was missed must be listed. Others are the socket's.
+    /// `ENOBUFS`: notifications were lost because they came faster than they were read. More are lost, without another
+    /// error, until all that are queued have been received. Then list what was missed. Others are the socket's.
     pub async fn receive(&mut self) -> io::Result<Notifications<'_>> {
         Ok(Notifications(self.socket.receive().await?))
     }

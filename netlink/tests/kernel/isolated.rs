@@ -10,21 +10,17 @@ use std::process::{Command, Stdio};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::geteuid;
 
 /// Runs a test on a thread in a new network namespace whose loopback is up, with a tokio runtime.
 ///
-/// Without root it is skipped with a note, unless `SWITCHYARD_REQUIRE_ROOT=1` makes that a failure.
+/// Where this process may not create namespaces it is skipped with a note, unless `SWITCHYARD_REQUIRE_ROOT=1` makes that
+/// a failure.
 pub(crate) fn isolated<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
-    if !geteuid().is_root() {
-        let required = std::env::var("SWITCHYARD_REQUIRE_ROOT").is_ok_and(|value| value == "1");
-        assert!(!required, "this test makes network namespaces and needs root");
-        eprintln!("skipped: this test makes network namespaces and needs root");
-        return;
-    }
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).expect("network namespaces need CAP_SYS_ADMIN");
+            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+                return skip(&format!("cannot create a network namespace: {}", error.desc()));
+            }
             loopback_up();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(test());
@@ -33,6 +29,12 @@ pub(crate) fn isolated<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) 
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+fn skip(reason: &str) {
+    let required = std::env::var("SWITCHYARD_REQUIRE_ROOT").is_ok_and(|value| value == "1");
+    assert!(!required, "{reason}");
+    eprintln!("skipped: {reason}");
 }
 
 /// `RTM_NEWLINK` with `struct ifinfomsg` (linux/rtnetlink.h): interface 1, `IFF_UP`.
@@ -58,9 +60,7 @@ fn loopback_up() {
 pub(crate) fn isolated_with_nft<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
     match Command::new("nft").arg("--version").output() {
         Ok(_) => isolated(test),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("skipped: no nft binary on this machine");
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => skip("nft is not installed"),
         Err(error) => panic!("nft: {error}"),
     }
 }

@@ -56,14 +56,14 @@ fn rules(family: Family) -> Vec<Vec<Expr>> {
         rules.push(vec![Expr::Payload { base: *base, offset: 2, len: 2, dreg: SMALL }]);
         rules.push(vec![load(), Expr::PayloadSet { base: *base, offset: 2, len: 2, sreg: SMALL }]);
     }
-    for key in [CtKey::State, CtKey::Direction, CtKey::Status, CtKey::Mark, CtKey::Labels] {
+    for key in [CtKey::State, CtKey::Direction, CtKey::Status, CtKey::Mark, CtKey::Protocol, CtKey::Labels] {
         rules.push(vec![Expr::Ct { key, direction: None, dreg: LARGE }]);
     }
     let addresses = match family {
         Family::Ipv4 => [CtKey::SrcIp, CtKey::DstIp],
         Family::Ipv6 => [CtKey::SrcIp6, CtKey::DstIp6],
     };
-    for key in [CtKey::Protocol, CtKey::ProtoSrc, CtKey::ProtoDst].into_iter().chain(addresses) {
+    for key in [CtKey::ProtoSrc, CtKey::ProtoDst].into_iter().chain(addresses) {
         for direction in CtDirection::ALL {
             rules.push(vec![Expr::Ct { key, direction: Some(*direction), dreg: LARGE }]);
         }

@@ -1,8 +1,7 @@
 //! Hands a batch to the kernel and finds out what became of it.
 //!
 //! Kept apart from reading: here alone something changes. The kernel answers while a batch is sent, so there is
-//! nothing to wait for; it tells every operation that it refuses, and says something about the header if the fault is
-//! with the whole.
+//! nothing to wait for. It names every operation that it refuses; an answer to the header is about the whole batch.
 
 use nix::errno::Errno;
 
@@ -14,13 +13,13 @@ use crate::nftables::error::{CommitError, Refusal};
 use crate::nftables::expr::Family;
 use crate::nftables::object::{TABLE_KEPT, Table};
 
-/// What this kernel can do to keep others off a table.
+/// What this kernel can do to keep other programs off a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// [`TABLE_KEPT`] (Linux 6.9): others cannot touch it while we live, and it stays when we
-    /// go.
+    /// [`TABLE_KEPT`] (Linux 6.9): other programs cannot change it while its owner
+    /// lives, and it stays when the owner goes.
     Kept,
-    /// Nothing that would let the table stay when we go.
+    /// Nothing that would let the table stay when its owner goes.
     None,
 }
 
@@ -115,7 +114,7 @@ impl Nftables {
         }
     }
 
-    /// What this kernel can do to keep others off our tables: asked with a batch that cannot succeed, so that nothing
+    /// What this kernel can do to keep others off a table: asked with a batch that cannot succeed, so that nothing
     /// is ever created.
     ///
     /// # Errors

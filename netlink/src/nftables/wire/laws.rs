@@ -1,4 +1,4 @@
-//! What is written is read back equal, and nothing that is read can break us.
+//! What is written is read back equal, and no bytes make a reader panic.
 
 use std::time::Duration;
 

@@ -216,7 +216,7 @@ fn read_nat(attrs: Attrs<'_>) -> Option<Expr> {
     })
 }
 
-/// Whether we understand every attribute.
+/// Whether every attribute is known.
 fn only(mut attrs: Attrs<'_>, known: &[u16]) -> Option<()> {
     attrs.all(|attr| known.contains(&attr.kind)).then_some(())
 }

@@ -17,24 +17,24 @@ use proptest::sample::{Index, select, subsequence};
 
 /// A node, and what happens to its services.
 #[derive(Clone, Debug)]
-pub(crate) struct Case {
-    pub(crate) node: NodeNetwork,
-    pub(crate) stages: Vec<Stage>,
+pub(super) struct Case {
+    pub(super) node: NodeNetwork,
+    pub(super) stages: Vec<Stage>,
 }
 
 /// Services from some moment on, and packets to try then.
 #[derive(Clone, Debug)]
-pub(crate) struct Stage {
-    pub(crate) services: Vec<Service>,
+pub(super) struct Stage {
+    pub(super) services: Vec<Service>,
     /// Whether another process takes over before the packets come.
-    pub(crate) restarted: bool,
-    pub(crate) packets: Vec<Attempt>,
+    pub(super) restarted: bool,
+    pub(super) packets: Vec<Attempt>,
 }
 
-/// Who dials what.
+/// A client and what it dials.
 #[derive(Clone, Debug)]
-pub(crate) struct Attempt {
-    pub(crate) from: Client,
+pub(super) struct Attempt {
+    pub(super) from: Client,
     aim: Aim,
 }
 
@@ -49,25 +49,25 @@ enum Aim {
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dialled {
-    pub(crate) address: IpAddr,
-    pub(crate) protocol: Protocol,
-    pub(crate) port: u16,
+pub(super) struct Dialled {
+    pub(super) address: IpAddr,
+    pub(super) protocol: Protocol,
+    pub(super) port: u16,
 }
 
 /// Somewhere to dial from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Client {
+pub(super) struct Client {
     /// Its place in the world.
-    pub(crate) place: &'static str,
+    pub(super) place: &'static str,
     /// The interface of the node that its packets enter through; none for the node itself.
-    pub(crate) enters: Option<&'static str>,
+    pub(super) enters: Option<&'static str>,
     /// Its addresses.
-    pub(crate) v4: &'static str,
-    pub(crate) v6: &'static str,
+    pub(super) v4: &'static str,
+    pub(super) v6: &'static str,
 }
 
-pub(crate) const CLIENTS: [Client; 7] = [
+pub(super) const CLIENTS: [Client; 7] = [
     client("mytools", Some("cni0"), "10.244.2.3", "fd00:10:244:2::3"),
     client("nginx-node2", Some("cni0"), "10.244.2.2", "fd00:10:244:2::2"),
     client("routed-pod", Some("cali0"), "10.244.2.9", "fd00:10:244:2::9"),
@@ -100,7 +100,7 @@ const DESTINATIONS: [(&str, &str); 8] = [
 ];
 
 /// Ports that services claim, that packets go to, and that the node itself listens on.
-pub(crate) const PORTS: [u16; 3] = [80, 81, 30080];
+pub(super) const PORTS: [u16; 3] = [80, 81, 30080];
 
 const fn client(place: &'static str, enters: Option<&'static str>, v4: &'static str, v6: &'static str) -> Client {
     Client { place, enters, v4, v6 }
@@ -108,7 +108,7 @@ const fn client(place: &'static str, enters: Option<&'static str>, v4: &'static 
 
 impl Stage {
     /// What `attempt` dials.
-    pub(crate) fn dialled(&self, attempt: &Attempt) -> Dialled {
+    pub(super) fn dialled(&self, attempt: &Attempt) -> Dialled {
         match &attempt.aim {
             Aim::Anything(dialled) => *dialled,
             Aim::Frontend(index, node_address) => {
@@ -130,12 +130,12 @@ impl Stage {
 
 impl Client {
     /// Its address of the family of `destination`.
-    pub(crate) fn source(&self, destination: IpAddr) -> IpAddr {
+    pub(super) fn source(&self, destination: IpAddr) -> IpAddr {
         of(Family::of(destination), (self.v4, self.v6))
     }
 }
 
-pub(crate) fn of(family: Family, (v4, v6): (&str, &str)) -> IpAddr {
+pub(super) fn of(family: Family, (v4, v6): (&str, &str)) -> IpAddr {
     let text = match family {
         Family::V4 => v4,
         Family::V6 => v6,
@@ -143,7 +143,7 @@ pub(crate) fn of(family: Family, (v4, v6): (&str, &str)) -> IpAddr {
     text.parse().expect("written as an address")
 }
 
-pub(crate) fn case() -> impl Strategy<Value = Case> {
+pub(super) fn case() -> impl Strategy<Value = Case> {
     (node(), vec(stage(), 1..4)).prop_map(|(node, stages)| Case { node, stages })
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use backend_api::oracle::{Arrival, Judgement, Packet, Payload, SeenSource, Verdict, judge};
 use backend_api::{Dataplane, Protocol, Scope, Service, ServiceName, ServiceState};
-use switchyard_conformance::under_test;
 use testbed::{Dial, Executor, Listen, Outcome, World, sink};
 
-use crate::arbitrary::{Attempt, Case, Client, Dialled, PORTS};
+use super::arbitrary::{Attempt, Case, Client, Dialled, PORTS};
+use crate::{Promise, Subject};
 
 /// How often each packet is sent, each time from another port.
 const TIMES: usize = 3;
@@ -20,48 +20,57 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long silence has to last.
 const SILENCE: Duration = Duration::from_millis(150);
 
-pub(crate) struct Laboratory {
+pub(super) struct Laboratory {
+    subject: Subject,
     executor: Executor,
     // After the executor: its tasks are in the world's namespaces.
     world: World,
     dataplane: Option<Box<dyn Dataplane>>,
     /// The next source port: never the same twice, so that no packet is taken for a part of an earlier connection.
     port: u16,
-    counts: Counts,
+    pub(super) tried: Tried,
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    cases: usize,
-    connections: usize,
-    balanced: usize,
-    rejected: usize,
-    dropped: usize,
-    untouched: usize,
+/// How much was tried, and how packets were judged.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Tried {
+    /// Cases.
+    pub cases: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Packets that an endpoint answered, as judged.
+    pub balanced: usize,
+    /// Packets that were refused, as judged.
+    pub rejected: usize,
+    /// Packets that were dropped, as judged.
+    pub dropped: usize,
+    /// Packets that were not translated, as judged.
+    pub untouched: usize,
     /// Answers that could not come back in this world, whatever the dataplane does.
-    unobservable: usize,
+    pub unobservable: usize,
 }
 
 impl Laboratory {
-    pub(crate) fn new() -> Self {
-        let mut plan = switchyard_conformance::plan();
-        let every = |port: &u16| [Listen::tcp(*port), Listen::udp(*port), Listen::sctp(*port)];
-        plan.node.listens = PORTS.iter().flat_map(every).collect();
-        let world = World::build(&plan).expect("a world");
-        let executor = world.node().namespace.executor().expect("threads");
-        let dataplane = executor.run(open());
-        Self { executor, world, dataplane: Some(dataplane), port: 20_000, counts: Counts::default() }
+    pub(super) fn new(subject: &Subject) -> Result<Self, String> {
+        let mut plan = crate::plan();
+        let every = PORTS.iter().flat_map(|port| [Listen::tcp(*port), Listen::udp(*port), Listen::sctp(*port)]);
+        plan.node.listens = every.collect();
+        let world = World::build(&plan).map_err(|error| error.to_string())?;
+        let executor = world.node().namespace.executor().map_err(|error| error.to_string())?;
+        let tried = Tried::default();
+        Ok(Self { subject: subject.clone(), executor, world, dataplane: None, port: 20_000, tried })
     }
 
     /// Programs each stage of the case, and sends its packets.
-    pub(crate) fn try_case(&mut self, case: &Case) -> Result<(), String> {
-        self.counts.cases += 1;
+    pub(super) fn try_case(&mut self, case: &Case) -> Result<(), String> {
+        self.tried.cases += 1;
         let mut node = case.node.clone();
         node.addresses = self.world.node_addresses().clone();
         let mut state = ServiceState::new(node);
         let mut changed = None; // anything, at first
         for (number, stage) in case.stages.iter().enumerate() {
-            let touched = change(&mut state, &stage.services);
+            let touched = change(&mut state, &stage.services)?;
             changed = changed.map(|_: BTreeSet<ServiceName>| touched);
             let at = |reason: String| format!("stage {number}: {reason}");
             self.program(&state, changed, stage.restarted).map_err(at)?;
@@ -73,10 +82,6 @@ impl Laboratory {
         Ok(())
     }
 
-    pub(crate) fn report(&self) {
-        println!("{:?}", self.counts);
-    }
-
     /// Syncs what changed (`None`: anything), and sees that the same process, or the one that takes over, finds nothing
     /// left to do.
     fn program(
@@ -85,25 +90,39 @@ impl Laboratory {
         changed: Option<BTreeSet<ServiceName>>,
         restarted: bool,
     ) -> Result<(), String> {
-        let mut dataplane = self.dataplane.take().expect("put back after each use");
-        let state = state.clone();
+        let (before, state, subject) = (self.dataplane.take(), state.clone(), self.subject.clone());
         let (dataplane, outcome) = self.executor.run(async move {
+            let mut dataplane = match before {
+                Some(dataplane) => dataplane,
+                None => match subject.open().await {
+                    Ok(dataplane) => dataplane,
+                    Err(error) => return (None, Err(format!("open: {error}"))),
+                },
+            };
             let scope = changed.as_ref().map_or(Scope::All, Scope::Services);
             let first = dataplane.sync(&state, scope).await;
             if restarted {
                 drop(dataplane);
-                dataplane = open().await;
+                dataplane = match subject.open().await {
+                    Ok(dataplane) => dataplane,
+                    Err(error) => return (None, Err(format!("open: {error}"))),
+                };
             }
             let again = dataplane.sync(&state, Scope::All).await;
-            (dataplane, first.and_then(|first| Ok((first, again?))))
+            let both = first.and_then(|first| Ok((first, again?)));
+            (Some(dataplane), both.map_err(|error| format!("sync: {error}")))
         });
-        self.dataplane = Some(dataplane);
-        let (first, again) = outcome.map_err(|error| format!("sync: {error}"))?;
+        self.dataplane = dataplane;
+        let (first, again) = outcome?;
         if !first.failed.is_empty() {
             return Err(format!("sync: {:?}", first.failed));
         }
-        let who = if restarted { "a new process" } else { "the same again" };
-        if again.writes == 0 { Ok(()) } else { Err(format!("{who}: {} writes", again.writes)) }
+        let (what, promise) =
+            if restarted { ("a new process", Promise::Adopts) } else { ("the same again", Promise::Steady) };
+        if again.writes > 0 && self.subject.keeps(promise) {
+            return Err(format!("{what}: {} writes", again.writes));
+        }
+        Ok(())
     }
 
     fn try_packet(&mut self, state: &ServiceState, attempt: &Attempt, dialled: Dialled) -> Result<(), String> {
@@ -116,7 +135,7 @@ impl Laboratory {
         };
         let judgement = judge(state, &packet, None);
         if self.is_unobservable(&packet, &judgement.verdict) {
-            self.counts.unobservable += 1;
+            self.tried.unobservable += 1;
             return Ok(());
         }
         let mut answered = BTreeSet::new();
@@ -139,7 +158,7 @@ impl Laboratory {
 
     fn dial(&mut self, client: &Client, dialled: Dialled, verdict: &Verdict) -> Outcome {
         self.port = if self.port >= 60_000 { 20_000 } else { self.port + 1 };
-        self.counts.connections += 1;
+        self.tried.connections += 1;
         let to = SocketAddr::new(dialled.address, dialled.port);
         let from = SocketAddr::new(client.source(dialled.address), self.port);
         let patience = if *verdict == Verdict::Dropped { SILENCE } else { PATIENCE };
@@ -163,7 +182,7 @@ impl Laboratory {
         if right { Ok(()) } else { Err(outcome.to_string()) }
     }
 
-    /// Who answers on an address that nobody translates.
+    /// The place that answers on an address that is not translated.
     fn own(&self, destination: IpAddr) -> &str {
         let is_node = self.world.node_addresses().contains(&destination);
         if is_node { &self.world.node().name } else { sink::NAME }
@@ -174,7 +193,7 @@ impl Laboratory {
     }
 
     /// Two pods of other nodes share a namespace, and a pod's own address is its own: answers that keep to such a way
-    /// never pass the node again, so nobody translates them back.
+    /// never pass the node again, so they are not translated back.
     fn is_unobservable(&self, packet: &Packet, verdict: &Verdict) -> bool {
         let remote = |address: IpAddr| {
             let place = self.world.places().find(|place| place.addresses.contains(&address));
@@ -190,30 +209,28 @@ impl Laboratory {
 
     fn count(&mut self, verdict: &Verdict) {
         *match verdict {
-            Verdict::Balanced { .. } => &mut self.counts.balanced,
-            Verdict::Rejected => &mut self.counts.rejected,
-            Verdict::Dropped => &mut self.counts.dropped,
-            Verdict::Untouched => &mut self.counts.untouched,
+            Verdict::Balanced { .. } => &mut self.tried.balanced,
+            Verdict::Rejected => &mut self.tried.rejected,
+            Verdict::Dropped => &mut self.tried.dropped,
+            Verdict::Untouched => &mut self.tried.untouched,
         } += 1;
     }
 }
 
-async fn open() -> Box<dyn Dataplane> {
-    under_test().open().await.expect("the backend")
-}
-
-/// Makes `state` hold these services; returns whom that touched.
-fn change(state: &mut ServiceState, services: &[Service]) -> BTreeSet<ServiceName> {
-    let stay = |name: &ServiceName| services.iter().any(|service| service.name == *name);
-    let gone: Vec<_> = state.services().map(|service| service.name.clone()).filter(|name| !stay(name)).collect();
+/// Makes `state` hold these services; returns the services that this touched.
+fn change(state: &mut ServiceState, services: &[Service]) -> Result<BTreeSet<ServiceName>, String> {
+    let mut gone: BTreeSet<_> = state.services().map(|service| service.name.clone()).collect();
+    for service in services {
+        gone.remove(&service.name);
+    }
     let mut touched = BTreeSet::new();
     for name in gone {
         touched.extend(state.remove(&name).touched);
     }
     for service in services {
-        touched.extend(state.upsert(service.clone()).unwrap().touched);
+        touched.extend(state.upsert(service.clone()).map_err(|flawed| flawed.to_string())?.touched);
     }
-    touched
+    Ok(touched)
 }
 
 fn complaint(packet: &Packet, judgement: &Judgement, met: &str) -> String {

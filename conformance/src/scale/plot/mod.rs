@@ -1,4 +1,4 @@
-//! Cost against the number of services, as a picture: SVG, and PNG for those who cannot show it.
+//! Cost against the number of services, as a picture: SVG, and PNG where that cannot be shown.
 //!
 //! ```text
 //! first sync │ one change

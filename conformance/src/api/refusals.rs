@@ -1,6 +1,39 @@
-//! Refusals that a test orders.
+//! Refusals: how the API prints one, and those that a test orders.
 
 use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+/// A refusal of one request, as the API prints it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) more: Map<String, Value>,
+    pub(super) retry_after: Option<u64>,
+}
+
+impl Refused {
+    pub(super) fn new(status: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status, reason, message: message.into(), more: Map::new(), retry_after: None }
+    }
+
+    /// The version is too old.
+    pub(super) fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    /// The v1 Status object.
+    pub(super) fn printed(&self) -> Value {
+        let mut metadata = Map::new();
+        metadata.extend(self.more.clone());
+        json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.status,
+        })
+    }
+}
 
 /// Some of the next requests are refused, whatever they ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
