@@ -31,7 +31,7 @@ use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 /// - **Stale flows.** Conntrack entries of UDP and SCTP that lead to an endpoint that is gone, or past a frontend that is
 ///   new, are deleted; TCP entries never. [`crate::StaleFlows`] decides which.
 ///   `stale-flows/a-client-with-a-fixed-port-follows-its-endpoint`,
-///   `stale-flows/who-came-before-the-service-is-let-in`,
+///   `stale-flows/a-client-from-before-the-service-is-served`,
 ///   `stale-flows/sctp-associations-to-gone-endpoints-end`,
 ///   `stale-flows/endpoints-that-went-while-the-agent-was-down-are-cleaned`,
 ///   `stale-flows/flows-to-endpoints-that-stay-are-not-cut`
@@ -50,7 +50,7 @@ use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 /// - **Guard before translation.** Source ranges are compared with the client's address and the address that it dialled,
 ///   before either is rewritten. A client outside is dropped without an answer.
 ///   `source-ranges/only-sources-inside-may-dial-the-load-balancer-address`,
-///   `source-ranges/who-is-outside-is-not-even-refused`, `source-ranges/pods-and-the-node-are-restricted-too`
+///   `source-ranges/sources-outside-get-silence-not-a-refusal`, `source-ranges/pods-and-the-node-are-restricted-too`
 /// - **Affinity.** Clients are remembered by (service, port name, protocol, pool), so all frontends of a port share what is
 ///   remembered, in each family. An endpoint that is in the pool no more is forgotten.
 ///   `affinity/every-way-into-a-service-port-shares-it`, `affinity/ports-of-one-service-are-remembered-apart`,
