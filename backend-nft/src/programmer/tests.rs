@@ -121,7 +121,7 @@ fn what_is_too_large_is_reported_and_absent() {
 #[test]
 fn what_the_node_does_not_offer_is_in_every_report() {
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
-    let desired = state([service(1, &[1])]);
+    let desired = state_of([service(1, &[1])]);
     let unmet: Vec<_> = desired.unmet().map(|unmet| unmet.to_string()).collect();
     assert_eq!(unmet.len(), 1, "its frontend asks for pods, and the node cannot tell them");
     for scope in [Scope::All, Scope::Services(&Default::default())] {
