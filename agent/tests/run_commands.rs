@@ -16,7 +16,7 @@ fn every_command_explains_itself() {
         (vec!["--help"], "Forwards the traffic of Kubernetes Services"),
         (vec!["run", "--help"], "--nodeport-addresses"),
         (vec!["run", "--help"], "--ipvs-drain-timeout"),
-        (vec!["run", "--help"], "There is no profiler in this program"),
+        (vec!["run", "--help"], "This program has no profiler"),
         (vec!["run", "--version"], env!("CARGO_PKG_VERSION")),
         (vec!["status", "--help"], "--output"),
         (vec!["cleanup", "--help"], "touches nothing else"),

@@ -1,4 +1,4 @@
-//! The demo tells a working dataplane from one that does nothing.
+//! The demo finds a dataplane that does nothing.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -33,7 +33,7 @@ fn run_with(opening: Opening, connections: u32) -> (Ending, String) {
 }
 
 #[test]
-fn a_dataplane_that_does_nothing_is_found_out() {
+fn a_dataplane_that_does_nothing_is_reported() {
     let opening = Box::pin(async { Ok(Box::new(Fake::default()) as Box<dyn Dataplane>) });
     let (ending, text) = run_with(opening, 3);
     assert_eq!(ending, Ending::Mismatched, "{text}");

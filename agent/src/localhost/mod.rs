@@ -37,7 +37,6 @@ pub use plan::{NodePort, Plan};
 
 use self::board::Board;
 use self::memory::Memory;
-use crate::config::Config;
 use kubernetes::settings::NodePortSelection;
 use kubernetes::{ClusterState, News};
 use reconcile::Witness;
@@ -53,11 +52,6 @@ pub enum OnLocalhost {
 }
 
 impl OnLocalhost {
-    /// What the configuration says.
-    pub fn wanted(config: &Config) -> PerFamily<Self> {
-        Self::of(&config.node_ports)
-    }
-
     /// What a selection of node port addresses asks for.
     pub fn of(node_ports: &NodePortSelection) -> PerFamily<Self> {
         let of = |family| if node_ports.asks_for_localhost(family) { Self::Open } else { Self::Closed };
