@@ -4,6 +4,7 @@
 //! syntax changes what differs (`Frontend { masquerade: Masquerade::Never, ..Frontend::external(…) }`).
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{
     Affinity, Age, Answer, Endpoint, EndpointAddress, Family, Frontend, FrontendKey, FrontendKind, Masquerade, Pool,
@@ -22,6 +23,33 @@ impl ServicePort {
     pub fn new(family: Family, protocol: Protocol) -> Self {
         let (name, affinity, scheduler) = (PortName::default(), Affinity::None, None);
         Self { name, family, protocol, affinity, scheduler, frontends: Vec::new(), endpoints: Vec::new() }
+    }
+}
+
+impl ServicePort {
+    /// A dual-stack port: two ports, IPv4's first, each with the frontends and endpoints of its family. Without a name,
+    /// affinity and scheduler, as [`ServicePort::new`].
+    ///
+    /// ```
+    /// # use backend_api::*;
+    /// let frontends = vec![
+    ///     Frontend::cluster_ip("10.96.0.1".parse()?, Protocol::Tcp, 80),
+    ///     Frontend::cluster_ip("fd00:96::1".parse()?, Protocol::Tcp, 80),
+    /// ];
+    /// let endpoints = vec![Endpoint::here("10.244.0.4:80".parse()?), Endpoint::here("[fd00::4]:80".parse()?)];
+    /// let ports = ServicePort::dual(Protocol::Tcp, frontends, endpoints);
+    /// assert_eq!(Service::new(ServiceName::new("default", "web"), ports.into()).check(), Ok(()));
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    pub fn dual(protocol: Protocol, frontends: Vec<Frontend>, endpoints: Vec<Endpoint>) -> [Self; 2] {
+        let mut ports = Family::ALL.map(|family| Self::new(family, protocol));
+        for port in &mut ports {
+            let family = port.family;
+            port.frontends.extend(frontends.iter().filter(|frontend| frontend.key.family() == family).cloned());
+            port.endpoints
+                .extend(endpoints.iter().filter(|endpoint| Family::of(endpoint.address.ip) == family).cloned());
+        }
+        ports
     }
 }
 
@@ -79,6 +107,17 @@ impl EndpointAddress {
     /// An address and a port of it.
     pub fn new(ip: IpAddr, port: u16) -> Self {
         Self { ip, port }
+    }
+}
+
+/// Nanoseconds since 1970; negative before.
+impl From<SystemTime> for Age {
+    fn from(created: SystemTime) -> Self {
+        let nanoseconds = |duration: std::time::Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
+        match created.duration_since(UNIX_EPOCH) {
+            Ok(since) => Self(nanoseconds(since)),
+            Err(before) => Self(-nanoseconds(before.duration())),
+        }
     }
 }
 

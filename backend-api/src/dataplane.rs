@@ -58,8 +58,9 @@ pub enum Scope<'a> {
     Services(&'a BTreeSet<ServiceName>),
 }
 
-/// What a sync did.
+/// What a sync did. A backend starts from [`Report::default`] and fills in what applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// Changes that the kernel was told: elements, rules, chains, virtual and real servers. 0 means that nothing
     /// was sent.
@@ -99,17 +100,40 @@ impl Report {
     }
 }
 
-/// A service that the kernel, or the backend, refused.
+/// A service that could not be programmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Failure {
     /// Which.
     pub service: ServiceName,
+    /// What kind of failure it is.
+    pub kind: FailureKind,
     /// A sentence that names the object and carries the kernel's own text.
     pub reason: String,
 }
 
+/// Why a service could not be programmed. A [`Flaw`](crate::Flaw) is none of these: no state holds a service with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The kernel refused it, tried alone.
+    Refused,
+    /// The kernel refused it together with others, and refused so many that not each was tried alone.
+    Suspected,
+    /// It is larger than the backend can express.
+    Limit,
+}
+
+impl Failure {
+    /// The failure of `service`.
+    pub fn new(service: ServiceName, kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self { service, kind, reason: reason.into() }
+    }
+}
+
 /// Why a sync failed as a whole, by what the caller can do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SyncError {
     /// Somebody changed the kernel while we did: sync again at once.
     #[error("{object}: changed by somebody else meanwhile")]

@@ -11,8 +11,8 @@ use std::task::{Poll, Waker};
 use async_trait::async_trait;
 
 use crate::{
-    Dataplane, Failure, Flow, FrontendKey, NodeNetwork, Observed, Report, Scope, Service, ServiceName, ServiceState,
-    StaleFlows, SyncError,
+    Dataplane, Failure, FailureKind, Flow, FrontendKey, NodeNetwork, Observed, Report, Scope, Service, ServiceName,
+    ServiceState, StaleFlows, SyncError,
 };
 
 /// A dataplane in memory.
@@ -30,8 +30,9 @@ use crate::{
 ///     endpoints: vec![Endpoint::here("10.244.0.4:80".parse()?)],
 ///     ..ServicePort::new(Family::V4, Protocol::Tcp)
 /// };
-/// let mut state = ServiceState::new(NodeNetwork::default());
-/// let change = state.upsert(Service::new(ServiceName::new("default", "web"), vec![web]));
+/// let pods = PerFamily::both(LocalTraffic::InterfacePrefix("veth".to_owned()));
+/// let mut state = ServiceState::new(NodeNetwork::new(pods, ["192.168.67.8".parse()?]));
+/// let change = state.upsert(Service::new(ServiceName::new("default", "web"), vec![web]))?;
 ///
 /// let mut dataplane = Fake::default();
 /// let report = dataplane.sync(&state, Scope::Services(&change.touched)).await?;
@@ -44,7 +45,7 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fake {
     kernel: Arc<Mutex<Kernel>>,
     /// Whether we know what the kernel holds: not before the first sync, not after an error.
@@ -52,7 +53,7 @@ pub struct Fake {
 }
 
 /// What a kernel holds, and how it misbehaves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kernel {
     node: NodeNetwork,
     services: BTreeMap<ServiceName, Arc<Service>>,
@@ -84,7 +85,7 @@ impl Fake {
     pub fn flush(&self) {
         let mut kernel = self.kernel();
         kernel.services.clear();
-        kernel.node = NodeNetwork::default();
+        kernel.node = NodeNetwork::unknown();
         kernel.disturbed = true;
         kernel.waiting.take().into_iter().for_each(Waker::wake);
     }
@@ -123,6 +124,13 @@ impl Fake {
     }
 }
 
+/// A kernel in which nothing is programmed.
+impl Default for Fake {
+    fn default() -> Self {
+        Self { kernel: Arc::new(Mutex::new(Kernel::new(NodeNetwork::unknown()))), knows: false }
+    }
+}
+
 /// Another handle of the same kernel, which does not know yet what is in it.
 impl Clone for Fake {
     fn clone(&self) -> Self {
@@ -149,7 +157,7 @@ impl Dataplane for Fake {
                 wanted.chain(kernel.services.keys().cloned()).collect()
             }
         };
-        let before = Kernel { node: kernel.node.clone(), services: kernel.services.clone(), ..Kernel::default() };
+        let before = Kernel { services: kernel.services.clone(), ..Kernel::new(kernel.node.clone()) };
         let failed = kernel.program(desired, &names);
         if matches!(scope, Scope::All) {
             kernel.node = (**desired.node()).clone();
@@ -165,7 +173,8 @@ impl Dataplane for Fake {
         let flows = kernel.flows.len();
         kernel.flows.retain(|flow| !stale.is_stale(flow));
         let flows_deleted = flows - kernel.flows.len();
-        Ok(Report { writes: before.difference(kernel), flows_deleted, failed, ..Report::default() })
+        let warnings = desired.unmet().map(|unmet| unmet.to_string()).collect();
+        Ok(Report { writes: before.difference(kernel), flows_deleted, failed, warnings, ..Report::default() })
     }
 
     async fn observe(&mut self) -> Result<Observed, SyncError> {
@@ -177,7 +186,7 @@ impl Dataplane for Fake {
         self.fail_if_told()?;
         let mut kernel = self.kernel();
         kernel.services.clear();
-        kernel.node = NodeNetwork::default();
+        kernel.node = NodeNetwork::unknown();
         Ok(())
     }
 
@@ -196,6 +205,18 @@ impl Dataplane for Fake {
 }
 
 impl Kernel {
+    fn new(node: NodeNetwork) -> Self {
+        Self {
+            node,
+            services: BTreeMap::new(),
+            flows: Vec::new(),
+            refused: BTreeMap::new(),
+            next_error: None,
+            disturbed: false,
+            waiting: None,
+        }
+    }
+
     /// Makes each of these services what it is in `desired`, but for those that are refused.
     fn program(&mut self, desired: &ServiceState, names: &BTreeSet<ServiceName>) -> Vec<Failure> {
         let mut failed = Vec::new();
@@ -204,11 +225,10 @@ impl Kernel {
                 self.services.remove(name);
                 continue;
             };
-            let ordered = self.refused.get(name).cloned();
-            match ordered.or_else(|| wanted.check().err().map(|flaw| flaw.to_string())) {
+            match self.refused.get(name).cloned() {
                 None => drop(self.services.insert(name.clone(), wanted.clone())),
                 Some(reason) => {
-                    failed.push(Failure { service: name.clone(), reason });
+                    failed.push(Failure::new(name.clone(), FailureKind::Refused, reason));
                     self.give_up_lost_frontends(name, desired);
                 }
             }
@@ -227,7 +247,8 @@ impl Kernel {
 
     fn observed(&self) -> Observed {
         let mut state = ServiceState::new(self.node.clone());
-        self.services.values().for_each(|service| drop(state.upsert((**service).clone())));
+        let services = self.services.values().map(|service| (**service).clone());
+        state.replace_all(services).expect("what was programmed came from a state, which holds no flaw");
         Observed::expected(&state)
     }
 

@@ -5,10 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Cidr, EndpointAddress, Family, Frontend, FrontendKey, FrontendKind, Service, ServicePort, SourceRanges};
+use crate::{
+    Cidr, EndpointAddress, Family, Frontend, FrontendKey, FrontendKind, Service, ServiceName, ServicePort, SourceRanges,
+};
 
-/// Why a service cannot be programmed whatever the kernel.
+/// Why no dataplane can program a service: [`crate::ServiceState::upsert`] refuses it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Flaw {
     /// A frontend is of another family or protocol than its port.
     #[error("frontend {0}: not of its port's family and protocol")]
@@ -43,9 +46,35 @@ pub enum Flaw {
     },
 }
 
+/// A service with a flaw, where several services were given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("service {service}: {flaw}")]
+#[non_exhaustive]
+pub struct FlawedService {
+    /// Its name.
+    pub service: ServiceName,
+    /// The flaw.
+    pub flaw: Flaw,
+}
+
+impl FlawedService {
+    /// This service, with this flaw.
+    pub fn new(service: ServiceName, flaw: Flaw) -> Self {
+        Self { service, flaw }
+    }
+
+    /// Whether `service` has no flaw.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] of [`Service::check`].
+    pub fn check(service: &Service) -> Result<(), Self> {
+        service.check().map_err(|flaw| Self::new(service.name.clone(), flaw))
+    }
+}
+
 impl Service {
-    /// Whether a dataplane can program it at all. Backends report the flaw as a [`crate::Failure`]; whoever builds
-    /// services by hand may ask earlier.
+    /// Whether a dataplane can program it at all. A [`crate::ServiceState`] holds no service with a flaw, so no backend
+    /// has to ask.
     ///
     /// # Errors
     /// The first [`Flaw`], in order of ports.
@@ -95,7 +124,7 @@ fn check_frontend(port: &ServicePort, frontend: &Frontend) -> Result<(), Flaw> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Endpoint, Protocol, ServiceName};
+    use crate::{Endpoint, Protocol};
 
     fn web() -> Service {
         let port = ServicePort {

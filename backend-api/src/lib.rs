@@ -16,15 +16,15 @@
 //! use switchyard_api::oracle::{Arrival, Packet, Payload, judge};
 //! use switchyard_api::*;
 //!
-//! let mut node = NodeNetwork::default();
-//! node.local_traffic.v4 = LocalTraffic::Source("10.244.0.0/16".parse()?);
+//! let pods = PerFamily::new(LocalTraffic::Source("10.244.0.0/16".parse()?), LocalTraffic::Unknown);
+//! let node = NodeNetwork::new(pods, ["192.168.67.8".parse()?]);
 //! let web = ServicePort {
 //!     frontends: vec![Frontend::cluster_ip("10.105.145.136".parse()?, Protocol::Tcp, 8080)],
 //!     endpoints: vec![Endpoint::here("10.244.2.2:80".parse()?), Endpoint::elsewhere("10.244.1.2:80".parse()?)],
 //!     ..ServicePort::new(Family::V4, Protocol::Tcp)
 //! };
 //! let mut state = ServiceState::new(node);
-//! state.upsert(Service::new(ServiceName::new("default", "web"), vec![web]));
+//! state.upsert(Service::new(ServiceName::new("default", "web"), vec![web]))?;
 //! // Any `Dataplane` takes it from here: `dataplane.sync(&state, Scope::All).await?`; for tests there is `Fake`.
 //!
 //! let packet = Packet {
@@ -52,12 +52,14 @@ mod scheduler;
 mod service;
 mod stale;
 mod state;
+mod unmet;
 
-pub use dataplane::{Cleaning, Dataplane, Failure, Report, Scope, SyncError};
+pub use async_trait::async_trait;
+pub use dataplane::{Cleaning, Dataplane, Failure, FailureKind, Report, Scope, SyncError};
 pub use fake::Fake;
-pub use flaw::Flaw;
+pub use flaw::{Flaw, FlawedService};
 pub use network::{Cidr, CidrError, Family, LocalTraffic, NodeNetwork, NodePortAddresses, Offload, PerFamily};
-pub use observed::{Observed, ObservedAnswer, ObservedFrontend, ObservedOffload, ObservedRoute, Reason};
+pub use observed::{Observed, ObservedAnswer, ObservedFrontend, ObservedOffload, ObservedRoute, TurnedAway};
 pub use scheduler::{Scheduler, UnknownScheduler};
 pub use service::{
     Affinity, Age, Answer, Endpoint, EndpointAddress, Frontend, FrontendKey, FrontendKind, Masquerade, Pool, Pools,
@@ -65,3 +67,4 @@ pub use service::{
 };
 pub use stale::{Flow, StaleFlows};
 pub use state::{Change, Conflict, ServiceState};
+pub use unmet::{Need, Unmet};

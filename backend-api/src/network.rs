@@ -26,7 +26,16 @@ pub struct PerFamily<T> {
 }
 
 /// What a dataplane must know of its node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// ```
+/// # use backend_api::*;
+/// let pods = PerFamily::new(LocalTraffic::Source("10.244.0.0/16".parse()?), LocalTraffic::Unknown);
+/// let mut node = NodeNetwork::new(pods, ["192.168.67.8".parse()?]);
+/// node.service_cidrs.insert("10.96.0.0/12".parse()?);
+/// assert!(node.carries_node_ports("192.168.67.8".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeNetwork {
     /// How a local pod is told from others.
     pub local_traffic: PerFamily<LocalTraffic>,
@@ -37,8 +46,10 @@ pub struct NodeNetwork {
     /// Ranges that cluster addresses come from: a new connection that is forwarded or sent to one that no
     /// service has is dropped.
     pub service_cidrs: BTreeSet<Cidr>,
-    /// Whether connections to a cluster address carry the node's address whoever dials. A hint for backends that treat
-    /// the common case of [`crate::Masquerade`] by address; each frontend says for itself what holds.
+    /// Whether most cluster addresses are [`crate::Masquerade::Always`]. What holds is what each frontend says; this is a
+    /// hint that decides nothing about a packet, only which frontends need an element of their own
+    /// ([`NodeNetwork::cluster_masquerade`]). It is told and not derived from the services: a backend that derived it would
+    /// rewrite an element of every cluster address whenever the majority changes.
     pub masquerade_all: bool,
     /// Which established connections leave the path of rules; none if `None`.
     pub offload: Option<Offload>,
@@ -182,6 +193,29 @@ impl Family {
 }
 
 impl<T> PerFamily<T> {
+    /// IPv4's value and IPv6's.
+    pub const fn new(v4: T, v6: T) -> Self {
+        Self { v4, v6 }
+    }
+
+    /// The same value for both.
+    pub fn both(value: T) -> Self
+    where
+        T: Clone,
+    {
+        Self { v4: value.clone(), v6: value }
+    }
+
+    /// What `change` makes of each value.
+    pub fn map<U>(self, mut change: impl FnMut(T) -> U) -> PerFamily<U> {
+        PerFamily { v4: change(self.v4), v6: change(self.v6) }
+    }
+
+    /// References to both values.
+    pub const fn as_ref(&self) -> PerFamily<&T> {
+        PerFamily { v4: &self.v4, v6: &self.v6 }
+    }
+
     /// The value of `family`.
     pub fn of(&self, family: Family) -> &T {
         match family {
@@ -207,6 +241,30 @@ impl LocalTraffic {
 }
 
 impl NodeNetwork {
+    /// A node with these addresses, which tells pods from other clients in this way. All of the addresses carry node
+    /// ports, but for loopback.
+    pub fn new(pods: PerFamily<LocalTraffic>, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self {
+            local_traffic: pods,
+            node_ports: PerFamily::both(NodePortAddresses::All),
+            addresses: addresses.into_iter().collect(),
+            ..Self::unknown()
+        }
+    }
+
+    /// A node of which nothing is known: every client is a stranger, and no address carries node ports. For the time
+    /// before something is known, and for tests in which the node does not matter.
+    pub fn unknown() -> Self {
+        Self {
+            local_traffic: PerFamily::both(LocalTraffic::Unknown),
+            node_ports: PerFamily::both(NodePortAddresses::These(BTreeSet::new())),
+            addresses: BTreeSet::new(),
+            service_cidrs: BTreeSet::new(),
+            masquerade_all: false,
+            offload: None,
+        }
+    }
+
     /// What holds for a cluster address of `family` in the common case: everybody's connections are masqueraded if
     /// so configured, else those of whoever is no pod, else (pods cannot be told) nobody's.
     pub fn cluster_masquerade(&self, family: Family) -> crate::Masquerade {
@@ -318,7 +376,7 @@ mod tests {
     #[test]
     fn node_ports_are_at_selected_addresses() {
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let mut node = NodeNetwork::default();
+        let mut node = NodeNetwork::unknown();
         node.addresses.extend(["192.168.67.8", "127.0.0.1", "fd00::8"].map(address));
         node.node_ports.v4 = NodePortAddresses::All;
         node.node_ports.v6 = NodePortAddresses::These(["::1", "fd00::9"].map(address).into());

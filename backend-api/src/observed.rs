@@ -19,7 +19,7 @@ pub struct Observed {
     pub frontends: BTreeMap<FrontendKey, ObservedFrontend>,
     /// First packets that were turned away, by why; reasons that nobody met are left out. A client that tries again is counted
     /// again. Counts may begin anew when the node's network changes.
-    pub refused: BTreeMap<Reason, u64>,
+    pub refused: BTreeMap<TurnedAway, u64>,
     /// How established connections leave the path of rules, where they do.
     pub offload: PerFamily<Option<ObservedOffload>>,
 }
@@ -35,7 +35,7 @@ pub struct ObservedOffload {
 
 /// Why a connection to a service is refused or dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
+pub enum TurnedAway {
     /// The client is in none of the frontend's source ranges: dropped.
     SourceRanges,
     /// Nobody answers the frontend: refused.
@@ -112,7 +112,7 @@ impl Observed {
     }
 }
 
-impl Reason {
+impl TurnedAway {
     /// Every one.
     pub const ALL: [Self; 6] = [
         Self::SourceRanges,
@@ -136,7 +136,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for TurnedAway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -9,7 +9,7 @@
 //! Kept apart from every backend, and written for the reader instead of for speed: whoever doubts a backend reads this.
 //! It speaks of a connection's first packet only; later ones go where the first went.
 
-mod reason;
+mod because;
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ use crate::{
     NodeNetwork, Pool, PortName, Protocol, Route, Service, ServiceName, ServicePort, ServiceState, TrafficClass,
 };
 
-pub use reason::Reason;
+pub use because::Because;
 
 /// The first packet of a connection, as it reaches the node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +59,7 @@ pub struct Judgement {
     /// The frontend that decided, if one did, and its service.
     pub frontend: Option<(FrontendKey, ServiceName)>,
     /// What led to the verdict, in the order in which it was found out; each prints as a sentence.
-    pub reasons: Vec<Reason>,
+    pub reasons: Vec<Because>,
 }
 
 /// What a packet must meet.
@@ -126,7 +126,7 @@ pub struct Memory {
 /// use backend_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
 /// use backend_api::*;
 ///
-/// let state = ServiceState::new(NodeNetwork::default());
+/// let state = ServiceState::new(NodeNetwork::unknown());
 /// let packet = Packet {
 ///     arrival: Arrival::Interface("eth0".to_owned()),
 ///     source: "192.168.67.1".parse()?,
@@ -141,14 +141,14 @@ pub fn judge(state: &ServiceState, packet: &Packet, remembered: Option<EndpointA
     let mut reasons = Vec::new();
     for (service, _, frontend) in &dialled {
         if !frontend.source_ranges.allow(packet.source) {
-            reasons.push(Reason::OutsideRanges { frontend: frontend.key, source: packet.source });
+            reasons.push(Because::OutsideRanges { frontend: frontend.key, source: packet.source });
             let frontend = Some((frontend.key, service.name.clone()));
             return Judgement { verdict: Verdict::Dropped, frontend, reasons };
         }
     }
     match dialled.into_iter().next() {
         Some((service, port, frontend)) => {
-            reasons.push(Reason::Dialled { frontend: frontend.key, service: service.name.clone() });
+            reasons.push(Because::Dialled { frontend: frontend.key, service: service.name.clone() });
             let verdict =
                 Dialled { packet, node: state.node(), service, port, frontend }.answer(remembered, &mut reasons);
             Judgement { verdict, frontend: Some((frontend.key, service.name.clone())), reasons }
@@ -206,14 +206,14 @@ struct Dialled<'a> {
 }
 
 impl Dialled<'_> {
-    fn answer(&self, remembered: Option<EndpointAddress>, reasons: &mut Vec<Reason>) -> Verdict {
+    fn answer(&self, remembered: Option<EndpointAddress>, reasons: &mut Vec<Because>) -> Verdict {
         let class = class(self.node, self.packet);
         let detector = self.node.local_traffic.of(Family::of(self.packet.source)).clone();
-        reasons.push(Reason::Class { class, detector });
+        reasons.push(Because::Class { class, detector });
         let answer = self.frontend.route.answer(class);
         reasons.push(match self.frontend.route {
-            Route::Everyone(_) => Reason::Everyone(answer),
-            Route::Split { .. } => Reason::Split { class, answer },
+            Route::Everyone(_) => Because::Everyone(answer),
+            Route::Split { .. } => Because::Split { class, answer },
         });
         match answer {
             Answer::Reject => Verdict::Rejected,
@@ -227,25 +227,25 @@ impl Dialled<'_> {
         pool: Pool,
         class: TrafficClass,
         remembered: Option<EndpointAddress>,
-        reasons: &mut Vec<Reason>,
+        reasons: &mut Vec<Because>,
     ) -> Verdict {
         let mut chosen: Vec<Endpoint> = self.port.pool(pool).copied().collect();
         if chosen.is_empty() {
-            reasons.push(Reason::EmptyPool(pool));
+            reasons.push(Because::EmptyPool(pool));
             return Verdict::Rejected;
         }
         let memory = self.memory(pool);
         if let (Some(_), Some(endpoint)) = (&memory, remembered) {
             let found = chosen.iter().find(|candidate| candidate.address == endpoint).copied();
-            reasons.push(if found.is_some() { Reason::Remembered(endpoint) } else { Reason::Forgotten(endpoint) });
+            reasons.push(if found.is_some() { Because::Remembered(endpoint) } else { Because::Forgotten(endpoint) });
             if let Some(found) = found {
                 chosen = vec![Endpoint { weight: 1, ..found }];
             }
         }
         let masqueraded = self.frontend.masquerade.applies_to(class);
-        reasons.push(Reason::Masquerade { masquerade: self.frontend.masquerade, class });
+        reasons.push(Because::Masquerade { masquerade: self.frontend.masquerade, class });
         let hairpin = |endpoint: &Endpoint| endpoint.on_this_node && endpoint.address.ip == self.packet.source;
-        reasons.extend(chosen.iter().filter(|endpoint| hairpin(endpoint)).map(|one| Reason::Hairpin(one.address)));
+        reasons.extend(chosen.iter().filter(|endpoint| hairpin(endpoint)).map(|one| Because::Hairpin(one.address)));
         let seen = |endpoint: &Endpoint| match masqueraded || hairpin(endpoint) {
             true => SeenSource::Node,
             false => SeenSource::Preserved,
@@ -269,9 +269,9 @@ impl Dialled<'_> {
 }
 
 /// What nobody's frontend takes: nothing of ours, unless it is for an address that exists in our tables only.
-fn undelivered(state: &ServiceState, destination: IpAddr) -> (Verdict, Reason) {
+fn undelivered(state: &ServiceState, destination: IpAddr) -> (Verdict, Because) {
     if state.node().owns(destination) {
-        return (Verdict::Untouched, Reason::NodesOwn(destination));
+        return (Verdict::Untouched, Because::NodesOwn(destination));
     }
     let cluster_ip = |frontend: &Frontend| match (frontend.kind, frontend.key) {
         (FrontendKind::ClusterIp, FrontendKey::Address { address, .. }) => address == destination,
@@ -279,11 +279,11 @@ fn undelivered(state: &ServiceState, destination: IpAddr) -> (Verdict, Reason) {
     };
     let mut frontends = state.services_unordered().flat_map(|service| &service.ports).flat_map(|port| &port.frontends);
     if frontends.any(cluster_ip) {
-        return (Verdict::Rejected, Reason::WrongPort(destination));
+        return (Verdict::Rejected, Because::WrongPort(destination));
     }
     match state.node().service_cidrs.iter().find(|range| range.contains(destination)) {
-        Some(range) => (Verdict::Dropped, Reason::Unallocated { address: destination, range: *range }),
-        None => (Verdict::Untouched, Reason::NotOurs(destination)),
+        Some(range) => (Verdict::Dropped, Because::Unallocated { address: destination, range: *range }),
+        None => (Verdict::Untouched, Because::NotOurs(destination)),
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Flow {
 ///
 /// ```
 /// # use backend_api::*;
-/// let now = ServiceState::new(NodeNetwork::default());
+/// let now = ServiceState::new(NodeNetwork::unknown());
 /// let dns = ServicePort {
 ///     frontends: vec![Frontend::cluster_ip("10.96.0.10".parse()?, Protocol::Udp, 53)],
 ///     ..ServicePort::new(Family::V4, Protocol::Udp)

@@ -3,8 +3,9 @@
 //! Kept apart from the services because it settles conflicts: two services may claim a frontend, one gets it. Settling is
 //! incremental, so that the cost of a change is the size of the change.
 //!
-//! **Invariant:** the outcome depends on the set of services alone, not on the order in which they came
-//! (`tests/laws.rs::order_never_decides`).
+//! **Invariants:** the outcome depends on the set of services alone, not on the order in which they came
+//! (`tests/laws.rs::order_never_decides`). No service of a state has a [`Flaw`]
+//! (`tests/laws.rs::a_flawed_service_is_refused_and_changes_nothing`).
 
 use std::borrow::Borrow;
 use std::collections::hash_map::Entry;
@@ -13,7 +14,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::{Age, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, ServicePort};
+use crate::unmet::UnmetNeeds;
+use crate::{Age, Flaw, FlawedService, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, ServicePort, Unmet};
 
 /// Everything that a dataplane is to program.
 ///
@@ -24,17 +26,18 @@ use crate::{Age, Frontend, FrontendKey, NodeNetwork, Service, ServiceName, Servi
 ///     let port = ServicePort { frontends, ..ServicePort::new(Family::V4, Protocol::Tcp) };
 ///     Service { age: Age(age), ..Service::new(ServiceName::new("default", name), vec![port]) }
 /// };
-/// let mut state = ServiceState::new(NodeNetwork::default());
-/// state.upsert(claim("young", 2));
-/// let change = state.upsert(claim("old", 1));
+/// let mut state = ServiceState::new(NodeNetwork::unknown());
+/// state.upsert(claim("young", 2))?;
+/// let change = state.upsert(claim("old", 1))?;
 /// assert_eq!(change.touched.len(), 2, "one wins the frontend, the other loses it");
 ///
 /// let conflict = state.conflicts().next().expect("both claim it");
 /// assert_eq!(conflict.to_string(), "frontend 192.168.67.240:80/TCP: default/old has it, default/young goes without");
 /// state.remove(&conflict.owner);
 /// assert_eq!(state.owner(&conflict.frontend), Some(&conflict.loser));
+/// # Ok::<(), Flaw>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ServiceState {
     node: Arc<NodeNetwork>,
     /// As granted: frontends that an older service owns are taken out.
@@ -44,6 +47,8 @@ pub struct ServiceState {
     owners: HashMap<FrontendKey, Claim>,
     /// Who waits for a frontend that another service owns.
     waiting: BTreeMap<FrontendKey, BTreeSet<Claim>>,
+    /// What the services ask of the node and do not get.
+    unmet: UnmetNeeds,
 }
 
 /// A service, found by its name: the name is kept once.
@@ -98,7 +103,14 @@ pub struct Conflict {
 impl ServiceState {
     /// The state of a node with no services.
     pub fn new(node: NodeNetwork) -> Self {
-        Self { node: Arc::new(node), ..Self::default() }
+        Self {
+            unmet: UnmetNeeds::of(&node, std::iter::empty()),
+            node: Arc::new(node),
+            services: HashSet::new(),
+            claimed: BTreeMap::new(),
+            owners: HashMap::new(),
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// The node's network.
@@ -110,6 +122,9 @@ impl ServiceState {
     pub fn set_node(&mut self, node: NodeNetwork) -> bool {
         let changed = *self.node != node;
         if changed {
+            if !self.unmet.fit(&node) {
+                self.unmet = UnmetNeeds::of(&node, self.services_unordered().map(|service| &**service));
+            }
             self.node = Arc::new(node);
         }
         changed
@@ -177,12 +192,17 @@ impl ServiceState {
     /// Adds a service, or replaces the one of its name. A frontend that an older service claims stays with that
     /// one; a frontend that a younger one had is taken from it. Of a frontend that the service itself claims twice, the
     /// first stays. Endpoints are put in order.
-    pub fn upsert(&mut self, mut service: Service) -> Change {
+    ///
+    /// # Errors
+    /// When no dataplane can program the service. The state is as before then: an older form of the service stays, and
+    /// [`ServiceState::remove`] takes it out.
+    pub fn upsert(&mut self, mut service: Service) -> Result<Change, Flaw> {
+        service.check()?;
         service.ports.iter_mut().for_each(tidy);
         service.ports.shrink_to_fit();
         let before = self.claims_of(&service.name).cloned();
         if before.as_ref().is_some_and(|before| **before == service) {
-            return Change::default();
+            return Ok(Change::default());
         }
         let claim = Claim { age: service.age, service: service.name.clone() };
         let (claimed_before, claimed) = (before.as_deref().map(claims).unwrap_or_default(), claims(&service));
@@ -202,7 +222,7 @@ impl ServiceState {
         if self.grant(Arc::new(service)) {
             change.touched.insert(claim.service);
         }
-        change
+        Ok(change)
     }
 
     /// Takes a service out; what it owned goes to the next older claimant.
@@ -211,24 +231,55 @@ impl ServiceState {
         let claim = Claim { age: before.age, service: name.clone() };
         let affected = claims(&before).iter().filter_map(|frontend| self.withdraw(frontend, &claim)).collect();
         self.claimed.remove(name);
-        self.services.remove(name);
+        if let Some(Named(granted)) = self.services.take(name) {
+            self.forget_needs(&granted);
+        }
         let mut change = self.grant_all(affected);
         change.touched.insert(claim.service);
         change
     }
 
     /// Makes these all the services there are: adds, replaces, and removes the others.
-    pub fn replace_all(&mut self, services: impl IntoIterator<Item = Service>) -> Change {
+    ///
+    /// # Errors
+    /// As [`ServiceState::upsert`], for the first service with a flaw. The state is as before then.
+    pub fn replace_all(&mut self, services: impl IntoIterator<Item = Service>) -> Result<Change, FlawedService> {
+        let services: Vec<Service> = services.into_iter().collect();
+        services.iter().try_for_each(FlawedService::check)?;
         let mut gone: BTreeSet<ServiceName> = self.services_unordered().map(|service| service.name.clone()).collect();
         let mut change = Change::default();
         for service in services {
-            gone.remove(&service.name);
-            change.touched.append(&mut self.upsert(service).touched);
+            let name = service.name.clone();
+            gone.remove(&name);
+            let mut changed = self.upsert(service).map_err(|flaw| FlawedService::new(name, flaw))?;
+            change.touched.append(&mut changed.touched);
         }
         for name in gone {
             change.touched.append(&mut self.remove(&name).touched);
         }
-        change
+        Ok(change)
+    }
+
+    /// What the services ask of the node and do not get: at most one example of each need and family. A dataplane says
+    /// each in [`crate::Report::warnings`]. Costs no more with more services.
+    pub fn unmet(&self) -> impl Iterator<Item = Unmet> {
+        self.unmet.examples().filter_map(|(need, frontend, others)| {
+            let service = self.owner(&frontend)?.clone();
+            Some(Unmet { need, frontend, service, others })
+        })
+    }
+
+    /// Takes out what a service asked for that is gone or has another form; a frontend that another service has by now
+    /// stays.
+    fn forget_needs(&mut self, before: &Service) {
+        if self.unmet.is_empty() {
+            return;
+        }
+        for frontend in frontends(before) {
+            if self.owner(&frontend).is_none_or(|owner| *owner == before.name) {
+                self.unmet.remove(&frontend);
+            }
+        }
     }
 
     /// What `name` claims, granted or not.
@@ -315,7 +366,10 @@ impl ServiceState {
         if self.service(name) == Some(&granted) {
             return false;
         }
-        self.services.replace(Named(granted));
+        if let Some(Named(before)) = self.services.replace(Named(granted.clone())) {
+            self.forget_needs(&before);
+        }
+        self.unmet.add(&granted);
         true
     }
 }
@@ -323,7 +377,8 @@ impl ServiceState {
 /// By what the services are, not by their names alone.
 impl PartialEq for ServiceState {
     fn eq(&self, other: &Self) -> bool {
-        let Self { node, services, claimed, owners, waiting } = self;
+        // What is unmet follows from the rest.
+        let Self { node, services, claimed, owners, waiting, unmet: _ } = self;
         let rest = (node, claimed, owners, waiting);
         rest == (&other.node, &other.claimed, &other.owners, &other.waiting)
             && services.len() == other.services.len()

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use switchyard_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
 use switchyard_api::{
     Age, Answer, Conflict, Dataplane, Endpoint, EndpointAddress, Fake, Family, Flow, Frontend, FrontendKey,
-    FrontendKind, LocalTraffic, Masquerade, NodeNetwork, NodePortAddresses, Observed, PerFamily, Pool, Pools, Protocol,
-    Route, Scope, Service, ServiceName, ServicePort, ServiceState, SourceRanges, StaleFlows,
+    FrontendKind, LocalTraffic, Masquerade, Need, NodeNetwork, NodePortAddresses, Observed, PerFamily, Pool, Pools,
+    Protocol, Route, Scope, Service, ServiceName, ServicePort, ServiceState, SourceRanges, StaleFlows,
 };
 
 const NODE: [[u8; 4]; 2] = [[192, 168, 67, 8], [192, 168, 68, 8]];
@@ -82,7 +82,7 @@ fn node() -> impl Strategy<Value = NodeNetwork> {
             ..PerFamily::default()
         },
         service_cidrs: ["10.96.0.0/30".parse().unwrap()].into(),
-        ..NodeNetwork::default()
+        ..NodeNetwork::unknown()
     })
 }
 
@@ -165,29 +165,96 @@ fn pointers(state: &ServiceState) -> BTreeMap<ServiceName, Arc<Service>> {
 
 fn apply(state: &mut ServiceState, step: &Step) -> BTreeSet<ServiceName> {
     match step {
-        Step::Upsert(service) => state.upsert(service.clone()).touched,
+        Step::Upsert(service) => state.upsert(service.clone()).unwrap().touched,
         Step::Remove(name) => state.remove(name).touched,
     }
 }
 
+/// What is unmet, found by looking at every frontend.
+fn unmet(state: &ServiceState) -> Vec<(Need, FrontendKey, ServiceName, bool)> {
+    let mut unmet = Vec::new();
+    for (need, family) in [Need::Pods, Need::NodePorts].into_iter().flat_map(|need| Family::ALL.map(|of| (need, of))) {
+        let offered = match need {
+            Need::Pods => state.node().local_traffic.of(family).is_known(),
+            _ => {
+                *state.node().node_ports.of(family) == NodePortAddresses::All
+                    || state.node().node_port_addresses(family).next().is_some()
+            }
+        };
+        let mut asking = BTreeMap::new();
+        for service in state.services().filter(|_| !offered) {
+            for frontend in service.ports.iter().flat_map(|port| &port.frontends) {
+                let asks = match need {
+                    Need::Pods => frontend.masquerade == Masquerade::UnlessPod,
+                    _ => matches!(frontend.key, FrontendKey::NodePort { .. }),
+                };
+                if asks && frontend.key.family() == family {
+                    asking.insert(frontend.key, service.name.clone());
+                }
+            }
+        }
+        let others = asking.len() > 1;
+        unmet.extend(asking.into_iter().next().map(|(key, service)| (need, key, service, others)));
+    }
+    unmet
+}
+
 proptest! {
+    /// After each change of a service or of the node, what is unmet is what a look at every frontend finds.
+    #[test]
+    fn what_is_unmet_is_known_after_each_change(
+        steps in prop::collection::vec((prop::option::of(node()), history()), 1..4),
+    ) {
+        let mut state = ServiceState::new(NodeNetwork::unknown());
+        for (node, steps) in steps {
+            if let Some(node) = node {
+                state.set_node(node);
+            }
+            for step in &steps {
+                apply(&mut state, step);
+                let known: Vec<_> = state
+                    .unmet()
+                    .map(|unmet| (unmet.need, unmet.frontend, unmet.service, unmet.others))
+                    .collect();
+                prop_assert_eq!(known, unmet(&state));
+            }
+        }
+    }
+
+    /// A service with a flaw changes nothing, alone or among others.
+    #[test]
+    fn a_flawed_service_is_refused_and_changes_nothing(steps in history(), mut flawed in service()) {
+        let mut state = ServiceState::new(NodeNetwork::unknown());
+        for step in &steps {
+            apply(&mut state, step);
+        }
+        let (before, pointers_before) = (state.clone(), pointers(&state));
+        let foreign = Frontend::cluster_ip("fd00::1".parse().unwrap(), Protocol::Udp, 53);
+        flawed.ports.push(ServicePort { frontends: vec![foreign], ..ServicePort::new(Family::V4, Protocol::Udp) });
+        let sound = Service { ports: Vec::new(), ..flawed.clone() };
+        prop_assert!(state.upsert(flawed.clone()).is_err());
+        prop_assert_eq!(state.replace_all([sound, flawed.clone()]).unwrap_err().service, flawed.name);
+        prop_assert_eq!(&state, &before);
+        prop_assert!(pointers(&state).iter().all(|(name, service)| Arc::ptr_eq(service, &pointers_before[name])));
+    }
+
     /// Any history leaves what its survivors give when they come oldest first, and what they give youngest first.
     #[test]
     fn order_never_decides(steps in history()) {
-        let (mut state, mut model) = (ServiceState::default(), Model::default());
+        let (mut state, mut model) = (ServiceState::new(NodeNetwork::unknown()), Model::default());
         for step in &steps {
             apply(&mut state, step);
             model.take(step);
         }
         let survivors = model.by_age();
-        let mut oldest_first = ServiceState::default();
-        survivors.iter().for_each(|service| drop(oldest_first.upsert((*service).clone())));
-        let mut youngest_first = ServiceState::default();
-        survivors.iter().rev().for_each(|service| drop(youngest_first.upsert((*service).clone())));
+        let mut oldest_first = ServiceState::new(NodeNetwork::unknown());
+        survivors.iter().for_each(|service| drop(oldest_first.upsert((*service).clone()).unwrap()));
+        let mut youngest_first = ServiceState::new(NodeNetwork::unknown());
+        survivors.iter().rev().for_each(|service| drop(youngest_first.upsert((*service).clone()).unwrap()));
         prop_assert_eq!(&state, &oldest_first);
         prop_assert_eq!(&state, &youngest_first);
         let mut replaced = state.clone();
-        let change = replaced.replace_all(survivors.into_iter().cloned());
+        let change = replaced.replace_all(survivors.into_iter().cloned()).unwrap();
         prop_assert!(change.touched.is_empty());
         prop_assert_eq!(replaced, state);
     }
@@ -195,7 +262,7 @@ proptest! {
     /// After each step: the older wins, the younger is reported, nobody is forgotten.
     #[test]
     fn the_older_wins(steps in history()) {
-        let (mut state, mut model) = (ServiceState::default(), Model::default());
+        let (mut state, mut model) = (ServiceState::new(NodeNetwork::unknown()), Model::default());
         for step in &steps {
             apply(&mut state, step);
             model.take(step);
@@ -215,7 +282,7 @@ proptest! {
     /// `touched` names exactly the services whose granted form changed; all others keep their very `Arc`.
     #[test]
     fn only_touched_services_change(steps in history()) {
-        let mut state = ServiceState::default();
+        let mut state = ServiceState::new(NodeNetwork::unknown());
         for step in &steps {
             let before = pointers(&state);
             let touched = apply(&mut state, step);
@@ -236,7 +303,7 @@ proptest! {
     #[test]
     fn touched_is_hint_enough(steps in history()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (mut fake, mut state) = (Fake::default(), ServiceState::default());
+        let (mut fake, mut state) = (Fake::default(), ServiceState::new(NodeNetwork::unknown()));
         for step in &steps {
             let touched = apply(&mut state, step);
             runtime.block_on(fake.sync(&state, Scope::Services(&touched))).unwrap();
@@ -324,8 +391,8 @@ fn serving(state: &ServiceState, packet: &Packet) -> Option<BTreeSet<EndpointAdd
 
 #[test]
 fn a_network_that_is_the_same_is_no_change() {
-    let mut state = ServiceState::new(NodeNetwork::default());
-    let other = NodeNetwork { masquerade_all: true, ..NodeNetwork::default() };
-    assert!(!state.set_node(NodeNetwork::default()));
+    let mut state = ServiceState::new(NodeNetwork::unknown());
+    let other = NodeNetwork { masquerade_all: true, ..NodeNetwork::unknown() };
+    assert!(!state.set_node(NodeNetwork::unknown()));
     assert!(state.set_node(other.clone()) && !state.set_node(other));
 }

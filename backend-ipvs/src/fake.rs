@@ -292,7 +292,8 @@ impl Tables for FakeTables {
         for name in names {
             let service = desired.service(name).filter(|_| match marks.unfit(name) {
                 Some(reason) => {
-                    report.failed.push(backend_api::Failure { service: name.clone(), reason });
+                    let kind = backend_api::FailureKind::Refused;
+                    report.failed.push(backend_api::Failure::new(name.clone(), kind, reason));
                     false
                 }
                 None => true,

@@ -55,8 +55,7 @@ impl Plan {
 
 /// Why a service is left out.
 fn unfit(service: &backend_api::Service, terms: Terms<'_>) -> Option<String> {
-    let flaw = service.check().err().map(|flaw| flaw.to_string());
-    flaw.or_else(|| terms.refused.get(&service.name).cloned())
+    terms.refused.get(&service.name).cloned()
 }
 
 /// Those whose form is another than the one that was programmed.

@@ -65,7 +65,7 @@ async fn open() -> IpvsDataplane {
 fn state(services: impl IntoIterator<Item = Service>) -> ServiceState {
     let mut state = ServiceState::new(sample::node());
     for service in services {
-        state.upsert(service);
+        state.upsert(service).unwrap();
     }
     state
 }
@@ -117,7 +117,7 @@ fn one_change_writes_a_little() {
         let mut state = state(sample::plain(100));
         let mut dataplane = open().await;
         dataplane.sync(&state, Scope::All).await.unwrap();
-        let change = state.upsert(sample::plain_service(7, &[1, 2, 4]));
+        let change = state.upsert(sample::plain_service(7, &[1, 2, 4])).unwrap();
         let report = dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap();
         assert_eq!(report.writes, 2, "one endpoint drains, one comes; the tables stay");
         assert_eq!(dataplane.sync(&state, Scope::Services(&BTreeSet::new())).await.unwrap().writes, 0);
@@ -222,7 +222,7 @@ fn who_leaves_drains_and_goes_when_it_is_idle() {
         let mut state = state([sample::plain_service(1, &[1, 2])]);
         let mut dataplane = open().await;
         dataplane.sync(&state, Scope::All).await.unwrap();
-        let change = state.upsert(sample::plain_service(1, &[1]));
+        let change = state.upsert(sample::plain_service(1, &[1])).unwrap();
         dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap();
         let reals = servers().await.remove(0).1;
         assert_eq!(reals.iter().map(|real| real.weight).collect::<Vec<_>>(), [1, 0]);
@@ -259,7 +259,7 @@ fn a_deadline_survives_a_restart() {
         let mut state = state([sample::plain_service(1, &[1, 2]), sample::plain_service(2, &[3])]);
         let mut dataplane = open().await;
         dataplane.sync(&state, Scope::All).await.unwrap();
-        let mut change = state.upsert(sample::plain_service(1, &[1])).touched;
+        let mut change = state.upsert(sample::plain_service(1, &[1])).unwrap().touched;
         change.extend(state.remove(&ServiceName::new("default", "service-2")).touched);
         dataplane.sync(&state, Scope::Services(&change)).await.unwrap();
         let before = servers().await;
@@ -281,7 +281,7 @@ fn a_service_comes_back_to_its_virtual_server() {
         let before = servers().await;
         let change = state.remove(&service.name);
         dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap();
-        let change = state.upsert(service);
+        let change = state.upsert(service).unwrap();
         assert_eq!(dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap().failed, []);
         assert_eq!(servers().await, before);
         assert_forwards(&mut dataplane, &state).await;
@@ -324,7 +324,7 @@ fn a_thousand_services_are_found_again() {
         assert_eq!(next.sync(&state, Scope::All).await.unwrap().writes, 0);
         let adopted = begin.elapsed();
         let begin = Instant::now();
-        let change = state.upsert(sample::plain_service(7, &[1, 2, 4]));
+        let change = state.upsert(sample::plain_service(7, &[1, 2, 4])).unwrap();
         next.sync(&state, Scope::Services(&change.touched)).await.unwrap();
         println!("1000 services: first {first:?}, adopted {adopted:?}, one change {:?}", begin.elapsed());
     });

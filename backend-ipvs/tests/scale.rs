@@ -14,15 +14,15 @@ use switchyard_ipvs::{IpvsDataplane, Options};
 fn scale() {
     for count in [100, 1000, 10_000] {
         isolated(move || async move {
-            let mut state = ServiceState::new(NodeNetwork::default());
-            (0..count).for_each(|number| drop(state.upsert(service(number, [1, 2, 3]))));
+            let mut state = ServiceState::new(NodeNetwork::unknown());
+            (0..count).for_each(|number| drop(state.upsert(service(number, [1, 2, 3])).unwrap()));
             let mut dataplane = IpvsDataplane::open(Options::default()).await.unwrap();
             let (report, first) = timed(dataplane.sync(&state, Scope::All)).await;
             let writes = report.unwrap().writes;
             let (_, again) = timed(dataplane.sync(&state, Scope::All)).await;
             let (mut changes, mut few) = (Vec::new(), 0);
             for turn in 0..200 {
-                let change = state.upsert(service(count / 2, [1, 2, 3 + turn % 2]));
+                let change = state.upsert(service(count / 2, [1, 2, 3 + turn % 2])).unwrap();
                 let (report, took) = timed(dataplane.sync(&state, Scope::Services(&change.touched))).await;
                 few = report.unwrap().writes;
                 changes.push(took);

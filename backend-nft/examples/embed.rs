@@ -12,8 +12,10 @@ pub(crate) async fn embed() -> Result<Report, Box<dyn std::error::Error>> {
         endpoints: vec![Endpoint::here("10.244.0.4:8080".parse()?), Endpoint::elsewhere("10.244.1.2:8080".parse()?)],
         ..ServicePort::new(Family::V4, Protocol::Tcp)
     };
-    let mut state = ServiceState::new(NodeNetwork::default());
-    state.upsert(Service::new(ServiceName::new("default", "web"), vec![web]));
+    // How a pod is told from other clients, and the node's addresses, which carry node ports.
+    let pods = PerFamily::new(LocalTraffic::Source("10.244.0.0/16".parse()?), LocalTraffic::Unknown);
+    let mut state = ServiceState::new(NodeNetwork::new(pods, ["192.168.67.8".parse()?]));
+    state.upsert(Service::new(ServiceName::new("default", "web"), vec![web]))?;
 
     let mut dataplane = NftDataplane::open(Options::default()).await?;
     Ok(dataplane.sync(&state, Scope::All).await?)

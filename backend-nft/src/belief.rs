@@ -12,7 +12,7 @@ use crate::render::{Assignment, service_elements};
 use crate::ruleset::{ChainName, Element, Key, SetName};
 
 /// The state that was programmed last.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Belief {
     /// For which node.
     pub(crate) node: Arc<NodeNetwork>,
@@ -38,6 +38,13 @@ pub(crate) struct Programmed {
 pub(crate) struct Shared {
     cluster_ips: HashMap<IpAddr, u32>,
     hairpin: HashMap<IpAddr, u32>,
+}
+
+impl Belief {
+    /// No services, on this node.
+    pub(crate) fn without_services(node: Arc<NodeNetwork>) -> Self {
+        Self { node, services: HashMap::new(), chains: PerFamily::default(), shared: Shared::default() }
+    }
 }
 
 impl Programmed {

@@ -143,7 +143,7 @@ fn every_feature_is_rendered_for_ipvs_as_reviewed() {
 
 #[test]
 fn an_empty_state_is_rendered_as_reviewed() {
-    check("empty", &ServiceState::default());
+    check("empty", &ServiceState::new(NodeNetwork::unknown()));
 }
 
 /// Established connections are handed over.
@@ -151,8 +151,8 @@ fn an_empty_state_is_rendered_as_reviewed() {
 fn a_flowtable_is_rendered_as_reviewed() {
     let devices = [(2, "eth0"), (7, "veth1")].map(|(index, device)| (index, device.to_owned())).into();
     let offload = Some(Offload { after: NonZeroU32::new(16).unwrap(), devices });
-    let mut state = ServiceState::default();
-    state.set_node(NodeNetwork { offload, ..NodeNetwork::default() });
+    let mut state = ServiceState::new(NodeNetwork::unknown());
+    state.set_node(NodeNetwork { offload, ..NodeNetwork::unknown() });
     check("flowtable", &state);
 }
 
@@ -163,6 +163,6 @@ fn another_node_is_rendered_as_reviewed() {
         PerFamily { v4: LocalTraffic::Bridge("cni0".to_owned()), v6: LocalTraffic::InterfacePrefix("veth".to_owned()) };
     let node_ports = PerFamily { v4: NodePortAddresses::All, v6: NodePortAddresses::All };
     let mut state = sample::everything();
-    state.set_node(NodeNetwork { local_traffic, node_ports, masquerade_all: true, ..NodeNetwork::default() });
+    state.set_node(NodeNetwork { local_traffic, node_ports, masquerade_all: true, ..NodeNetwork::unknown() });
     check("another-node", &state);
 }

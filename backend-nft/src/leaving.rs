@@ -157,7 +157,7 @@ fn put(batch: &mut Batch, table: &Table, chains: &Chains) {
 }
 
 fn wanted(family: Family) -> Chains {
-    let node = NodeNetwork::default();
+    let node = NodeNetwork::unknown();
     let same = |chain: ChainName| {
         (chain.to_string(), base(chain, Delivery::Mark), rules(chain, &node, family, Delivery::Mark))
     };

@@ -14,7 +14,7 @@ pub(crate) use adopt::Found;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use backend_api::{Failure, Family, NodeNetwork, PerFamily, Service, ServiceName};
+use backend_api::{Failure, FailureKind, Family, NodeNetwork, PerFamily, Service, ServiceName};
 
 use crate::belief::Belief;
 use crate::marking::Marks;
@@ -53,10 +53,11 @@ impl Terms<'_> {
 
 /// Why `service` cannot be programmed by us.
 pub(crate) fn unfit(service: &Service, marks: Option<&dyn Marks>) -> Option<Failure> {
-    let flaw = service.check().err().map(|flaw| flaw.to_string());
-    let unmarked = || marks.and_then(|marks| marks.unfit(&service.name));
-    let reason = flaw.or_else(|| beyond_limits(service)).or_else(unmarked)?;
-    Some(Failure { service: service.name.clone(), reason })
+    let (kind, reason) = match beyond_limits(service) {
+        Some(reason) => (FailureKind::Limit, reason),
+        None => (FailureKind::Refused, marks?.unfit(&service.name)?),
+    };
+    Some(Failure::new(service.name.clone(), kind, reason))
 }
 
 /// The chains that `elements` lead to and that are not always there.

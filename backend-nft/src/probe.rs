@@ -134,7 +134,7 @@ fn trial(chain: ChainName, family: Family, delivery: Delivery) -> Vec<Vec<Expr>>
         | ChainName::Pick(..)
         | ChainName::Slot(..)
         | ChainName::Refuse
-        | ChainName::MasqueradeUnlessPod => rules(chain, &NodeNetwork::default(), family, delivery),
+        | ChainName::MasqueradeUnlessPod => rules(chain, &NodeNetwork::unknown(), family, delivery),
         ChainName::Split(_) => vec![Rule(vec![Statement::SourceIsLocal, Statement::DestinationIsNotLocal])],
         ChainName::MasqueradeFromNode => vec![Rule(vec![Statement::NotTranslated, Statement::Accept])],
         _ => Vec::new(),

@@ -97,6 +97,7 @@ impl<P: Port> Programmer<P> {
         debug_assert_eq!(terms.delivery(), self.delivery);
         let mut outcome = self.program(desired, scope, &terms).await?;
         outcome.report.warnings.extend(lacking);
+        outcome.report.warnings.extend(desired.unmet().map(|unmet| unmet.to_string()));
         self.join_devices(terms.node.offload.as_ref(), &mut outcome.report).await;
         Ok(outcome)
     }
@@ -182,7 +183,9 @@ impl<P: Port> Programmer<P> {
             }
         }
         self.belief = Some(belief);
-        Ok(Ok(Report { writes, failed, ..Report::default() }))
+        let mut report = Report::default();
+        (report.writes, report.failed) = (writes, failed);
+        Ok(Ok(report))
     }
 
     /// Reads everything under our name.

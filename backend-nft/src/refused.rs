@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use backend_api::{Family, Reason, SyncError};
+use backend_api::{Family, SyncError, TurnedAway};
 
 use crate::errors::{from_open, from_read};
 use crate::ruleset::lower::kernel_family;
@@ -31,7 +31,7 @@ impl RefusedConnections {
     ///
     /// # Errors
     /// As [`backend_api::Dataplane::observe`].
-    pub async fn read(&mut self) -> Result<BTreeMap<Reason, u64>, SyncError> {
+    pub async fn read(&mut self) -> Result<BTreeMap<TurnedAway, u64>, SyncError> {
         let mut counted = BTreeMap::new();
         for family in Family::ALL {
             let rules = self.nftables.rules(kernel_family(family)).await.map_err(from_read)?;
@@ -42,7 +42,7 @@ impl RefusedConnections {
 }
 
 /// Adds what these rules have counted.
-pub(crate) fn refused(rules: &[Rule], into: &mut BTreeMap<Reason, u64>) {
+pub(crate) fn refused(rules: &[Rule], into: &mut BTreeMap<TurnedAway, u64>) {
     for rule in rules {
         let counted = rule.exprs.iter().find_map(|expr| match expr {
             Expr::Counter(counter) => Some(counter.packets),
@@ -57,15 +57,15 @@ pub(crate) fn refused(rules: &[Rule], into: &mut BTreeMap<Reason, u64>) {
 }
 
 /// Why a rule of ours that counts turns packets away.
-fn reason(rule: &Rule) -> Option<Reason> {
+fn reason(rule: &Rule) -> Option<TurnedAway> {
     let drops = matches!(rule.exprs.last(), Some(Expr::Verdict(Verdict::Drop)));
     match ChainName::parse(&rule.chain)? {
-        ChainName::Guard => Some(Reason::SourceRanges),
-        ChainName::NoEndpoints => Some(Reason::NoEndpoints),
-        ChainName::NoLocalEndpoints => Some(Reason::NoLocalEndpoints),
-        ChainName::Undelivered if drops => Some(Reason::UnallocatedAddress),
-        ChainName::Undelivered => Some(Reason::WrongPort),
-        ChainName::Unserved | ChainName::NatPostrouting => Some(Reason::Unserved),
+        ChainName::Guard => Some(TurnedAway::SourceRanges),
+        ChainName::NoEndpoints => Some(TurnedAway::NoEndpoints),
+        ChainName::NoLocalEndpoints => Some(TurnedAway::NoLocalEndpoints),
+        ChainName::Undelivered if drops => Some(TurnedAway::UnallocatedAddress),
+        ChainName::Undelivered => Some(TurnedAway::WrongPort),
+        ChainName::Unserved | ChainName::NatPostrouting => Some(TurnedAway::Unserved),
         _ => None,
     }
 }
@@ -83,7 +83,7 @@ mod tests {
     /// Every rule that counts, in a table where each has counted 1.
     fn counting(delivery: Delivery) -> Vec<Rule> {
         let range: Cidr = "10.96.0.0/12".parse().unwrap();
-        let node = NodeNetwork { service_cidrs: [range].into(), ..NodeNetwork::default() };
+        let node = NodeNetwork { service_cidrs: [range].into(), ..NodeNetwork::unknown() };
         let all = initial_chains(delivery).flat_map(|chain| {
             let rules = rules(chain, &node, Family::V4, delivery);
             rules.into_iter().map(move |rule| kernel_rule(Family::V4, chain, &rule))
@@ -103,8 +103,8 @@ mod tests {
             let mut counted = BTreeMap::new();
             refused(&rules, &mut counted);
             assert_eq!(counted.values().sum::<u64>(), rules.len() as u64);
-            let expected = Reason::ALL.into_iter().filter(|reason| match delivery {
-                Delivery::Translate => *reason != Reason::Unserved,
+            let expected = TurnedAway::ALL.into_iter().filter(|reason| match delivery {
+                Delivery::Translate => *reason != TurnedAway::Unserved,
                 Delivery::Mark => true,
             });
             assert!(counted.keys().copied().eq(expected), "{counted:?}");
@@ -117,6 +117,6 @@ mod tests {
         rules.retain(|rule| rule.chain == "guard");
         let mut counted = BTreeMap::new();
         refused(&rules, &mut counted);
-        assert_eq!(counted, BTreeMap::from([(Reason::SourceRanges, 2)]));
+        assert_eq!(counted, BTreeMap::from([(TurnedAway::SourceRanges, 2)]));
     }
 }

@@ -47,7 +47,7 @@ fn an_established_packet_evaluates_none_of_our_rules() {
     isolated(|| async {
         ip("link set lo up");
         let mut state = ServiceState::new(sample::node());
-        state.upsert(service());
+        state.upsert(service()).unwrap();
         let mut dataplane = NftDataplane::open(Options::default()).await.unwrap();
         dataplane.sync(&state, Scope::All).await.unwrap();
         match nft(&["-f", "-"], TRACED) {

@@ -19,7 +19,7 @@ async fn open() -> NftDataplane {
 fn state(services: impl IntoIterator<Item = backend_api::Service>) -> ServiceState {
     let mut state = ServiceState::new(sample::node());
     for service in services {
-        state.upsert(service);
+        state.upsert(service).unwrap();
     }
     state
 }
@@ -85,7 +85,7 @@ fn one_change_writes_a_few_elements() {
         let mut state = state(sample::plain(200));
         let mut dataplane = open().await;
         dataplane.sync(&state, Scope::All).await.unwrap();
-        let change = state.upsert(sample::plain_service(7, &[1, 2, 4]));
+        let change = state.upsert(sample::plain_service(7, &[1, 2, 4])).unwrap();
         let report = dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap();
         assert_eq!(report.writes, 2, "one endpoint goes, one comes");
         let nothing = BTreeSet::new();
@@ -194,7 +194,7 @@ fn an_owned_table_is_passed_over_by_a_flush() {
             assert_eq!(written, 0);
             assert!(nft(&["delete", "table", "ip", "switchyard"], "").unwrap().is_err());
             let mut emptied = state.clone();
-            emptied.replace_all([]);
+            emptied.replace_all([]).unwrap();
             let error = open_beside().await.sync(&emptied, Scope::All).await.unwrap_err();
             assert!(error.to_string().contains("owned by another process"), "{error}");
         }
@@ -258,7 +258,7 @@ fn pools_beyond_the_initial_sizes_get_their_chains() {
         let mut dataplane = open().await;
         dataplane.sync(&state, Scope::All).await.unwrap();
         assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
-        let change = state.upsert(sample::plain_service(0, &many[..90]));
+        let change = state.upsert(sample::plain_service(0, &many[..90])).unwrap();
         dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap();
         assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
         assert_eq!(open_beside().await.sync(&state, Scope::All).await.unwrap().writes, 0, "pick-100 is kept");
@@ -278,7 +278,7 @@ fn one_operation_that_the_kernel_refuses_changes_nothing() {
         };
         done.unwrap();
         let mut more = state.clone();
-        let change = more.upsert(sample::plain_service(10, &[1]));
+        let change = more.upsert(sample::plain_service(10, &[1])).unwrap();
         let report = dataplane.sync(&more, Scope::Services(&change.touched)).await.unwrap();
         assert_eq!(report.failed, [], "looked again, and put right");
         assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&more));

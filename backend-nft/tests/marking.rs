@@ -142,7 +142,7 @@ fn nft_lists_the_tables_and_loads_what_it_lists() {
 fn a_service_that_has_no_virtual_server_is_left_out_alone() {
     isolated(|| async {
         let mut state = ServiceState::new(sample::node());
-        sample::plain(3).into_iter().for_each(|service| drop(state.upsert(service)));
+        sample::plain(3).into_iter().for_each(|service| drop(state.upsert(service).unwrap()));
         let left_out = state.services().next().unwrap().name.clone();
         let servers = Servers { unfit: Some(left_out.clone()), ..Servers::default() };
         let mut tables = open().await;

@@ -26,12 +26,14 @@ fn frontend(last: u8, change: impl FnOnce(&mut Frontend)) -> Service {
 
 fn state() -> ServiceState {
     let range: Cidr = "10.96.0.0/12".parse().unwrap();
-    let mut state = ServiceState::new(NodeNetwork { service_cidrs: [range].into(), ..NodeNetwork::default() });
-    state.upsert(frontend(1, |_| ()));
-    state.upsert(frontend(2, |frontend| {
-        frontend.source_ranges = SourceRanges::Only(vec!["192.0.2.0/24".parse().unwrap()]);
-    }));
-    state.upsert(frontend(3, |frontend| frontend.route = Route::Everyone(Answer::Drop)));
+    let mut state = ServiceState::new(NodeNetwork { service_cidrs: [range].into(), ..NodeNetwork::unknown() });
+    state.upsert(frontend(1, |_| ())).unwrap();
+    state
+        .upsert(frontend(2, |frontend| {
+            frontend.source_ranges = SourceRanges::Only(vec!["192.0.2.0/24".parse().unwrap()]);
+        }))
+        .unwrap();
+    state.upsert(frontend(3, |frontend| frontend.route = Route::Everyone(Answer::Drop))).unwrap();
     state
 }
 
@@ -68,11 +70,11 @@ fn who_is_turned_away_is_counted_by_why_and_a_restart_loses_no_count() {
             send(to, times);
         }
         let expected = BTreeMap::from([
-            (Reason::NoEndpoints, 1),
-            (Reason::SourceRanges, 2),
-            (Reason::NoLocalEndpoints, 3),
-            (Reason::WrongPort, 4),
-            (Reason::UnallocatedAddress, 5),
+            (TurnedAway::NoEndpoints, 1),
+            (TurnedAway::SourceRanges, 2),
+            (TurnedAway::NoLocalEndpoints, 3),
+            (TurnedAway::WrongPort, 4),
+            (TurnedAway::UnallocatedAddress, 5),
         ]);
         assert_eq!(counters.read().await.unwrap(), expected);
         assert_eq!(dataplane.observe().await.unwrap().refused, expected);
@@ -112,7 +114,7 @@ fn tables_that_do_not_count_are_taken_over_in_place() {
         send("10.96.0.1:53", 1);
         let observed = next.observe().await.unwrap();
         assert_eq!(counted(&observed), 8, "the tables are the same");
-        assert_eq!(observed.refused, BTreeMap::from([(Reason::NoEndpoints, 1)]));
+        assert_eq!(observed.refused, BTreeMap::from([(TurnedAway::NoEndpoints, 1)]));
         assert_eq!(next.sync(&state(), Scope::All).await.unwrap().writes, 0);
     });
 }

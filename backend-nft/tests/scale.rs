@@ -17,7 +17,7 @@ fn scale() {
             let mut state = ServiceState::new(sample::node());
             let endpoints: Vec<u8> = (1..=width).collect();
             for n in 0..count {
-                state.upsert(sample::plain_service(n, &endpoints));
+                state.upsert(sample::plain_service(n, &endpoints)).unwrap();
             }
             let before = resident();
             let mut dataplane = NftDataplane::open(Options::default()).await.unwrap();
@@ -31,7 +31,7 @@ fn scale() {
             for n in 0..200u8 {
                 let mut changed = endpoints.clone();
                 changed[0] += width * (1 - n % 2);
-                let change = state.upsert(sample::plain_service(count / 2, &changed));
+                let change = state.upsert(sample::plain_service(count / 2, &changed)).unwrap();
                 let start = Instant::now();
                 writes = dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap().writes;
                 changes.push(start.elapsed());

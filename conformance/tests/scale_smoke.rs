@@ -29,6 +29,9 @@ fn runs(backend: Backend) -> bool {
 
 #[test]
 fn a_restart_of_two_thousand_services_writes_nothing_and_a_change_its_own_size() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let measured = measured(Backend::Nftables);
     assert_eq!(measured.restart_writes, 0, "{measured:?}");
     // A slot with another endpoint: taken out and put in, and what lets the endpoint reach itself likewise.
@@ -42,6 +45,9 @@ fn a_restart_of_two_thousand_services_writes_nothing_and_a_change_its_own_size()
 
 #[test]
 fn ipvs_restarts_without_a_write_too() {
+    if testbed::privilege::skip() {
+        return;
+    }
     if !runs(Backend::Ipvs) {
         return;
     }
@@ -51,6 +57,9 @@ fn ipvs_restarts_without_a_write_too() {
 
 #[test]
 fn one_json_object_has_every_number_of_a_size() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let output = Command::new(env!("CARGO_BIN_EXE_scale"))
         .args(["--services", "10", "--changes", "3", "--rounds", "1", "--rate", "100", "--seconds", "1", "--json"])
         .output()

@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use backend_api::ServiceState;
+use backend_api::{FlawedService, NodeNetwork, ServiceState};
 use reconcile::{Desired, InputEnded, Pending, Witness};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, trace, warn};
+use tracing::{debug, error, trace, warn};
 
 use crate::resolve::{Applied, Changes, Resolver};
 use crate::settings::{LocalDetector, Settings};
@@ -88,7 +88,7 @@ impl ClusterState {
             without_node: without_node(&settings),
             needs_links: settings.flowtable_after.is_some(),
             resolver: Resolver::new(settings),
-            state: ServiceState::default(),
+            state: ServiceState::new(NodeNetwork::unknown()),
             heard: Heard::default(),
         }
     }
@@ -192,7 +192,10 @@ impl Desired for ClusterState {
         for warning in &changes.warnings {
             warn!("{warning}");
         }
-        let Applied { touched, node_changed } = changes.apply(&mut self.state);
+        let Applied { touched, node_changed, flawed } = changes.apply(&mut self.state);
+        for FlawedService { service, flaw, .. } in flawed {
+            error!(%service, reason = %flaw, "service refused: not programmed until one of its objects changes");
+        }
         if node_changed { Pending::All } else { Pending::Services(touched) }
     }
 

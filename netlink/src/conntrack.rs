@@ -12,6 +12,7 @@ use crate::abi::*;
 use crate::attr::{Attr, Attrs, put, put_be16, put_be32, put_nested, put_u8};
 use crate::error::ReadError;
 use crate::message;
+use crate::namespace::Namespace;
 use crate::nftables::Family;
 use crate::socket::Socket;
 
@@ -72,7 +73,15 @@ impl Conntrack {
     /// # Errors
     /// The socket's.
     pub fn open() -> io::Result<Self> {
-        Ok(Conntrack { socket: Socket::open()?, filter: Filter::Kernel })
+        Self::open_in(&Namespace::Current)
+    }
+
+    /// Opens the socket in a network namespace. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// The socket's, and those of [`Namespace::run`].
+    pub fn open_in(namespace: &Namespace) -> io::Result<Self> {
+        Ok(Conntrack { socket: Socket::netfilter(namespace)?, filter: Filter::Kernel })
     }
 
     /// Bytes that were sent to the kernel since this was opened.

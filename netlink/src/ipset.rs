@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use crate::attr::{put_be32, put_str, put_u8};
 use crate::error::ReadError;
 use crate::message;
+use crate::namespace::Namespace;
 use crate::socket::Socket;
 
 const NFNL_SUBSYS_IPSET: u16 = 6;
@@ -48,7 +49,15 @@ impl IpSets {
     /// # Errors
     /// The socket's.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { socket: Socket::open()? })
+        Self::open_in(&Namespace::Current)
+    }
+
+    /// Opens the socket in a network namespace. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// The socket's, and those of [`Namespace::run`].
+    pub fn open_in(namespace: &Namespace) -> io::Result<Self> {
+        Ok(Self { socket: Socket::netfilter(namespace)? })
     }
 
     /// The names of all sets. The kernel loads its module for this, if it has one.

@@ -19,9 +19,11 @@ mod error;
 pub mod ipset;
 pub mod ipvs;
 pub mod message;
+mod namespace;
 pub mod nftables;
 mod socket;
 
 pub use error::ReadError;
+pub use namespace::Namespace;
 pub use nftables::Family;
 pub use socket::Socket;

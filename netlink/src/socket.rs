@@ -15,6 +15,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use crate::abi::*;
 use crate::error::ReadError;
 use crate::message::{self, Message, Messages};
+use crate::namespace::Namespace;
 
 /// How much the kernel may have ready for us: the errors of a batch that is refused everywhere, notifications.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -47,18 +48,26 @@ impl fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// Opens a socket of the netfilter protocol in the network namespace of this thread. Within a tokio runtime.
-    pub(super) fn open() -> io::Result<Self> {
-        Self::open_for(NETLINK_NETFILTER)
+    /// Opens a socket of the netfilter protocol in a network namespace. Within a tokio runtime.
+    pub(super) fn netfilter(namespace: &Namespace) -> io::Result<Self> {
+        Self::open_in(namespace, NETLINK_NETFILTER)
     }
 
-    /// Opens a socket of a protocol (`NETLINK_*`, linux/netlink.h) in the network namespace of this thread. Within a tokio
-    /// runtime.
+    /// Opens a socket of a protocol (`NETLINK_*`, linux/netlink.h) in the network namespace of this thread. Within a
+    /// tokio runtime.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn open_for(protocol: isize) -> io::Result<Self> {
-        let mut inner = TokioSocket::new(protocol)?;
+    pub fn open(protocol: isize) -> io::Result<Self> {
+        Self::open_in(&Namespace::Current, protocol)
+    }
+
+    /// Opens a socket of a protocol (`NETLINK_*`, linux/netlink.h) in a network namespace. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// The kernel's, and those of [`Namespace::run`].
+    pub fn open_in(namespace: &Namespace, protocol: isize) -> io::Result<Self> {
+        let mut inner = namespace.run(|| TokioSocket::new(protocol))??;
         let port = inner.socket_mut().bind_auto()?.port_number();
         let socket = inner.socket_ref();
         socket.set_ext_ack(true)?;

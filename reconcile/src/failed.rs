@@ -36,7 +36,7 @@ impl Failed {
             }
             Pending::Services(tried) => self.reasons.retain(|service, _| !tried.contains(service)),
         }
-        self.reasons.extend(failures.into_iter().map(|Failure { service, reason }| (service, reason)));
+        self.reasons.extend(failures.into_iter().map(|Failure { service, reason, .. }| (service, reason)));
         if self.reasons.is_empty() {
             *self = Self::default();
         } else if self.retry.is_none() {

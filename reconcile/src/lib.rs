@@ -12,12 +12,13 @@
 //! A program that resolves its services itself:
 //!
 //! ```
-//! use switchyard_api::{Fake, NodeNetwork};
+//! use switchyard_api::{Fake, LocalTraffic, NodeNetwork, PerFamily};
 //! use switchyard_reconcile::{StateChange, run, state_channel};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (sender, desired) = state_channel(NodeNetwork::default());
+//! let pods = PerFamily::both(LocalTraffic::InterfacePrefix("veth".to_owned()));
+//! let (sender, desired) = state_channel(NodeNetwork::new(pods, ["192.168.67.8".parse()?]));
 //! sender.tell(vec![StateChange::Listed]).await?;
 //! // Any `Dataplane`, for as long as `stop` is pending; here for a moment.
 //! let stop = tokio::time::sleep(std::time::Duration::from_millis(1));
@@ -49,7 +50,7 @@ use tracing::{debug, info, warn};
 pub use backoff::{Backoff, chance};
 pub use desired::{Desired, InputEnded};
 pub use pending::Pending;
-pub use state::{StateChange, StateReceiver, StateSender, state_channel};
+pub use state::{NotTold, StateChange, StateReceiver, StateSender, state_channel};
 pub use witness::{News, Witness};
 
 use self::failed::Failed;
@@ -271,7 +272,7 @@ impl<'a, D: Desired> Reconciler<'a, D> {
     }
 
     fn synced(&mut self, pending: Pending, report: Report, took: Duration) {
-        let Report { writes, bytes_sent: netlink_bytes, flows_deleted, cleanings: _, failed, warnings } = report;
+        let Report { writes, bytes_sent: netlink_bytes, flows_deleted, failed, warnings, .. } = report;
         let services = self.desired.state().len();
         match &pending {
             Pending::All => info!(services, writes, netlink_bytes, flows_deleted, ?took, "every service was checked"),
@@ -321,6 +322,12 @@ impl<'a, D: Desired> Reconciler<'a, D> {
                 wait
             }
             SyncError::Unsupported { .. } => return Err(ReconcileError::Unsupported { backend, source: error }),
+            // A kind of error that this version does not know.
+            _ => {
+                let wait = self.backoff.after_failure();
+                self.next = Next::NotBefore(Instant::now() + wait);
+                wait
+            }
         };
         warn!(%error, backend, ?wait, "sync failed, trying again; what was programmed before goes on");
         Ok(())

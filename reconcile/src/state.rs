@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use backend_api::{NodeNetwork, Service, ServiceName, ServiceState};
+use backend_api::{FlawedService, NodeNetwork, Service, ServiceName, ServiceState};
 use tokio::sync::mpsc;
 
 use crate::{Desired, InputEnded, Pending, Witness};
@@ -34,6 +34,18 @@ pub enum StateChange {
 /// Tells changes. Changes that belong together are one batch: they are programmed together.
 #[derive(Clone, Debug)]
 pub struct StateSender(mpsc::Sender<Vec<StateChange>>);
+
+/// Why a batch was not told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotTold {
+    /// No dataplane can program one of its services. Mend or remove it, and tell the batch again.
+    #[error(transparent)]
+    Flawed(#[from] FlawedService),
+    /// The loop has ended.
+    #[error("reconcile loop: ended")]
+    LoopEnded,
+}
 
 /// The state that the changes come to.
 #[derive(Debug)]
@@ -65,9 +77,14 @@ impl StateSender {
     /// Tells a batch. Waits while 64 batches wait.
     ///
     /// # Errors
-    /// When the loop has ended.
-    pub async fn tell(&self, batch: Vec<StateChange>) -> Result<(), InputEnded> {
-        self.0.send(batch).await.map_err(|_| InputEnded("reconcile loop"))
+    /// When a service of the batch has a flaw, and when the loop has ended. Nothing of the batch was told then.
+    pub async fn tell(&self, batch: Vec<StateChange>) -> Result<(), NotTold> {
+        for change in &batch {
+            if let StateChange::Upsert(service) = change {
+                FlawedService::check(service)?;
+            }
+        }
+        self.0.send(batch).await.map_err(|_| NotTold::LoopEnded)
     }
 }
 
@@ -78,7 +95,7 @@ impl StateReceiver {
             match change {
                 StateChange::Upsert(service) => {
                     self.doubtful.remove(&service.name);
-                    let changed = self.state.upsert(service);
+                    let changed = self.state.upsert(service).expect("`StateSender::tell` sends no service with a flaw");
                     self.pending.add(Pending::Services(changed.touched));
                 }
                 StateChange::Remove(name) => self.remove(&name),

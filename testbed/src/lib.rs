@@ -19,6 +19,7 @@ mod outcome;
 mod packet;
 mod plan;
 mod population;
+pub mod privilege;
 pub mod probe;
 pub mod responder;
 mod sctp;

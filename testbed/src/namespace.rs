@@ -277,6 +277,9 @@ mod tests {
 
     #[test]
     fn a_namespace_is_never_the_callers_own() {
+        if crate::privilege::skip() {
+            return;
+        }
         let here = current();
         let namespace = Namespace::create("own").unwrap();
         assert_ne!(namespace.run(current), here);
@@ -286,6 +289,9 @@ mod tests {
 
     #[test]
     fn entering_ends_with_the_guard() {
+        if crate::privilege::skip() {
+            return;
+        }
         let here = current();
         let namespace = Namespace::create("enter").unwrap();
         let inside = namespace.enter().unwrap();
@@ -296,6 +302,9 @@ mod tests {
 
     #[test]
     fn every_task_of_an_executor_is_inside() {
+        if crate::privilege::skip() {
+            return;
+        }
         let namespace = Namespace::create("tasks").unwrap();
         let executor = namespace.executor().unwrap();
         assert_eq!(executor.run(async { current() }), namespace.run(current));
@@ -304,12 +313,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_executor_may_be_used_inside_another_runtime() {
+        if crate::privilege::skip() {
+            return;
+        }
         let namespace = Namespace::create("nested").unwrap();
         assert_eq!(namespace.executor().unwrap().run(async { current() }), namespace.run(current));
     }
 
     #[test]
     fn a_panic_removes_the_namespace() {
+        if crate::privilege::skip() {
+            return;
+        }
         let mut path = PathBuf::new();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let namespace = Namespace::create("panic").unwrap();
@@ -323,6 +338,9 @@ mod tests {
 
     #[test]
     fn leftovers_of_dead_processes_are_swept_and_no_others() {
+        if crate::privilege::skip() {
+            return;
+        }
         let living = Namespace::create("living").unwrap();
         // Above the kernel's limit for process ids (2^22), so nobody's.
         let dead = Path::new(NAMES).join(format!("{PREFIX}4194999-0-left"));
@@ -351,6 +369,9 @@ mod tests {
 
     #[test]
     fn a_setting_is_the_namespaces_own() {
+        if crate::privilege::skip() {
+            return;
+        }
         let namespace = Namespace::create("sysctl").unwrap();
         let read = || fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
         let here = read();
@@ -362,6 +383,9 @@ mod tests {
 
     #[test]
     fn a_namespace_lends_its_descriptor() {
+        if crate::privilege::skip() {
+            return;
+        }
         let namespace = Namespace::create("fd").unwrap();
         let copy: OwnedFd = namespace.as_fd().try_clone_to_owned().unwrap();
         drop(namespace);

@@ -31,6 +31,9 @@ fn check(world: &World, from: &str, (protocol, to): (Protocol, &str), (name, sou
 
 #[test]
 fn everybody_reaches_everybody_with_their_own_address() {
+    if privilege::skip() {
+        return;
+    }
     let started = Instant::now();
     let world = World::build(&WorldPlan::example()).unwrap();
     eprintln!("built in {:?}", started.elapsed());
@@ -56,6 +59,9 @@ fn everybody_reaches_everybody_with_their_own_address() {
 
 #[test]
 fn whatever_nobody_translates_ends_in_the_sink() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     for protocol in Protocol::ALL {
         for (from, to, source) in [
@@ -75,6 +81,9 @@ fn whatever_nobody_translates_ends_in_the_sink() {
 
 #[test]
 fn the_node_answers_on_each_of_its_addresses() {
+    if privilege::skip() {
+        return;
+    }
     let mut plan = WorldPlan::example();
     plan.node.listens = vec![Listen::tcp(30673), Listen::udp(30673)];
     plan.pods[3].placement = Placement::Interface("cali0".into());
@@ -92,6 +101,9 @@ fn the_node_answers_on_each_of_its_addresses() {
 
 #[test]
 fn a_pod_behind_an_interface_of_its_own_is_reached_from_a_node_address_of_its_own() {
+    if privilege::skip() {
+        return;
+    }
     let mut plan = WorldPlan::example();
     let place = plan.pods.iter().position(|pod| pod.name == "nginx-3").unwrap();
     plan.pods[place].placement = Placement::Interface("cali7".into());
@@ -104,6 +116,9 @@ fn a_pod_behind_an_interface_of_its_own_is_reached_from_a_node_address_of_its_ow
 
 #[test]
 fn a_closed_port_refuses() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     for (protocol, refusal) in [(Protocol::Tcp, Refusal::Reset), (Protocol::Udp, Refusal::PortUnreachable)] {
         for to in ["10.244.2.2:81", "10.244.0.4:81", "[fd00:10:244:2::2]:81", "[fd00:10:244::4]:81"] {
@@ -114,6 +129,9 @@ fn a_closed_port_refuses() {
 
 #[test]
 fn nobody_there_is_unreachable_and_a_black_hole_is_silent() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let dial = |to| patient(Protocol::Udp, to);
     // Nobody has this address on the network of machines: the node's ARP fails.
@@ -126,6 +144,9 @@ fn nobody_there_is_unreachable_and_a_black_hole_is_silent() {
 
 #[test]
 fn a_ping_is_answered_by_who_has_the_address() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let mytools = &world.place("mytools").unwrap().namespace;
     for to in ["10.244.2.2", "10.244.0.4", "fd00:10:244:2::2", "10.96.0.1", "fd00:10:96::1"] {
@@ -137,6 +158,9 @@ fn a_ping_is_answered_by_who_has_the_address() {
 
 #[test]
 fn a_held_connection_is_asked_again_until_its_server_ends() {
+    if privilege::skip() {
+        return;
+    }
     let mut world = World::build(&WorldPlan::example()).unwrap();
     for protocol in Protocol::ALL {
         let (mut held, first) = world.open("mytools", &patient(protocol, "10.244.2.2:80")).unwrap();
@@ -151,6 +175,9 @@ fn a_held_connection_is_asked_again_until_its_server_ends() {
 
 #[test]
 fn a_chosen_source_is_kept() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     for protocol in Protocol::ALL {
         let dial = patient(protocol, "10.244.2.2:80").from(at("10.244.2.3:5353"));
@@ -163,6 +190,9 @@ fn a_chosen_source_is_kept() {
 
 #[test]
 fn a_second_name_is_refused() {
+    if privilege::skip() {
+        return;
+    }
     let mut plan = WorldPlan::example();
     plan.hosts[0].name = "mytools".into();
     assert!(matches!(World::build(&plan), Err(WorldError::Plan(_))));
@@ -170,6 +200,9 @@ fn a_second_name_is_refused() {
 
 #[test]
 fn a_world_leaves_nothing() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let names: Vec<String> = world.places().map(|place| place.namespace.name().to_owned()).collect();
     drop(world);
@@ -180,6 +213,9 @@ fn a_world_leaves_nothing() {
 
 #[test]
 fn hundreds_of_probes_take_a_second() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     for protocol in Protocol::ALL {
         let started = Instant::now();
@@ -194,6 +230,9 @@ fn hundreds_of_probes_take_a_second() {
 
 #[test]
 fn a_load_dials_until_it_is_finished() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let load = Load::start(world.place("mytools").unwrap(), &patient(Protocol::Tcp, "10.244.2.2:80")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -213,6 +252,9 @@ fn nft(world: &World, rules: &str) {
 
 #[test]
 fn a_refusal_says_how_it_came() {
+    if privilege::skip_without("nft") {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     nft(&world, "table inet test { chain c { type filter hook forward priority 0; th dport 80 reject; }; }");
     for to in ["10.244.0.4", "[fd00:10:244::4]"] {
@@ -227,6 +269,9 @@ fn a_refusal_says_how_it_came() {
 
 #[test]
 fn an_unplugged_pod_is_silent() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let brief = patient(Protocol::Tcp, "10.244.2.2:80").within(Duration::from_millis(100));
     assert_eq!(world.dial("mytools", &brief).name(), Some("nginx-3"));
@@ -236,6 +281,9 @@ fn an_unplugged_pod_is_silent() {
 
 #[test]
 fn the_node_gets_and_loses_an_address() {
+    if privilege::skip() {
+        return;
+    }
     let mut world = World::build(&WorldPlan::example()).unwrap();
     let address: IpAddr = "192.168.67.11".parse().unwrap();
     world.add_node_address(address).unwrap();
@@ -249,6 +297,9 @@ fn the_node_gets_and_loses_an_address() {
 
 #[test]
 fn a_second_owner_of_a_place_changes_nothing() {
+    if privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let _second = world.node().clone();
     check(&world, "node2", (Protocol::Tcp, "10.244.0.4:80"), ("nginx-1", "172.30.0.2"));
@@ -256,6 +307,9 @@ fn a_second_owner_of_a_place_changes_nothing() {
 
 #[test]
 fn translated_connections_are_tracked_in_every_protocol() {
+    if privilege::skip_without("nft") {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let translate = "table inet test {
         chain before { type nat hook prerouting priority -100;

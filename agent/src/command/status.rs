@@ -223,7 +223,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::IpAddr;
 
-    use backend_api::{EndpointAddress, Family, FrontendKey, Protocol, Reason};
+    use backend_api::{EndpointAddress, Family, FrontendKey, Protocol, TurnedAway};
 
     use super::*;
 
@@ -267,7 +267,7 @@ node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          a
     fn connections_that_were_turned_away_are_counted_below_the_table() {
         let mut observed = observed();
         assert_eq!(turned_away(&observed), "");
-        observed.refused = BTreeMap::from([(Reason::WrongPort, 3), (Reason::NoEndpoints, 12)]);
+        observed.refused = BTreeMap::from([(TurnedAway::WrongPort, 3), (TurnedAway::NoEndpoints, 12)]);
         assert_eq!(turned_away(&observed), "\nTurned away: no-endpoints 12, wrong-port 3\n");
     }
 

@@ -78,7 +78,7 @@ impl Cluster {
             }
         }
         resolver.set_addresses(addresses.clone());
-        let mut state = ServiceState::new(NodeNetwork::default());
+        let mut state = ServiceState::new(NodeNetwork::unknown());
         resolver.resolve().apply(&mut state);
         Ok(Self { resolver, state, slices, pods: plan.pods.clone() })
     }

@@ -44,7 +44,7 @@ pub fn notices(news: &News<'_>) -> Vec<Notice> {
                 vec![Notice::BackendUnavailable { reason: error.to_string() }]
             }
             // Over at the next try.
-            SyncError::Raced { .. } | SyncError::Transient { .. } => Vec::new(),
+            _ => Vec::new(),
         },
         News::Succeeded { dataplane } => vec![Notice::BackendChanged { backend: dataplane }],
         News::Noted(Note::Told(_)) | News::Unchanged | News::Syncing | News::Synced { .. } | News::Drifted => {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backend_api::{FrontendKey, Observed, Reason, Service};
+use backend_api::{FrontendKey, Observed, Service, TurnedAway};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -39,7 +39,7 @@ pub trait Observer: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// A sentence that says why they cannot be read.
-    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String>;
+    async fn refused(&self) -> Result<BTreeMap<TurnedAway, u64>, String>;
 }
 
 /// Opens the backend anew for each reading: the one that programs is the loop's alone.
@@ -56,13 +56,13 @@ impl Observer for Afresh {
     }
 
     #[cfg(any(feature = "nftables", feature = "ipvs"))]
-    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
+    async fn refused(&self) -> Result<BTreeMap<TurnedAway, u64>, String> {
         let mut counters = backend_nft::RefusedConnections::open().map_err(|error| error.to_string())?;
         counters.read().await.map_err(|error| error.to_string())
     }
 
     #[cfg(not(any(feature = "nftables", feature = "ipvs")))]
-    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
+    async fn refused(&self) -> Result<BTreeMap<TurnedAway, u64>, String> {
         Err("this build has no backend".to_owned())
     }
 }

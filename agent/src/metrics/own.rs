@@ -102,6 +102,7 @@ impl Own {
             SyncError::Transient { .. } => "transient",
             SyncError::Refused { .. } => "refused",
             SyncError::Unsupported { .. } => "unsupported",
+            _ => "other",
         };
         self.ended(scope, result);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use backend_api::Reason;
+use backend_api::TurnedAway;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// As last read; nothing where it could not be read.
 #[derive(Debug, Default)]
-pub(super) struct Refused(Mutex<Option<BTreeMap<Reason, u64>>>);
+pub(super) struct Refused(Mutex<Option<BTreeMap<TurnedAway, u64>>>);
 
 impl Refused {
     /// Reads anew.
@@ -41,7 +41,7 @@ impl Collector for Refused {
         let help = "First packets to services that were refused or dropped, by why";
         let mut encoder =
             encoder.encode_descriptor("switchyard_refused_connections", help, None, MetricType::Counter)?;
-        for reason in Reason::ALL {
+        for reason in TurnedAway::ALL {
             let count = refused.get(&reason).copied().unwrap_or_default();
             ConstCounter::new(count).encode(encoder.encode_family(&[("reason", reason.name())])?)?;
         }

@@ -135,7 +135,7 @@ impl Node {
             node_ports: PerFamily { v4: NodePortAddresses::All, v6: NodePortAddresses::All },
             addresses: self.world.node_addresses().clone(),
             offload,
-            ..NodeNetwork::default()
+            ..NodeNetwork::unknown()
         });
         let ports = Family::ALL.map(|family| {
             let endpoint = |name: &&str| {
@@ -151,7 +151,7 @@ impl Node {
                 ..ServicePort::new(family, Protocol::Tcp)
             }
         });
-        state.upsert(Service::new(ServiceName::new("default", "bulk"), ports.into()));
+        state.upsert(Service::new(ServiceName::new("default", "bulk"), ports.into())).unwrap();
         state
     }
 

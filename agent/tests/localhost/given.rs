@@ -57,7 +57,7 @@ impl Node {
         let network = NodeNetwork {
             node_ports: PerFamily { v4: NodePortAddresses::All, v6: NodePortAddresses::All },
             addresses: world.node_addresses().clone(),
-            ..NodeNetwork::default()
+            ..NodeNetwork::unknown()
         };
         let state = ServiceState::new(network);
         let mut node = Self { world, executor, state, counts, wanted, dataplane, witness, served };
@@ -74,7 +74,7 @@ impl Node {
     }
 
     pub(crate) fn put(&mut self, service: Service) {
-        let change = self.state.upsert(service);
+        let change = self.state.upsert(service).unwrap();
         self.sync(Some(&change));
     }
 

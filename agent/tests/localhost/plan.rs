@@ -15,10 +15,10 @@ fn port(port: u16) -> impl Fn((Family, Protocol)) -> NodePort {
 
 #[test]
 fn what_is_looked_at_is_what_changed() {
-    let mut state = ServiceState::new(NodeNetwork::default());
+    let mut state = ServiceState::new(NodeNetwork::unknown());
     let mut plan = Plan::default();
-    let touched: BTreeSet<_> = state.upsert(web(&["nginx-1"])).touched;
-    state.upsert(service("other", 30_081, &["nginx-1"]));
+    let touched: BTreeSet<_> = state.upsert(web(&["nginx-1"])).unwrap().touched;
+    state.upsert(service("other", 30_081, &["nginx-1"])).unwrap();
     let changes = plan.update(&state, Scope::Services(&touched));
     assert_eq!(changes.into_keys().collect::<Vec<_>>(), COMBINATIONS.map(port(NODE_PORT)));
     let changes = plan.update(&state, Scope::All);
@@ -32,13 +32,13 @@ fn what_is_looked_at_is_what_changed() {
 #[test]
 fn a_port_that_changes_hands_is_not_closed_whatever_the_names() {
     for (older, younger) in [("a", "b"), ("b", "a")] {
-        let mut state = ServiceState::new(NodeNetwork::default());
+        let mut state = ServiceState::new(NodeNetwork::unknown());
         let mut plan = Plan::default();
         let mut first = service(older, NODE_PORT, &["nginx-1"]);
         let mut second = service(younger, NODE_PORT, &["nginx-2"]);
         (first.age, second.age) = (backend_api::Age(1), backend_api::Age(2));
-        state.upsert(first);
-        state.upsert(second);
+        state.upsert(first).unwrap();
+        state.upsert(second).unwrap();
         plan.update(&state, Scope::All);
         let touched = state.remove(&ServiceName::new("default", older)).touched;
         assert_eq!(touched.len(), 2);
@@ -53,10 +53,10 @@ fn a_port_that_changes_hands_is_not_closed_whatever_the_names() {
 #[test]
 fn nothing_listens_where_a_client_on_the_node_is_not_answered() {
     let answered = |edit: &dyn Fn(&mut backend_api::ServicePort)| {
-        let mut state = ServiceState::new(NodeNetwork::default());
+        let mut state = ServiceState::new(NodeNetwork::unknown());
         let mut web = web(&["nginx-1"]);
         web.ports.iter_mut().for_each(edit);
-        state.upsert(web);
+        state.upsert(web).unwrap();
         Plan::default().update(&state, Scope::All).len()
     };
     assert_eq!(answered(&|_| ()), 4);
@@ -100,7 +100,7 @@ proptest! {
     /// Services that fight over three ports: whatever happened on the way, what listens is what the state says.
     #[test]
     fn changes_add_up_to_what_the_state_says(steps in steps()) {
-        let mut state = ServiceState::new(NodeNetwork::default());
+        let mut state = ServiceState::new(NodeNetwork::unknown());
         let mut plan = Plan::default();
         let mut listening: BTreeMap<NodePort, Answerer> = BTreeMap::new();
         for step in steps {
@@ -109,7 +109,7 @@ proptest! {
                     let pods = &["nginx-1", "nginx-2"][..endpoints];
                     let mut service = service(&format!("s{name}"), port, pods);
                     service.age = backend_api::Age(age);
-                    Some(state.upsert(service).touched)
+                    Some(state.upsert(service).unwrap().touched)
                 }
                 Step::Remove(name) => Some(state.remove(&ServiceName::new("default", &format!("s{name}"))).touched),
                 Step::Resync => None,

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use backend_api::{Observed, Reason, Report, Scope, ServiceState, SyncError};
+use backend_api::{NodeNetwork, Observed, Report, Scope, ServiceState, SyncError, TurnedAway};
 use kubernetes::objects::{Item, read};
 use kubernetes::resolve::Resolver;
 use kubernetes::settings::Settings;
@@ -52,7 +52,7 @@ impl Observer for Nothing {
         Err("nothing to observe".to_owned())
     }
 
-    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
+    async fn refused(&self) -> Result<BTreeMap<TurnedAway, u64>, String> {
         Err("nothing to observe".to_owned())
     }
 }
@@ -106,7 +106,7 @@ impl Node {
         let (outbox, notices) = events::channel();
         let sources = Sources { config: place, configuration: shown, notices: outbox };
         let ended = Some(executor.handle().spawn(serving.serve(sources)));
-        let (resolver, state) = (Resolver::new(settings()), ServiceState::default());
+        let (resolver, state) = (Resolver::new(settings()), ServiceState::new(NodeNetwork::unknown()));
         Self { namespace, executor, config, configuration, notices, ended, witness, resolver, state }
     }
 
@@ -142,7 +142,9 @@ impl Node {
 
     /// Programs what was told; what that did.
     pub(crate) fn sync(&mut self) {
-        self.sync_with(&Report { writes: 3, bytes_sent: 100, ..Report::default() });
+        let mut report = Report::default();
+        (report.writes, report.bytes_sent) = (3, 100);
+        self.sync_with(&report);
     }
 
     pub(crate) fn sync_with(&mut self, report: &Report) {

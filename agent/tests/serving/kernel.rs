@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backend_api::{Dataplane, Observed, Scope, ServiceName, ServiceState};
+use backend_api::{Dataplane, NodeNetwork, Observed, Scope, ServiceName, ServiceState};
 use kubernetes::objects::{Item, read};
 use kubernetes::resolve::Resolver;
 use switchyard_agent::backend::Backend;
@@ -20,7 +20,7 @@ async fn bytes(mut dataplane: Box<dyn Dataplane>) -> ([u64; 3], Observed, Servic
     };
     upsert(&mut resolver, &balanced("web", 31000));
     upsert(&mut resolver, &slice("web", "10.0.0.1@here"));
-    let mut state = ServiceState::default();
+    let mut state = ServiceState::new(NodeNetwork::unknown());
     resolver.resolve().apply(&mut state);
     let all = dataplane.sync(&state, Scope::All).await.unwrap().bytes_sent;
     let nothing = dataplane.sync(&state, Scope::Services(&BTreeSet::new())).await.unwrap().bytes_sent;

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use backend_api::{
-    Cleaning, Conflict, Failure, Observed, PerFamily, Reason, Report, ServiceName, ServiceState, SyncError,
+    Cleaning, Conflict, Failure, FailureKind, NodeNetwork, Observed, PerFamily, Report, ServiceName, ServiceState,
+    SyncError, TurnedAway,
 };
 use kubernetes::News;
 use kubernetes::source::{Event, Trouble};
@@ -174,8 +175,10 @@ fn what_is_programmed_and_what_is_refused_is_counted_as_it_changes() {
     check(&node, &[("switchyard_services", 1.0), ("switchyard_frontends", 3.0), ("switchyard_endpoints", 2.0)]);
     let other = ServiceName::new("default", "other");
     node.tell(&[&balanced("other", 31001)]);
-    let failed = vec![Failure { service: other.clone(), reason: "odd".into() }];
-    node.sync_with(&Report { failed, ..Report::default() });
+    let failed = vec![Failure::new(other.clone(), FailureKind::Refused, "odd")];
+    let mut report = Report::default();
+    report.failed = failed;
+    node.sync_with(&report);
     node.news(&News::Failed { service: &other, reason: "odd" });
     check(
         &node,
@@ -278,17 +281,18 @@ impl Observer for Dialled {
         Ok(observed)
     }
 
-    async fn refused(&self) -> Result<BTreeMap<Reason, u64>, String> {
-        Ok([(Reason::NoEndpoints, 5)].into())
+    async fn refused(&self) -> Result<BTreeMap<TurnedAway, u64>, String> {
+        Ok([(TurnedAway::NoEndpoints, 5)].into())
     }
 }
 
 #[test]
 fn who_was_turned_away_is_told_by_why_if_it_can_be_read() {
-    let metrics = Metrics::new("nftables", Box::new(Dialled(ServiceState::default(), Arc::default())));
+    let metrics =
+        Metrics::new("nftables", Box::new(Dialled(ServiceState::new(NodeNetwork::unknown()), Arc::default())));
     let node = Node::with(Health::PATIENCE, servers(), metrics);
-    for reason in Reason::ALL {
-        let expected = if reason == Reason::NoEndpoints { 5.0 } else { 0.0 };
+    for reason in TurnedAway::ALL {
+        let expected = if reason == TurnedAway::NoEndpoints { 5.0 } else { 0.0 };
         check(&node, &[(&format!("switchyard_refused_connections_total{{reason=\"{}\"}}", reason.name()), expected)]);
     }
     let unread = numbers(&Node::new()).types;
@@ -307,7 +311,7 @@ fn connections_by_service_are_bounded_off_by_default_and_not_read_at_every_scrap
         };
         resolver.upsert(&object);
     }
-    let mut state = ServiceState::default();
+    let mut state = ServiceState::new(NodeNetwork::unknown());
     resolver.resolve().apply(&mut state);
     let looked = Arc::new(AtomicUsize::new(0));
     let metrics = Metrics::new("nftables", Box::new(Dialled(state, looked.clone())));

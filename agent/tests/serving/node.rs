@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backend_api::{Report, Scope, ServiceState, SyncError};
+use backend_api::{NodeNetwork, Report, Scope, ServiceState, SyncError};
 use kubernetes::{News, Note};
 use switchyard_agent::serving::Health;
 use tokio::time::Instant;
@@ -148,7 +148,7 @@ fn changed() -> [kubernetes::source::Event; 1] {
 #[tokio::test]
 async fn a_change_may_wait_for_twice_the_sync_period_and_the_oldest_counts() {
     let at = At { health: Health::new("here".parse().unwrap(), Health::PATIENCE), start: Instant::now() };
-    let (state, report) = (ServiceState::default(), Report::default());
+    let (state, report) = (ServiceState::new(NodeNetwork::unknown()), Report::default());
     at.hear(0, &News::Noted(Note::Told(&changed())));
     assert!(at.is_healthy(1000), "a list that takes long is nothing that could be programmed");
     at.hear(1000, &News::Noted(Note::Told(&[kubernetes::source::Event::Listed])));

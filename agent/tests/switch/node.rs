@@ -50,7 +50,7 @@ impl Node {
         let (orders, mut told) = mpsc::unbounded_channel::<Order>();
         executor.handle().spawn(async move {
             let mut dataplane: Option<Box<dyn Dataplane>> = None;
-            let mut state = ServiceState::new(NodeNetwork::default());
+            let mut state = ServiceState::new(NodeNetwork::unknown());
             loop {
                 tokio::select! {
                     order = told.recv() => {
@@ -96,7 +96,7 @@ impl Node {
         let addresses = self.world.node_addresses().clone();
         let node_ports = PerFamily { v4: NodePortAddresses::All, v6: NodePortAddresses::All };
         let mut state =
-            ServiceState::new(NodeNetwork { local_traffic, node_ports, addresses, ..NodeNetwork::default() });
+            ServiceState::new(NodeNetwork { local_traffic, node_ports, addresses, ..NodeNetwork::unknown() });
         let protocols = Protocol::ALL.into_iter().map(|protocol| (protocol, 80, ["nginx-1", "nginx-3", "whoami-3"]));
         for (number, (protocol, port, endpoints)) in (1u16..).zip(protocols) {
             let ports = Family::ALL.map(|family| {
@@ -117,7 +117,7 @@ impl Node {
                 }
             });
             let name = ServiceName::new("default", &format!("web-{number}"));
-            state.upsert(Service::new(name, ports.into()));
+            state.upsert(Service::new(name, ports.into())).unwrap();
         }
         let own = Family::ALL.map(|family| {
             let address = SocketAddr::new(self.world.node().address(family).unwrap(), 8443).into();
@@ -127,7 +127,7 @@ impl Node {
                 ..ServicePort::new(family, Protocol::Tcp)
             }
         });
-        state.upsert(Service::new(ServiceName::new("default", "kubernetes"), own.into()));
+        state.upsert(Service::new(ServiceName::new("default", "kubernetes"), own.into())).unwrap();
         state
     }
 

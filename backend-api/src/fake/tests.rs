@@ -19,8 +19,8 @@ fn service(called: &str, last: u8, endpoints: &[&str]) -> Service {
 }
 
 fn state(services: &[Service]) -> ServiceState {
-    let mut state = ServiceState::new(NodeNetwork::default());
-    services.iter().for_each(|service| drop(state.upsert(service.clone())));
+    let mut state = ServiceState::new(NodeNetwork::unknown());
+    services.iter().for_each(|service| drop(state.upsert(service.clone()).unwrap()));
     state
 }
 
@@ -40,7 +40,7 @@ async fn writes_are_differences() {
     assert_eq!(fake.sync(&both, Scope::All).await.unwrap().writes, 2);
     assert_eq!(fake.sync(&both, Scope::All).await.unwrap().writes, 0);
     let mut masqueraded = state(&[one]);
-    masqueraded.set_node(NodeNetwork { masquerade_all: true, ..NodeNetwork::default() });
+    masqueraded.set_node(NodeNetwork { masquerade_all: true, ..NodeNetwork::unknown() });
     assert_eq!(fake.sync(&masqueraded, Scope::All).await.unwrap().writes, 2, "a frontend less, another network");
     assert_eq!(fake.observe().await.unwrap(), Observed::expected(&masqueraded));
     fake.remove_all().await.unwrap();
@@ -81,19 +81,26 @@ async fn one_refused_service_fails_alone() {
     let old = state(&[service("one", 1, &["10.244.0.1:53"]), service("two", 2, &[])]);
     fake.sync(&old, Scope::All).await.unwrap();
     fake.refuse(name("one"), "element refused");
-    let mut flawed = service("three", 3, &[]);
-    flawed.ports[0].family = Family::V6;
-    let new = state(&[service("one", 1, &["10.244.0.9:53"]), service("two", 2, &["10.244.0.2:53"]), flawed]);
+    let new = state(&[service("one", 1, &["10.244.0.9:53"]), service("two", 2, &["10.244.0.2:53"])]);
     let failed = fake.sync(&new, Scope::All).await.unwrap().failed;
-    let failed: Vec<_> = failed.iter().map(|failure| (&*failure.service.name, &*failure.reason)).collect();
-    let flaw = "frontend 10.96.0.3:53/UDP: not of its port's family and protocol";
-    assert_eq!(failed, [("one", "element refused"), ("three", flaw)]);
+    assert_eq!(failed, [Failure::new(name("one"), FailureKind::Refused, "element refused")]);
     assert_eq!(fake.services()[0], *old.service(&name("one")).unwrap(), "stays as it was");
     assert_eq!(fake.services()[1], *new.service(&name("two")).unwrap());
 
     fake.accept(&name("one"));
-    assert_eq!(fake.sync(&new, Scope::All).await.unwrap().failed.len(), 1);
+    assert_eq!(fake.sync(&new, Scope::All).await.unwrap().failed, []);
     assert_eq!(fake.services()[0], *new.service(&name("one")).unwrap());
+}
+
+#[tokio::test]
+async fn what_the_node_does_not_offer_is_in_every_report() {
+    let mut fake = Fake::default();
+    let state = state(&[service("one", 1, &[]), service("two", 2, &[])]);
+    let expected = "frontend 10.96.0.1:53/UDP of default/one, and others: pods are to keep their source addresses, and \
+                    IPv4 pods cannot be told from other clients";
+    for _ in 0..2 {
+        assert_eq!(fake.sync(&state, Scope::Services(&BTreeSet::new())).await.unwrap().warnings, [expected]);
+    }
 }
 
 #[tokio::test]
@@ -102,7 +109,7 @@ async fn a_refused_service_makes_room_for_another() {
     fake.sync(&state(&[service("young", 1, &[])]), Scope::All).await.unwrap();
     fake.refuse(name("young"), "element refused");
     let mut both = state(&[service("young", 1, &[])]);
-    let change = both.upsert(Service { age: crate::Age(-1), ..service("old", 1, &["10.244.0.1:53"]) });
+    let change = both.upsert(Service { age: crate::Age(-1), ..service("old", 1, &["10.244.0.1:53"]) }).unwrap();
     fake.sync(&both, Scope::Services(&change.touched)).await.unwrap();
     assert_eq!(fake.observe().await.unwrap(), Observed::expected(&state(&[service("old", 1, &["10.244.0.1:53"])])));
 }

@@ -21,7 +21,7 @@ const NODE_TO_EXTERNAL: &str = "node 192.168.67.8 > 192.168.67.240 TCP/80";
 
 fn node() -> NodeNetwork {
     let addresses = [NODE, "10.244.0.1", "192.168.68.8"].map(|address| address.parse().unwrap()).into();
-    let mut node = NodeNetwork { addresses, ..NodeNetwork::default() };
+    let mut node = NodeNetwork { addresses, ..NodeNetwork::unknown() };
     node.node_ports.v4 = NodePortAddresses::These([NODE.parse().unwrap()].into());
     node.local_traffic.v4 = LocalTraffic::Source("10.244.0.0/16".parse().unwrap());
     node.service_cidrs = ["10.96.0.0/16".parse().unwrap()].into();
@@ -89,7 +89,7 @@ fn met(judgement: &Judgement) -> String {
 #[track_caller]
 fn check(node: &NodeNetwork, services: &[Service], cases: &[(&str, &str)]) {
     let mut state = ServiceState::new(node.clone());
-    services.iter().for_each(|service| drop(state.upsert(service.clone())));
+    services.iter().for_each(|service| drop(state.upsert(service.clone()).unwrap()));
     for (text, expected) in cases {
         let judgement = judge(&state, &packet(text), None);
         assert_eq!(met(&judgement), *expected, "{text}\n{judgement}");
@@ -295,7 +295,7 @@ fn weights_are_chances() {
     let mut web = web();
     web.ports[0].endpoints[0].weight = 3;
     let mut state = ServiceState::new(node());
-    state.upsert(web);
+    state.upsert(web).unwrap();
     let verdict = judge(&state, &packet(POD_TO_VIP), None).verdict;
     for (endpoint, chance) in [(HERE, 0.75), (ELSEWHERE, 0.25), ("10.244.0.9:80", 0.0)] {
         assert_eq!(verdict.probability(endpoint.parse().unwrap()), chance, "{endpoint}");
@@ -319,14 +319,14 @@ fn a_remembered_endpoint_answers_alone_while_it_is_in_the_pool() {
         (&local_web(), POD_TO_VIP, Some(ELSEWHERE), "here elsewhere", None),
     ] {
         let mut state = ServiceState::new(node());
-        state.upsert(service.clone());
+        state.upsert(service.clone()).unwrap();
         let judgement = judge(&state, &packet(text), remembered.map(|address| address.parse().unwrap()));
         assert_eq!(met(&judgement), expected, "{text} {remembered:?}\n{judgement}");
         let Verdict::Balanced { memory, .. } = &judgement.verdict else { panic!("{judgement}") };
         assert_eq!(memory.as_ref().map(|memory| memory.pool), pool);
     }
     let mut state = ServiceState::new(node());
-    state.upsert(sticky);
+    state.upsert(sticky).unwrap();
     let memory = |text| match judge(&state, &packet(text), None).verdict {
         Verdict::Balanced { memory, .. } => memory,
         other => panic!("{other}"),
@@ -338,7 +338,7 @@ fn a_remembered_endpoint_answers_alone_while_it_is_in_the_pool() {
 #[test]
 fn a_judgement_reads_as_an_explanation() {
     let mut state = ServiceState::new(node());
-    state.upsert(web());
+    state.upsert(web()).unwrap();
     let expected = "\
 destination is frontend 192.168.67.240:80/TCP of service default/web
 sender is a stranger (pods are told by source 10.244.0.0/16)

@@ -17,7 +17,7 @@ const NODE_PORT: u16 = 30053;
 fn node() -> NodeNetwork {
     let mut node = NodeNetwork {
         addresses: [NODE, "192.168.68.8"].map(|ip| ip.parse().unwrap()).into(),
-        ..NodeNetwork::default()
+        ..NodeNetwork::unknown()
     };
     node.node_ports.v4 = NodePortAddresses::These([NODE.parse().unwrap()].into());
     node
@@ -58,7 +58,7 @@ fn flow(destination: &str, reply_source: &str) -> Flow {
 fn state(node: NodeNetwork, services: &[&Service]) -> ServiceState {
     let mut state = ServiceState::new(node);
     for service in services {
-        state.upsert((*service).clone());
+        state.upsert((*service).clone()).unwrap();
     }
     state
 }

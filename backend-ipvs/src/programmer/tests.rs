@@ -51,7 +51,7 @@ impl World {
     }
 
     fn upsert(&mut self, state: &mut ServiceState, service: Service) -> Report {
-        let change = state.upsert(service);
+        let change = state.upsert(service).unwrap();
         self.sync(state, Scope::Services(&change.touched))
     }
 
@@ -133,9 +133,9 @@ fn udp(host: u8, endpoints: &[u8]) -> Service {
 }
 
 fn state(services: impl IntoIterator<Item = Service>) -> ServiceState {
-    let mut state = ServiceState::new(NodeNetwork::default());
+    let mut state = ServiceState::new(NodeNetwork::unknown());
     for service in services {
-        state.upsert(service);
+        state.upsert(service).unwrap();
     }
     state
 }
@@ -227,8 +227,8 @@ fn udp_is_cut_with_its_frontend() {
         if restarts {
             world = world.restarted();
         }
-        let mut change = state.upsert(udp(1, &[1])).touched;
-        change.extend(state.upsert(tcp(2, &[2])).touched);
+        let mut change = state.upsert(udp(1, &[1])).unwrap().touched;
+        change.extend(state.upsert(tcp(2, &[2])).unwrap().touched);
         world.sync(&state, Scope::Services(&change));
         let after = world.keys();
         assert!(after.len() == 2 && after.iter().all(|key| before.contains(key)), "{before:?} {after:?}");
@@ -317,20 +317,6 @@ fn a_refused_service_fails_alone() {
 }
 
 #[test]
-fn a_senseless_service_is_reported_and_absent() {
-    let mut world = World::new();
-    let mut state = state([tcp(1, &[1]), tcp(2, &[2])]);
-    world.sync(&state, Scope::All);
-    let mut senseless = tcp(2, &[2]);
-    senseless.ports[0].endpoints[0].address.port = 0;
-    let report = world.upsert(&mut state, senseless);
-    assert_eq!(failed(&report), [&name(2)]);
-    assert_eq!(world.tables.marked().len(), 1);
-    assert_eq!(failed(&world.sync(&state, Scope::All)), [&name(2)], "still");
-    assert!(failed(&world.upsert(&mut state, tcp(2, &[2]))).is_empty());
-}
-
-#[test]
 fn a_wrong_belief_is_corrected() {
     for damage in [
         (|kernel| kernel.servers.clear()) as fn(&mut FakeKernel),
@@ -342,8 +328,8 @@ fn a_wrong_belief_is_corrected() {
         world.sync(&state, Scope::All);
         world.tables.is_lenient = true;
         world.kernel(damage);
-        let mut change = state.upsert(tcp(1, &[2])).touched;
-        change.extend(state.upsert(udp(3, &[4])).touched);
+        let mut change = state.upsert(tcp(1, &[2])).unwrap().touched;
+        change.extend(state.upsert(udp(3, &[4])).unwrap().touched);
         world.sync(&state, Scope::Services(&change));
         // Not everything shows; what does not is noticed in time.
         for _ in 0..3 {
@@ -362,13 +348,13 @@ fn a_failure_is_looked_after_next_time() {
     let mut world = World::new();
     let mut state = state([tcp(1, &[1])]);
     world.sync(&state, Scope::All);
-    let change = state.upsert(tcp(1, &[2]));
+    let change = state.upsert(tcp(1, &[2])).unwrap();
     world.kernel(|kernel| kernel.breaks = Some(Errno::ENOMEM));
     let error = world.try_sync(&state, Scope::Services(&change.touched)).unwrap_err();
     assert!(matches!(error, SyncError::Transient { .. }), "{error}");
     world.sync(&state, Scope::Services(&BTreeSet::new()));
     assert_leads(&world, &state);
-    let change = state.upsert(tcp(1, &[3]));
+    let change = state.upsert(tcp(1, &[3])).unwrap();
     world.tables.breaks = Some(SyncError::Raced { object: "tables".to_owned() });
     world.try_sync(&state, Scope::Services(&change.touched)).unwrap_err();
     world.sync(&state, Scope::Services(&BTreeSet::new()));
@@ -584,9 +570,9 @@ proptest! {
     fn history_decides_nothing(changes in prop::collection::vec((any_service(), any::<bool>(), beside()), 1..14)) {
         let mut world = World::new();
         world.kernel(|kernel| kernel.is_busy = true);
-        let mut state = ServiceState::new(NodeNetwork::default());
+        let mut state = ServiceState::new(NodeNetwork::unknown());
         for (service, removes, beside) in changes {
-            let mut change = if removes { state.remove(&service.name) } else { state.upsert(service) };
+            let mut change = if removes { state.remove(&service.name) } else { state.upsert(service).unwrap() };
             let mut scope = Scope::Services(&change.touched);
             match beside {
                 Beside::Nothing => {}

@@ -52,7 +52,7 @@ fn element() -> impl Strategy<Value = Element> {
 fn rule() -> impl Strategy<Value = (ChainName, Rule)> {
     let goto = (chain(), chain()).prop_map(|(from, to)| (from, Rule(vec![Statement::Goto(to)])));
     let pick = chain()
-        .prop_map(|chain| (chain, rules(chain, &NodeNetwork::default(), Family::V4, Delivery::Translate)[1].clone()));
+        .prop_map(|chain| (chain, rules(chain, &NodeNetwork::unknown(), Family::V4, Delivery::Translate)[1].clone()));
     prop_oneof![goto, pick]
 }
 

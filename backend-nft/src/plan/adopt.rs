@@ -55,7 +55,7 @@ impl Plan {
         let rendering = trace_span!("render").entered();
         let (marks, delivery, node) = (terms.marks, terms.delivery(), terms.node.clone());
         let mut transaction = Transaction { delivery, ..Transaction::default() };
-        let mut belief = Belief { node: node.clone(), ..Belief::default() };
+        let mut belief = Belief::without_services(node.clone());
         let mut failed = Vec::new();
         let mut wanted = node_elements(&node, delivery);
         let history = PerFamily { v4: History::of(&found.v4), v6: History::of(&found.v6) };

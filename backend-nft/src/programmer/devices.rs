@@ -135,7 +135,7 @@ mod tests {
     fn sync(programmer: &mut OnFake, devices: Option<&[&str]>) -> Report {
         let devices = devices.map(|devices| (2..).zip(devices.iter().map(|device| (*device).to_owned())).collect());
         let offload = devices.map(|devices| Offload { after: NonZeroU32::MIN, devices });
-        let state = ServiceState::new(NodeNetwork { offload, ..NodeNetwork::default() });
+        let state = ServiceState::new(NodeNetwork { offload, ..NodeNetwork::unknown() });
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(programmer.sync(&state, Scope::All, None)).unwrap().report
     }

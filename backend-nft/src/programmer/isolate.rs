@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use backend_api::{Failure, FrontendKind, PerFamily, Report, Scope, Service, ServiceName, ServiceState, SyncError};
+use backend_api::{
+    Failure, FailureKind, FrontendKind, PerFamily, Report, Scope, Service, ServiceName, ServiceState, SyncError,
+};
 
 use super::{Programmer, sorted};
 use crate::errors::from_commit;
@@ -64,7 +66,8 @@ impl<P: Port> Programmer<P> {
         let mut reason = String::new();
         while let Some(some) = waiting.pop() {
             if count >= MOST_REFUSALS {
-                report.failed.extend(some.into_iter().map(|service| Failure { service, reason: reason.clone() }));
+                let suspected = |service| Failure::new(service, FailureKind::Suspected, reason.clone());
+                report.failed.extend(some.into_iter().map(suspected));
                 continue;
             }
             let Some(belief) = self.belief.clone() else { break };
@@ -79,7 +82,9 @@ impl<P: Port> Programmer<P> {
                     reason = CommitError::Refused(refusals).to_string();
                     let names: Vec<ServiceName> = some.into_iter().collect();
                     match names.as_slice() {
-                        [one] => report.failed.push(Failure { service: one.clone(), reason: reason.clone() }),
+                        [one] => {
+                            report.failed.push(Failure::new(one.clone(), FailureKind::Refused, reason.clone()));
+                        }
                         several => {
                             let (first, second) = several.split_at(several.len() / 2);
                             waiting.extend([second, first].map(|half| half.iter().cloned().collect()));

@@ -41,9 +41,9 @@ fn service(host: u8, endpoints: &[u8]) -> Service {
 }
 
 fn state(services: impl IntoIterator<Item = Service>) -> ServiceState {
-    let mut state = ServiceState::new(NodeNetwork::default());
+    let mut state = ServiceState::new(NodeNetwork::unknown());
     for service in services {
-        state.upsert(service);
+        state.upsert(service).unwrap();
     }
     state
 }
@@ -98,22 +98,7 @@ fn a_refused_chain_is_laid_to_those_who_need_it() {
 }
 
 #[test]
-fn a_senseless_service_is_reported_and_absent() {
-    let mut state = state([service(1, &[1]), service(2, &[1])]);
-    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
-    sync(&mut programmer, &state, Scope::All);
-    let mut senseless = service(2, &[1]);
-    senseless.ports[0].endpoints[0].address.port = 0;
-    let change = state.upsert(senseless);
-    let report = sync(&mut programmer, &state, Scope::Services(&change.touched));
-    assert_eq!(failed(&report), [&name(2)]);
-    let observed = run(programmer.observe(&|_| BTreeMap::new())).unwrap();
-    assert_eq!(observed.frontends.keys().collect::<Vec<_>>(), [&address(1)]);
-    assert_eq!(failed(&sync(&mut programmer, &state, Scope::All)), [&name(2)], "still");
-}
-
-#[test]
-fn what_is_too_large_is_reported() {
+fn what_is_too_large_is_reported_and_absent() {
     let heavy = |weights: [u16; 2]| {
         let mut service = service(1, &[1, 2]);
         for (endpoint, weight) in service.ports[0].endpoints.iter_mut().zip(weights) {
@@ -122,7 +107,14 @@ fn what_is_too_large_is_reported() {
         service
     };
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
-    assert_eq!(failed(&sync(&mut programmer, &state([heavy([65535, 65534])]), Scope::All)), [&name(1)]);
+    let mut state_of_two = state([heavy([65535, 13107]), service(2, &[1])]);
+    assert!(sync(&mut programmer, &state_of_two, Scope::All).failed.is_empty());
+    let change = state_of_two.upsert(heavy([65535, 65534])).unwrap();
+    let report = sync(&mut programmer, &state_of_two, Scope::Services(&change.touched));
+    assert_eq!((failed(&report), report.failed[0].kind), (vec![&name(1)], FailureKind::Limit));
+    let observed = run(programmer.observe(&|_| BTreeMap::new())).unwrap();
+    assert_eq!(observed.frontends.keys().collect::<Vec<_>>(), [&address(2)]);
+    assert_eq!(failed(&sync(&mut programmer, &state_of_two, Scope::All)), [&name(1)], "still");
     assert!(sync(&mut programmer, &state([heavy([65535, 13107])]), Scope::All).failed.is_empty());
 }
 
@@ -131,7 +123,7 @@ fn a_failed_commit_is_looked_after_next_time() {
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     let mut state = state([service(1, &[1])]);
     sync(&mut programmer, &state, Scope::All);
-    let change = state.upsert(service(1, &[2]));
+    let change = state.upsert(service(1, &[2])).unwrap();
     programmer.port.breaks = Some(Errno::ENOMEM);
     let error = run(programmer.sync(&state, Scope::Services(&change.touched), None)).unwrap_err();
     assert!(matches!(error, SyncError::Transient { .. }), "{error}");
@@ -145,7 +137,7 @@ fn a_wrong_belief_is_corrected() {
     let mut state = state([service(1, &[1, 2]), service(2, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     programmer.port.tables.v4.as_mut().unwrap().set(SetName::Endpoints(By::Address)).clear();
-    let change = state.upsert(service(1, &[1]));
+    let change = state.upsert(service(1, &[1])).unwrap();
     assert!(sync(&mut programmer, &state, Scope::Services(&change.touched)).failed.is_empty());
     assert_forwards(&mut programmer, &state);
 }
@@ -182,7 +174,7 @@ fn connections_stay_counted_when_the_number_of_endpoints_changes() {
     sync(&mut programmer, &state, Scope::All);
     let counter = Counter { packets: 7, bytes: 420 };
     programmer.port.tables.v4.as_mut().unwrap().set(SERVICES).get_mut(&Key::Frontend(address(1))).unwrap().1 = counter;
-    let change = state.upsert(service(1, &[1, 2]));
+    let change = state.upsert(service(1, &[1, 2])).unwrap();
     sync(&mut programmer, &state, Scope::Services(&change.touched));
     assert_eq!(run(programmer.observe(&|_| BTreeMap::new())).unwrap().frontends[&address(1)].connections, 7);
 }
@@ -195,7 +187,7 @@ fn a_frontend_can_move_to_another_service() {
     let mut older = service(1, &[9]);
     older.name = name(99);
     older.age = Age(-1);
-    let change = state.upsert(older);
+    let change = state.upsert(older).unwrap();
     assert!(sync(&mut programmer, &state, Scope::Services(&change.touched)).failed.is_empty());
     assert_forwards(&mut programmer, &state);
     let change = state.remove(&name(99));
@@ -264,14 +256,14 @@ proptest! {
         changes in prop::collection::vec((any_service(), any::<bool>(), 0u8..6), 1..12),
         masquerade_all in any::<bool>(),
     ) {
-        let mut state = ServiceState::new(NodeNetwork::default());
+        let mut state = ServiceState::new(NodeNetwork::unknown());
         let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
         for (service, removes, extra) in changes {
-            let change = if removes { state.remove(&service.name) } else { state.upsert(service) };
+            let change = if removes { state.remove(&service.name) } else { state.upsert(service).unwrap() };
             match extra {
                 0 => programmer.forget(),
                 1 => {
-                    state.set_node(NodeNetwork { masquerade_all, ..NodeNetwork::default() });
+                    state.set_node(NodeNetwork { masquerade_all, ..NodeNetwork::unknown() });
                 }
                 _ => {}
             }
@@ -282,7 +274,7 @@ proptest! {
             prop_assert_eq!(sync(&mut newcomer, &state, Scope::All).writes, 0);
             programmer.port = newcomer.port;
         }
-        sync(&mut programmer, &ServiceState::default(), Scope::All);
-        assert_forwards(&mut programmer, &ServiceState::default());
+        sync(&mut programmer, &ServiceState::new(NodeNetwork::unknown()), Scope::All);
+        assert_forwards(&mut programmer, &ServiceState::new(NodeNetwork::unknown()));
     }
 }

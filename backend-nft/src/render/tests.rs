@@ -13,7 +13,7 @@ fn check(port: ServicePort, sets: &[&str], expected: &[&str]) {
     let sets: Vec<SetName> = sets.iter().map(|name| SetName::parse(name).expect("a set of ours")).collect();
     let service = Service::new(ServiceName::new("default", "web"), vec![port]);
     let mut elements = Vec::new();
-    service_elements(&service, &Assignment::default(), &NodeNetwork::default(), |element| elements.push(element));
+    service_elements(&service, &Assignment::default(), &NodeNetwork::unknown(), |element| elements.push(element));
     elements.sort();
     let asked = elements.iter().filter(|element| sets.contains(&element.set));
     let texts: Vec<String> = asked.map(|element| format!("{}: {element}", element.set)).collect();

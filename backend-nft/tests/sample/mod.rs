@@ -49,7 +49,7 @@ pub(crate) fn everything() -> ServiceState {
     let mut state = ServiceState::new(node());
     for family in Family::ALL {
         for service in features(family) {
-            state.upsert(service);
+            state.upsert(service).unwrap();
         }
     }
     state

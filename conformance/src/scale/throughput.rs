@@ -90,14 +90,14 @@ fn sync(
     let mut state = ServiceState::new(NodeNetwork {
         local_traffic: PerFamily { v4: pods, ..PerFamily::default() },
         offload: after.map(|after| Offload { after, devices: devices() }),
-        ..NodeNetwork::default()
+        ..NodeNetwork::unknown()
     });
     let port = ServicePort {
         frontends: vec![Frontend::cluster_ip(SERVICE.into(), Protocol::Tcp, PORT)],
         endpoints: vec![Endpoint::elsewhere(SERVER)],
         ..ServicePort::new(Family::V4, Protocol::Tcp)
     };
-    state.upsert(Service::new(ServiceName::new("default", "bulk"), vec![port]));
+    state.upsert(Service::new(ServiceName::new("default", "bulk"), vec![port])).expect("the service has no flaw");
     executor.run(async move {
         let report = dataplane.sync(&state, Scope::All).await.map_err(|error| error.to_string());
         (dataplane, report)

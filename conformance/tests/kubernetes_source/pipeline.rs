@@ -62,6 +62,9 @@ async fn deletions_while_the_agent_was_down_take_effect_after_the_first_list_and
 
 #[test]
 fn in_the_kernel_deletions_while_the_agent_was_down_take_effect_after_the_first_list_and_not_before() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let world = World::build(&switchyard_conformance::plan()).unwrap();
     let executor = world.node().namespace.executor().unwrap();
     executor.run(async {

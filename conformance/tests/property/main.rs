@@ -17,6 +17,9 @@ const CASES: u32 = 60;
 
 #[test]
 fn the_kernel_does_what_the_oracle_says() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut laboratory = Laboratory::new();
     let config = Config {
         cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES),

@@ -211,7 +211,7 @@ fn change(state: &mut ServiceState, services: &[Service]) -> BTreeSet<ServiceNam
         touched.extend(state.remove(&name).touched);
     }
     for service in services {
-        touched.extend(state.upsert(service.clone()).touched);
+        touched.extend(state.upsert(service.clone()).unwrap().touched);
     }
     touched
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use backend_api::{NodeNetwork, PerFamily, Scope, ServiceName, ServiceState};
+use backend_api::{FlawedService, NodeNetwork, PerFamily, Scope, ServiceName, ServiceState};
 
 use super::node::{InKernel, NodeFacts, resolve_node};
 use super::on_node::OnNode;
@@ -77,6 +77,9 @@ pub struct Applied {
     pub touched: BTreeSet<ServiceName>,
     /// Whether the node's network is.
     pub node_changed: bool,
+    /// Services that no dataplane can program, and which the state does not hold any more. Resolving makes none: each is
+    /// a mistake in this crate.
+    pub flawed: Vec<FlawedService>,
 }
 
 impl Resolver {
@@ -331,14 +334,21 @@ impl Changes {
     /// Makes `state` what the objects say now.
     pub fn apply(self, state: &mut ServiceState) -> Applied {
         let node_changed = self.node.is_some_and(|node| state.set_node(node));
-        let touched = self.services.into_iter().flat_map(|(name, service)| {
-            let change = match service {
-                Some(service) => state.upsert(service),
+        let mut applied = Applied { node_changed, ..Applied::default() };
+        for (name, service) in self.services {
+            let change = match service.map(|service| state.upsert(service)) {
+                Some(Ok(change)) => change,
+                // Absent and not as it was before: an older form may send clients to endpoints that are gone.
+                Some(Err(flaw)) => {
+                    let change = state.remove(&name);
+                    applied.flawed.push(FlawedService::new(name, flaw));
+                    change
+                }
                 None => state.remove(&name),
             };
-            change.touched
-        });
-        Applied { touched: touched.collect(), node_changed }
+            applied.touched.extend(change.touched);
+        }
+        applied
     }
 }
 

@@ -167,7 +167,7 @@ fn a_warning_is_told_once_and_stands_until_mended() {
 
 #[test]
 fn changes_are_applied_to_a_state_with_what_they_touched() {
-    let mut state = ServiceState::new(NodeNetwork::default());
+    let mut state = ServiceState::new(NodeNetwork::unknown());
     let mut resolver = Resolver::new(settings());
     let names = |applied: switchyard_kubernetes::resolve::Applied| {
         applied.touched.iter().map(|name| name.name.to_string()).collect::<Vec<_>>()
@@ -258,7 +258,7 @@ proptest! {
     #[test]
     fn order_of_arrival_decides_nothing(events in prop::collection::vec(any_event(), 0..40), seed in any::<u64>()) {
         let mut left = std::collections::BTreeMap::new();
-        let mut lived = (Resolver::new(settings()), ServiceState::default());
+        let mut lived = (Resolver::new(settings()), ServiceState::new(NodeNetwork::unknown()));
         for event in events {
             match event {
                 Event::Upsert(object) => {
@@ -282,7 +282,7 @@ proptest! {
                 order.reverse();
             }
         }
-        let mut fresh = (Resolver::new(settings()), ServiceState::default());
+        let mut fresh = (Resolver::new(settings()), ServiceState::new(NodeNetwork::unknown()));
         order.iter().for_each(|object| fresh.0.upsert(object));
         prop_assert_eq!(state_of(&mut lived.0, &mut lived.1), state_of(&mut fresh.0, &mut fresh.1));
     }

@@ -6,7 +6,7 @@ use std::io;
 
 use crate::attr::Attrs;
 use crate::message::Message;
-use crate::{ReadError, Socket};
+use crate::{Namespace, ReadError, Socket};
 use netlink_sys::protocols::NETLINK_GENERIC;
 use nix::errno::Errno;
 
@@ -37,12 +37,21 @@ pub struct Version {
 const OPERATIONS_AT_A_TIME: usize = 256;
 
 impl Ipvs {
-    /// Opens the socket in the network namespace of this thread. Within a tokio runtime. The kernel loads the module if it can.
+    /// Opens the socket in the network namespace of this thread. Within a tokio runtime. The kernel loads the module if
+    /// it can.
     ///
     /// # Errors
     /// As [`OpenError`] says.
     pub async fn open() -> Result<Self, OpenError> {
-        let mut socket = Socket::open_for(NETLINK_GENERIC)?;
+        Self::open_in(&Namespace::Current).await
+    }
+
+    /// Opens the socket in a network namespace. Within a tokio runtime. The kernel loads the module if it can.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says; those of [`Namespace::run`] are [`OpenError::Socket`].
+    pub async fn open_in(namespace: &Namespace) -> Result<Self, OpenError> {
+        let mut socket = Socket::open_in(namespace, NETLINK_GENERIC)?;
         let object = || format!("generic netlink family {IPVS_GENL_NAME}");
         let answer = ask(&mut socket, object(), wire::family_request(IPVS_GENL_NAME), wire::read_family).await;
         match answer {

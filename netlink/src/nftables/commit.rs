@@ -10,18 +10,28 @@ use super::batch::Batch;
 use super::connection::Nftables;
 use super::error::{CommitError, Refusal};
 use super::expr::Family;
-use super::object::{TABLE_OWNER, TABLE_PERSIST, Table};
+use super::object::{TABLE_KEPT, Table};
 use crate::error::ReadError;
 use crate::message::Ack;
 
 /// What this kernel can do to keep others off a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// [`TABLE_OWNER`] and [`TABLE_PERSIST`] (Linux 6.9): others cannot touch it while we live, and it stays when we
+    /// [`TABLE_KEPT`] (Linux 6.9): others cannot touch it while we live, and it stays when we
     /// go.
     Kept,
     /// Nothing that would let the table stay when we go.
     None,
+}
+
+impl Ownership {
+    /// The flags of a table that others are kept off as far as the kernel can: [`TABLE_KEPT`], or none.
+    pub const fn table_flags(self) -> u32 {
+        match self {
+            Ownership::Kept => TABLE_KEPT,
+            Ownership::None => 0,
+        }
+    }
 }
 
 impl Nftables {
@@ -114,8 +124,7 @@ impl Nftables {
         const ASKED: u32 = 0;
         let name = format!("{}-probe-{}", self.table(), self.port());
         let mut batch = Batch::new(&name);
-        let flags = TABLE_OWNER | TABLE_PERSIST;
-        batch.put_table(ASKED, &Table { family: Family::Ipv4, flags, owner: None, userdata: Vec::new() });
+        batch.put_table(ASKED, &Table::new(Family::Ipv4).with_flags(TABLE_KEPT));
         batch.remove_chain(1, Family::Ipv4, "absent");
         match self.commit(&mut batch).await {
             Err(CommitError::Refused(refusals)) => {

@@ -14,12 +14,14 @@ use crate::abi::*;
 use crate::attr::{close, open, put_str};
 use crate::error::ReadError;
 use crate::message::{self, Ack, Message};
+use crate::namespace::Namespace;
 use crate::socket::Socket;
 
 /// A connection to nf_tables, about the tables of one name.
 #[derive(Debug)]
 pub struct Nftables {
     pub(super) socket: Socket,
+    namespace: Namespace,
     table: String,
 }
 
@@ -32,7 +34,15 @@ impl Nftables {
     /// # Errors
     /// The socket's.
     pub fn open(table: &str) -> io::Result<Self> {
-        Ok(Nftables { socket: Socket::open()?, table: table.to_owned() })
+        Self::open_in(&Namespace::Current, table)
+    }
+
+    /// Opens the socket in a network namespace. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// The socket's, and those of [`Namespace::run`].
+    pub fn open_in(namespace: &Namespace, table: &str) -> io::Result<Self> {
+        Ok(Nftables { socket: Socket::netfilter(namespace)?, namespace: namespace.clone(), table: table.to_owned() })
     }
 
     /// The name of the tables.
@@ -50,12 +60,13 @@ impl Nftables {
         self.socket.sent()
     }
 
-    /// Begins to watch for changes of our tables by others, in the network namespace of this thread.
+    /// Begins to watch for changes of our tables by others, in the namespace that this was opened in. If that was
+    /// [`Namespace::Current`], the calling thread must still be in it.
     ///
     /// # Errors
-    /// The socket's.
+    /// The socket's, and those of [`Namespace::run`].
     pub fn watch(&self) -> io::Result<Watch> {
-        Watch::open(&self.table, self.port())
+        Watch::open(&self.namespace, &self.table, self.port())
     }
 
     /// The ruleset's generation: it changes with every commit by anybody.
@@ -83,7 +94,7 @@ impl Nftables {
     /// # Errors
     /// As [`ReadError`] says.
     pub async fn tables(&mut self) -> Result<Vec<Table>, ReadError> {
-        let Nftables { socket, table } = self;
+        let Nftables { socket, table, .. } = self;
         let mut request = Vec::new();
         let start = begin(&mut request, NFT_MSG_GETTABLE, 0);
         message::end(&mut request, start);
@@ -242,7 +253,7 @@ impl Nftables {
         family: Family,
         read: impl Fn(&Message<'_>) -> Option<T>,
     ) -> Result<Vec<T>, ReadError> {
-        let Nftables { socket, table } = self;
+        let Nftables { socket, table, .. } = self;
         let mut request = Vec::new();
         let start = begin(&mut request, kind, family.abi() as u8);
         put_str(&mut request, table_attr, table);

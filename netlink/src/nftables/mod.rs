@@ -29,5 +29,5 @@ pub use connection::Nftables;
 pub use error::{CommitError, Refusal};
 pub use expr::{Counter, Expr, Family, Reg, Verdict};
 pub use notify::Watch;
-pub use object::{Base, Bound, Chain, Element, Flowtable, Hook, Rule, Set, SetData, Table, Value};
+pub use object::{Base, Bound, Chain, DataType, Element, Flowtable, Hook, Rule, Set, SetData, Table, Value};
 pub use survey::{Entry, ForeignChain, ForeignObject, Jump, Policy};

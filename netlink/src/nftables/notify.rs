@@ -14,6 +14,7 @@ use nix::sys::socket::sockopt::SetStruct;
 
 use super::wire::table_name;
 use crate::abi::*;
+use crate::namespace::Namespace;
 use crate::socket::Socket;
 
 /// A subscription to the kernel's nf_tables notifications (`NFNLGRP_NFTABLES`).
@@ -43,10 +44,9 @@ pub(super) enum Suspicion {
 }
 
 impl Watch {
-    /// Subscribes, in the network namespace of this thread, to changes of the tables of this name by others than port
-    /// `ours`.
-    pub(super) fn open(table: &str, ours: u32) -> io::Result<Self> {
-        let socket = Socket::open()?;
+    /// Subscribes to changes of the tables of this name in a network namespace by others than port `ours`.
+    pub(super) fn open(namespace: &Namespace, table: &str, ours: u32) -> io::Result<Self> {
+        let socket = Socket::netfilter(namespace)?;
         // Before the subscription, so that nothing of ours is ever queued.
         leave_out(&socket, ours)?;
         let (table, membership, suspicion) = (table.to_owned(), Membership::Left, Suspicion::None);

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::expr::{Counter, Expr, Family, Verdict};
+use super::udata;
 use crate::abi::abi_enum;
 
 /// A table.
@@ -26,6 +27,39 @@ pub struct Table {
 pub const TABLE_OWNER: u32 = 0x2;
 /// `NFT_TABLE_F_PERSIST` (Linux 6.9): the table stays when its owner goes.
 pub const TABLE_PERSIST: u32 = 0x4;
+/// [`TABLE_OWNER`] and [`TABLE_PERSIST`]: others cannot change the table while its owner lives, and it stays when the
+/// owner goes. [`super::Nftables::ownership`] tells whether this kernel can.
+pub const TABLE_KEPT: u32 = TABLE_OWNER | TABLE_PERSIST;
+
+impl Table {
+    /// A table without flags and user data.
+    pub const fn new(family: Family) -> Self {
+        Table { family, flags: 0, owner: None, userdata: Vec::new() }
+    }
+
+    /// The same with flags: `NFT_TABLE_F_*`.
+    pub fn with_flags(self, flags: u32) -> Self {
+        Table { flags, ..self }
+    }
+
+    /// The same with a comment as nft shows it, at most 254 bytes. The kernel keeps the comment that a table was created
+    /// with.
+    pub fn with_comment(mut self, comment: &str) -> Self {
+        udata::put_str(&mut self.userdata, udata::TABLE_COMMENT, comment);
+        self
+    }
+
+    /// Its comment, if it has one.
+    pub fn comment(&self) -> Option<&str> {
+        udata::find_str(&self.userdata, udata::TABLE_COMMENT)
+    }
+
+    /// Whether it had an owner that is gone: it persists, and nothing keeps others off it. Its next owner takes it with
+    /// [`TABLE_KEPT`].
+    pub const fn is_orphaned(&self) -> bool {
+        self.flags & TABLE_KEPT == TABLE_PERSIST
+    }
+}
 
 /// A chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +68,18 @@ pub struct Chain {
     pub name: String,
     /// Where packets enter it; none for a chain that only others jump to.
     pub base: Option<Base>,
+}
+
+impl Chain {
+    /// A chain that only others jump to.
+    pub fn new(name: impl Into<String>) -> Self {
+        Chain { name: name.into(), base: None }
+    }
+
+    /// A chain where packets enter.
+    pub fn with_base(name: impl Into<String>, base: Base) -> Self {
+        Chain { name: name.into(), base: Some(base) }
+    }
 }
 
 /// Where packets enter a chain. The policy is always to accept.
@@ -45,6 +91,13 @@ pub struct Base {
     pub hook: Hook,
     /// Smaller is earlier.
     pub priority: i32,
+}
+
+impl Base {
+    /// A hook of a kind (`nat`, `filter`, `route`) at a priority; smaller is earlier.
+    pub fn new(kind: impl Into<String>, hook: Hook, priority: i32) -> Self {
+        Base { kind: kind.into(), hook, priority }
+    }
 }
 
 abi_enum! {
@@ -74,6 +127,24 @@ pub struct Rule {
     pub exprs: Vec<Expr>,
     /// TLVs of user space, a comment for example.
     pub userdata: Vec<u8>,
+}
+
+impl Rule {
+    /// A rule that is not in the kernel yet, without user data.
+    pub fn new(chain: impl Into<String>, exprs: Vec<Expr>) -> Self {
+        Rule { chain: chain.into(), handle: 0, exprs, userdata: Vec::new() }
+    }
+
+    /// The same with a comment as nft shows it, at most 254 bytes.
+    pub fn with_comment(mut self, comment: &str) -> Self {
+        udata::put_str(&mut self.userdata, udata::RULE_COMMENT, comment);
+        self
+    }
+
+    /// Its comment, if it has one.
+    pub fn comment(&self) -> Option<&str> {
+        udata::find_str(&self.userdata, udata::RULE_COMMENT)
+    }
 }
 
 /// A flowtable: what rules hand to it is forwarded where its devices receive, past every other hook.
@@ -112,6 +183,75 @@ pub struct Set {
     pub userdata: Vec<u8>,
     /// What each element carries, a counter for example.
     pub exprs: Vec<Expr>,
+}
+
+impl Set {
+    /// A set of keys of a type, without flags, timeout and limit.
+    pub fn new(name: impl Into<String>, key: DataType) -> Self {
+        Set {
+            name: name.into(),
+            flags: 0,
+            key_type: key.number,
+            key_len: key.len,
+            fields: Vec::new(),
+            data: None,
+            timeout: Duration::ZERO,
+            size: 0,
+            userdata: Vec::new(),
+            exprs: Vec::new(),
+        }
+    }
+
+    /// A map from keys of a type to values of a type.
+    pub fn map(name: impl Into<String>, key: DataType, value: DataType) -> Self {
+        Set { data: Some(SetData::Value { kind: value.number, len: value.len }), ..Set::new(name, key) }
+    }
+
+    /// A map from keys of a type to verdicts.
+    pub fn verdict_map(name: impl Into<String>, key: DataType) -> Self {
+        Set { data: Some(SetData::Verdict), ..Set::new(name, key) }
+    }
+}
+
+/// A type of nft: what keys and values are to whoever lists them. The kernel only keeps the number, and needs the
+/// length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DataType {
+    /// nft's number (`enum datatypes`, nftables `include/datatype.h`), 6 bits for each field of a concatenation.
+    pub number: u32,
+    /// Bytes; in a concatenation every field is padded to 4.
+    pub len: u32,
+}
+
+impl DataType {
+    /// `ipv4_addr`
+    pub const IPV4_ADDR: Self = DataType { number: 7, len: 4 };
+    /// `ipv6_addr`
+    pub const IPV6_ADDR: Self = DataType { number: 8, len: 16 };
+    /// `inet_proto`
+    pub const INET_PROTO: Self = DataType { number: 12, len: 1 };
+    /// `inet_service`: a port
+    pub const INET_SERVICE: Self = DataType { number: 13, len: 2 };
+    /// `mark`
+    pub const MARK: Self = DataType { number: 19, len: 4 };
+    /// `ifname`: the name of an interface, filled up with zeros
+    pub const IFNAME: Self = DataType { number: 41, len: 16 };
+
+    /// A concatenation: `ipv4_addr . inet_service`.
+    ///
+    /// # Panics
+    /// With more than 5 fields, which is as many as the number has room for.
+    pub const fn concatenation(fields: &[DataType]) -> Self {
+        assert!(fields.len() <= 5, "a concatenation has at most 5 fields");
+        let mut all = DataType { number: 0, len: 0 };
+        let mut index = 0;
+        while index < fields.len() {
+            all.number = all.number << 6 | fields[index].number;
+            all.len += fields[index].len.next_multiple_of(4);
+            index += 1;
+        }
+        all
+    }
 }
 
 /// What a map maps to.
@@ -179,6 +319,11 @@ impl<'a> Element<'a> {
     /// A key and its value: an element of a map.
     pub const fn pair(key: &'a [u8], value: &'a [u8]) -> Self {
         Element { value: Value::Bytes(value), ..Element::key(key) }
+    }
+
+    /// A key and its verdict: an element of a verdict map.
+    pub const fn verdict(key: &'a [u8], verdict: Verdict<&'a str>) -> Self {
+        Element { value: Value::Verdict(verdict), ..Element::key(key) }
     }
 }
 

@@ -32,6 +32,23 @@ pub fn put_nested(bytes: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)
     bytes[start + 1] = length as u8;
 }
 
+/// The payload of the first TLV of a kind. None if there is none, or if the TLVs before it cannot be read.
+pub fn find(mut bytes: &[u8], kind: u8) -> Option<&[u8]> {
+    while let [found, length, rest @ ..] = bytes {
+        let payload = rest.get(..usize::from(*length))?;
+        if *found == kind {
+            return Some(payload);
+        }
+        bytes = &rest[payload.len()..];
+    }
+    None
+}
+
+/// The text of the first TLV of a kind, up to its closing 0, which must be there.
+pub fn find_str(bytes: &[u8], kind: u8) -> Option<&str> {
+    std::str::from_utf8(find(bytes, kind)?).ok()?.strip_suffix('\0')
+}
+
 /// `NFTNL_UDATA_TABLE_COMMENT`
 pub const TABLE_COMMENT: u8 = 0;
 /// `NFTNL_UDATA_RULE_COMMENT`
@@ -60,6 +77,24 @@ pub const TYPEOF_DATA: u8 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_searched(bytes in proptest::collection::vec(any::<u8>(), 0..40), kind in any::<u8>()) {
+            let _ = (find(&bytes, kind), find_str(&bytes, kind));
+        }
+
+        #[test]
+        fn what_is_written_is_found(before in "[a-z]{0,9}", text in "[a-z]{0,9}") {
+            let mut bytes = Vec::new();
+            put_str(&mut bytes, SET_EXPR, &before);
+            put_str(&mut bytes, SET_COMMENT, &text);
+            prop_assert_eq!(find_str(&bytes, SET_COMMENT), Some(text.as_str()));
+            prop_assert_eq!(find(&bytes, SET_KEY_TYPEOF), None);
+            prop_assert_eq!(find_str(&bytes[..bytes.len() - 1], SET_COMMENT), None);
+        }
+    }
 
     /// What nft 1.0.6 writes for `typeof ip daddr`'s table comment and a payload expression.
     #[test]

@@ -120,6 +120,9 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_left_behind_is_noticed() {
+        if testbed::privilege::skip() {
+            return;
+        }
         let world = World::build(&plan()).unwrap();
         let namespace = &world.node().namespace;
         let foreign = Foreign::plant(namespace).unwrap();
@@ -131,6 +134,9 @@ mod tests {
 
     #[test]
     fn a_table_that_comes_between_two_looks_is_noticed() {
+        if testbed::privilege::skip_without("nft") {
+            return;
+        }
         let world = World::build(&plan()).unwrap();
         let namespace = &world.node().namespace;
         let foreign = Foreign::plant(namespace).unwrap();
@@ -142,6 +148,9 @@ mod tests {
 
     #[test]
     fn a_foreign_element_that_goes_is_noticed() {
+        if testbed::privilege::skip_without("nft") {
+            return;
+        }
         let world = World::build(&plan()).unwrap();
         let namespace = &world.node().namespace;
         let foreign = Foreign::plant(namespace).unwrap();

@@ -8,7 +8,7 @@ use crate::{Answer, Cidr, EndpointAddress, FrontendKey, LocalTraffic, Masquerade
 
 /// One thing that was found out about a packet; prints as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum Because {
     /// The destination is a frontend, and the source is in none of its ranges.
     OutsideRanges {
         /// The frontend.
@@ -116,7 +116,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutsideRanges { frontend, source } => {
