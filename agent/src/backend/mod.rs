@@ -104,20 +104,22 @@ async fn open_nftables(_before: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenE
 
 #[cfg(feature = "ipvs")]
 async fn open_ipvs(config: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
-    match backend_ipvs::IpvsDataplane::open(ipvs_options(config)).await {
-        Ok(dataplane) => Ok(Box::new(dataplane)),
-        Err(source) => Err(OpenError::Refused { backend: Backend::Ipvs.name(), source }),
-    }
+    let dataplane = backend_ipvs::IpvsDataplane::open(ipvs_options(config)).await.map_err(ipvs_refused)?;
+    Ok(Box::new(dataplane))
 }
 
 /// Sysctls are files, and read-only in an agent's container; routes and timeouts are set here too.
 #[cfg(feature = "ipvs")]
 async fn prepare_ipvs(config: &IpvsConfig) -> Result<(), OpenError> {
     let backend_ipvs::Options { strict_arp, timeouts, .. } = ipvs_options(config);
-    let refused = |source| OpenError::Refused { backend: Backend::Ipvs.name(), source };
     let options = backend_ipvs::host::HostOptions { strict_arp, timeouts };
-    let mut host = backend_ipvs::host::Host::open(options).await.map_err(refused)?;
-    host.establish().await.map(drop).map_err(refused)
+    let mut host = backend_ipvs::host::Host::open(options).await.map_err(ipvs_refused)?;
+    host.establish().await.map(drop).map_err(ipvs_refused)
+}
+
+#[cfg(feature = "ipvs")]
+fn ipvs_refused(source: SyncError) -> OpenError {
+    OpenError::Refused { backend: Backend::Ipvs.name(), source }
 }
 
 #[cfg(not(feature = "ipvs"))]

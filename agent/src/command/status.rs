@@ -15,7 +15,7 @@ use crate::backend::{Backend, OpenError};
 /// Flags of `switchyard status`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct StatusFlags {
-    /// Show the rules of this backend [default: of the first backend that has some]
+    /// Show the rules of this backend [default: the first backend that has some]
     #[arg(long, alias = "proxy-mode", value_name = "NAME", ignore_case = true)]
     backend: Option<Backend>,
 
@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    fn observed() -> Observed {
+    fn example() -> Observed {
         let endpoint = |text: &str, weight| (EndpointAddress { ip: text.parse().unwrap(), port: 80 }, weight);
         let balance =
             |endpoints: &[(EndpointAddress, u32)]| ObservedAnswer::Balance(endpoints.iter().copied().collect());
@@ -260,12 +260,12 @@ FRONTEND                     KIND        CONNECTIONS   MASQUERADE   AFFINITY   S
 10.105.145.136:8080/TCP      ClusterIP   7             unless pod   -          any       10.244.0.4:80, 10.244.1.2:80 ×3
 node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          any       inside: 10.244.0.4:80, 10.244.1.2:80 ×3; outside: dropped
 ";
-        assert_eq!(table(&rows(&observed())), expected);
+        assert_eq!(table(&rows(&example())), expected);
     }
 
     #[test]
     fn connections_that_were_turned_away_are_counted_below_the_table() {
-        let mut observed = observed();
+        let mut observed = example();
         assert_eq!(turned_away(&observed), "");
         observed.refused = BTreeMap::from([(TurnedAway::WrongPort, 3), (TurnedAway::NoEndpoints, 12)]);
         assert_eq!(turned_away(&observed), "\nTurned away: no-endpoints 12, wrong-port 3\n");
@@ -273,7 +273,7 @@ node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          a
 
     #[test]
     fn devices_of_the_flowtable_are_shown_if_there_is_one() {
-        let mut observed = observed();
+        let mut observed = example();
         assert_eq!(handed_over(&observed), "");
         let devices = ["cni0", "eth0"].map(str::to_owned).into();
         observed.offload.v4 = Some(ObservedOffload { after: std::num::NonZeroU32::MIN, devices });
@@ -282,7 +282,7 @@ node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          a
 
     #[test]
     fn json_has_the_same_rows() {
-        let json = serde_json::to_value(rows(&observed())).unwrap();
+        let json = serde_json::to_value(rows(&example())).unwrap();
         assert_eq!(json[0]["endpoints"]["balance"][1]["weight"], 3);
         assert_eq!(json[1]["endpoints"]["outside"], "drop");
         assert_eq!(json[1]["frontend"], "node port 30673/TCP (IPv4)");

@@ -143,11 +143,23 @@ impl ConfigFile {
     }
 
     fn parse(&self, text: &str) -> Result<(Config, Vec<Remark>), ConfigError> {
-        let mut findings = Findings::default();
-        let below = file::read(&self.path.display().to_string(), text, &self.above, &mut findings);
-        let ((), remarks) = findings.end(())?;
-        Ok((self.above.clone().over(below).config()?, remarks))
+        parse(&self.path.display().to_string(), text, &self.above)
     }
+}
+
+/// The configuration that `text` means without flags, with what is to be remarked. Messages name the file `name`.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn parse_file(name: &str, text: &str) -> Result<(Config, Vec<Remark>), ConfigError> {
+    parse(name, text, &Written::default())
+}
+
+fn parse(name: &str, text: &str, above: &Written) -> Result<(Config, Vec<Remark>), ConfigError> {
+    let mut findings = Findings::default();
+    let below = file::read(name, text, above, &mut findings);
+    let ((), remarks) = findings.end(())?;
+    Ok((above.clone().over(below).config()?, remarks))
 }
 
 impl Surroundings {

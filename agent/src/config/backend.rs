@@ -7,7 +7,7 @@ use clap::ValueEnum;
 /// Which backend programs the kernel. How each is opened is in [`crate::backend`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
-    /// One nftables table a family, of constant size; services are elements of its maps
+    /// One nftables table for each family; services are elements of its maps
     #[default]
     Nftables,
     /// Virtual servers and real servers of IPVS; nftables marks the packets

@@ -5,7 +5,7 @@
 //! argv ──► flags (clap) ──┐ each value by its    ┌─► Action: run, write, initialise, clean up
 //!                         ├─► own FromStr ──► Written ──► Config ──► configz, --write-config-to
 //! file ──► tree (YAML) ───┘                                │
-//!   └──────────────── live (inotify) ── again ─────────────┴──► process::Views: who has to act
+//!   └──────────────── live (inotify) ── again ─────────────┴──► process::Views: which parts act
 //! ```
 //!
 //! The type of each value refuses what makes no sense, so nothing downstream checks again. All mistakes of a file are
@@ -28,7 +28,7 @@ mod settings;
 mod verbosity;
 mod words;
 
-pub use action::{Action, ConfigFile, Order};
+pub use action::{Action, ConfigFile, Order, parse_file};
 pub use backend::Backend;
 pub use file::{configz, yaml};
 pub use findings::{ConfigError, Mistake, Place, Remark};

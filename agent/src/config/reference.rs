@@ -74,14 +74,14 @@ mod tests {
 
     #[test]
     fn every_field_that_is_written_is_in_the_list_and_is_there_once() {
-        let fields = fields();
-        let known: BTreeSet<&str> = fields.iter().map(|field| field.path).collect();
-        assert_eq!(known.len(), fields.len());
+        let listed = fields();
+        let known: BTreeSet<&str> = listed.iter().map(|field| field.path).collect();
+        assert_eq!(known.len(), listed.len());
         let form = configz(&Config::new("node".parse().unwrap()));
         for path in paths(&form, "", &known) {
             assert!(known.contains(path.as_str()), "{path} has no line in EFFECTS or IDLE");
         }
-        let gone = fields.iter().filter(|field| field.default.is_none() && field.path != "hostnameOverride");
+        let gone = listed.iter().filter(|field| field.default.is_none() && field.path != "hostnameOverride");
         let gone: Vec<_> = gone.map(|field| field.path).collect();
         assert_eq!(gone, ["udpIdleTimeout", "resourceContainer", "conntrack.max"]);
     }

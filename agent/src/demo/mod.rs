@@ -23,8 +23,8 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 
 use crate::backend::Backend;
-use page::{Audience, Page, Style};
 use failure::Failure;
+use page::{Audience, Page, Style};
 use show::Ending;
 
 /// Flags of `switchyard demo`.

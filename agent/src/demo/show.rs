@@ -44,9 +44,7 @@ fn tell(page: &mut Page, args: &Args, opening: Opening) -> Result<Ending, Failur
     let plan = cluster::plan();
     let mut stage = Stage::set(&plan, opening)?;
     let backend = args.backend.name();
-    page.line(
-        &page.style().bold(&format!("The example cluster on its node node2, with the {backend} backend")),
-    )?;
+    page.line(&page.style().bold(&format!("The example cluster on its node node2, with the {backend} backend")))?;
     let interrupt = Interrupt::on_signals(&stage.world)?;
     let places = stage.world.places().count();
     page.line(&format!("    {places} places built in {}", page::brief(started.elapsed())))?;

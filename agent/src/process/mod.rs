@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use self::tasks::Removal;
 pub(crate) use self::views::view;
 pub use self::views::{BackendView, Part, Views};
-use crate::backend::{Backend, OpenError};
+use crate::backend::OpenError;
 use crate::config::{Config, configz};
 use crate::events::{Herald, Notice, Outbox, Uids};
 use crate::localhost::{Limits, Localhost};
@@ -147,7 +147,7 @@ impl Agent {
             notices: outbox.clone(),
         }));
 
-        let inputs = inputs(&configs, objects, &mut beside);
+        let inputs = connect_inputs(&configs, objects, &mut beside);
         let successors = by.successors(&configs, alone, outbox, &mut beside);
         let cluster = ClusterState::new(Views::from(&config).settings, inputs);
         tokio::select! {
@@ -161,7 +161,7 @@ impl Agent {
 
 /// What programs the kernel first.
 enum Programmer {
-    /// The embedding program's dataplane, for ever.
+    /// The embedding program's dataplane, until the end.
     Embedder,
     /// The backend that the configuration names.
     Named,
@@ -171,7 +171,7 @@ enum Programmer {
 
 /// Opens the backend that the configuration names, or the one that has to be first beside kube-proxy's rules.
 async fn open_first(config: &Config, outbox: &Outbox) -> Result<(Box<dyn Dataplane>, Programmer), OpenError> {
-    let first: Backend = first_backend(config.backend, config.kube_proxy).await;
+    let first = first_backend(config.backend, config.kube_proxy).await;
     match first.open_with(&config.ipvs).await {
         Ok(dataplane) if first == config.backend => Ok((dataplane, Programmer::Named)),
         Ok(dataplane) => Ok((dataplane, Programmer::Interim)),
@@ -195,7 +195,7 @@ fn greet(config: &Config, backend: &str, own_source: bool) {
 }
 
 /// What the state is made of, and the tasks that follow it.
-fn inputs(
+fn connect_inputs(
     configs: &watch::Receiver<Config>,
     objects: Option<mpsc::Receiver<Vec<Event>>>,
     beside: &mut JoinSet<()>,

@@ -149,7 +149,7 @@ fn a_field_without_effect_says_so_and_why_where_it_is_not_kube_proxys_default() 
         ("ipvs: {minSyncPeriod: 5s}", "ipvs.minSyncPeriod", "written together"),
         ("ipvs: {excludeCIDRs: [10.0.0.0/8]}", "ipvs.excludeCIDRs", "never touched"),
         ("configSyncPeriod: 10m", "configSyncPeriod", "when a watch ends"),
-        ("portRange: 300-2000", "portRange", "no port"),
+        ("portRange: 300-2000", "portRange", "user-space mode"),
         ("windowsRunAsService: true", "windowsRunAsService", "Windows"),
         ("winkernel: {networkName: x}", "winkernel.networkName", "Windows"),
         ("winkernel: {sourceVip: x}", "winkernel.sourceVip", "Windows"),

@@ -1,4 +1,4 @@
-//! Flags: all of kube-proxy's are taken, each does what kube-proxy's does or says that it does nothing.
+//! Flags: all of kube-proxy's are accepted. Each does what kube-proxy's does, or says that it has no effect.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! docs/configuration.md is made from clap's definitions of the flags and from the list of the file's fields.
 //!
-//! `UPDATE_DOCS=1 cargo nextest run -p switchyard-agent --test docs` writes it.
+//! `just docs`, or `UPDATE_DOCS=1 cargo nextest run -p switchyard-agent --test docs`, writes it.
 
 use std::fmt::Write;
 
@@ -19,7 +19,7 @@ const BEFORE: &str = "\
 Made from the program by `UPDATE_DOCS=1 cargo nextest run -p switchyard-agent --test docs`; do not edit.
 
 - [Flags of `switchyard run`](#switchyard-run)
-- [Flags of `status`](#switchyard-status), [`cleanup`](#switchyard-cleanup), [`demo`](#switchyard-demo)
+- Flags of [`status`](#switchyard-status), [`cleanup`](#switchyard-cleanup), [`demo`](#switchyard-demo)
 - [The configuration file](#the-configuration-file)
 
 `switchyard run` takes kube-proxy's flags and kube-proxy's configuration file.
@@ -65,7 +65,7 @@ fn render() -> String {
     for name in ["run", "status", "cleanup", "demo"] {
         let command = line.find_subcommand(name).expect("a subcommand");
         write!(page, "## switchyard {name}\n\n{}.\n\n", command.get_about().expect("its help")).unwrap();
-        render_flags(&mut page, command);
+        render_flags(&mut page, command, name == "run");
     }
     page.push_str(FILE);
     let (idle, effective): (Vec<_>, Vec<_>) =
@@ -87,10 +87,11 @@ fn render() -> String {
     page
 }
 
-/// The flags of a command, a table for each heading of its help.
-fn render_flags(page: &mut String, command: &Command) {
+/// The flags of a command, a table for each heading of its help; those of every command only once.
+fn render_flags(page: &mut String, command: &Command, is_first: bool) {
     let mut headings: Vec<Option<&str>> = Vec::new();
-    for arg in command.get_arguments().filter(|arg| is_shown(arg)) {
+    let shown = |arg: &&Arg| is_shown(arg) && (is_first || !arg.is_global_set());
+    for arg in command.get_arguments().filter(shown) {
         if !headings.contains(&arg.get_help_heading()) {
             headings.push(arg.get_help_heading());
         }
@@ -100,7 +101,7 @@ fn render_flags(page: &mut String, command: &Command) {
     for heading in &headings {
         let idle = heading.is_some_and(|heading| heading.contains("without effect"));
         if headings.len() > 1 {
-            write!(page, "### {}\n\n", heading.unwrap_or("Other options")).unwrap();
+            write!(page, "### {}\n\n", heading.unwrap_or("Options of every command")).unwrap();
         }
         let columns = if idle {
             "| flag | no effect, because |\n|---|---|\n"
@@ -108,9 +109,9 @@ fn render_flags(page: &mut String, command: &Command) {
             "| flag | default | meaning |\n|---|---|---|\n"
         };
         page.push_str(columns);
-        for arg in command.get_arguments().filter(|arg| arg.get_help_heading() == *heading && is_shown(arg)) {
+        for arg in command.get_arguments().filter(shown).filter(|arg| arg.get_help_heading() == *heading) {
             let (meaning, default) = meaning(arg);
-            let default = default.map_or(NONE.to_owned(), |default| format!("`{default}`"));
+            let default = default.map_or(NONE.to_owned(), |default| value(&default));
             let (name, meaning) = (usage(arg), cell(&meaning));
             if idle {
                 writeln!(page, "| {name} | {meaning} |").unwrap();
@@ -189,13 +190,18 @@ fn default(field: &FieldReference) -> String {
     }
 }
 
+/// A value as code; a phrase as it is.
+fn value(text: &str) -> String {
+    if text.contains(' ') { text.to_owned() } else { format!("`{text}`") }
+}
+
 /// Text in a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('\n', " ").replace('|', "\\|")
 }
 
 #[test]
-fn the_page_is_what_the_program_says() {
+fn docs_configuration_md_is_current() {
     let rendered = render();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(at_top(PAGE), &rendered).unwrap();

@@ -6,7 +6,15 @@ use std::path::Path;
 use super::{at_top, read};
 
 /// Messages that are put together at run time, so that no source has the whole text; what each is made of.
-const PUT_TOGETHER: [(&str, &[&str]); 1] = [("sysctl net.ipv4.vs.conntrack", &["sysctl ", "net/ipv4/vs/conntrack"])];
+const PUT_TOGETHER: [(&str, &[&str]); 4] = [
+    ("CAP_NET_ADMIN: not available", &["\"CAP_NET_ADMIN\"", "{feature}: not available: {reason}"]),
+    ("netlink (netfilter): not available", &["\"netlink (netfilter)\"", "{feature}: not available: {reason}"]),
+    (
+        "CONFIG_IP_VS (module ip_vs): not available",
+        &["\"CONFIG_IP_VS (module ip_vs)\"", "{feature}: not available: {reason}"],
+    ),
+    ("sysctl net.ipv4.vs.conntrack", &["\"sysctl {}\"", "\"vs/conntrack\""]),
+];
 
 /// The text of every source of the workspace, with lines that `\` breaks put together.
 fn sources() -> String {

@@ -66,7 +66,7 @@ pub(super) struct KubeProxyFlags {
     #[arg(long, value_name = "NAME")]
     pod_bridge_interface: Option<Unless<InterfaceName>>,
 
-    /// Begin of the names of the interfaces by which packets of local pods enter, for --detect-local-mode InterfaceNamePrefix
+    /// What the names of the interfaces begin with by which packets of local pods enter, for --detect-local-mode InterfaceNamePrefix
     #[arg(long, value_name = "PREFIX")]
     pod_interface_name_prefix: Option<Unless<InterfaceName>>,
 
