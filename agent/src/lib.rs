@@ -4,7 +4,7 @@
 //! source/ ──► resolve/ ──► reconcile/ ──► backend/ (Dataplane::sync) ──► kernel
 //! files, API   pure         one loop       nftables, IPVS
 //!              ▲               │ News
-//! node_addresses/, config/     └──► serving/, metrics/, events/, localhost/, migration/
+//! node, config/                └──► serving/, metrics/, events/, localhost/, migration/
 //! ```
 //!
 //! [`process::Agent`] puts them together, with a dataplane, witnesses and a source of an embedding program if it has any.
@@ -18,11 +18,9 @@ pub mod config;
 pub mod demo;
 pub mod events;
 pub mod host;
-pub mod links;
 pub mod localhost;
 pub mod metrics;
 pub mod migration;
-pub mod node_addresses;
-mod notified;
+pub mod node;
 pub mod process;
 pub mod serving;

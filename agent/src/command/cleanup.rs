@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::{CommandError, output};
 use crate::backend::{Backend, OpenError};
-use crate::migration::{self, Report};
+use crate::migration::{self, CleanupReport};
 
 /// Flags of `switchyard cleanup`.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -22,7 +22,7 @@ pub(super) async fn cleanup(flags: CleanupFlags) -> Result<(), CommandError> {
 }
 
 async fn remove_kube_proxys() -> Result<(), CommandError> {
-    let Report { removed, left, failed } = migration::remove_all().await;
+    let CleanupReport { removed, left, failed } = migration::remove_all().await;
     if removed.is_empty() && failed.is_empty() {
         output::line("kube-proxy: clean; nothing was there to be removed")?;
     }

@@ -1,50 +1,48 @@
 //! Kubernetes Events on the Node and on Services: what an operator finds with `kubectl describe`.
 //!
 //! ```text
-//! News ──► Herald (pure: which notices) ──┐
-//! start, host, health checks ─────────────┴──► Outbox (bounded, drops) ──► Gate (how often) ──► the API
-//!                                 Uids ◄── News::Told                                        `kubernetes`
+//! News ──► EventWitness (which notices) ──┐
+//! start, host, health checks, migration ──┴──► Outbox (bounded) ──► RateLimiter ──► the API
+//!              Uids ◄── News::Noted(Told)                                          `kubernetes`
 //! ```
 //!
-//! Events are for people and nothing depends on them: whoever leaves a notice never waits, a cause that flaps is told
-//! once in a while, and what cannot be posted is dropped.
+//! Events are for people and nothing depends on them: no part of the agent waits to leave a notice, a cause that comes and goes
+//! is reported once a minute, and what cannot be posted is dropped.
 //!
 //! Notices are plain data and part of every build; posting them needs the feature `kubernetes`.
 
-mod gate;
-mod herald;
 mod notice;
 #[cfg(feature = "kubernetes")]
 mod post;
-mod uids;
+mod rate;
+mod witness;
 
 use tokio::sync::mpsc;
 
-pub use gate::{Gate, Rate};
-pub use herald::{Herald, notices};
 pub use notice::{Notice, Severity, Subject};
 #[cfg(feature = "kubernetes")]
 pub use post::post;
-pub use uids::Uids;
+pub use rate::{Rate, RateLimiter};
+pub use witness::{EventWitness, Uids, notices};
 
 /// Notices that may wait to be posted; one more is dropped.
 const WAITING: usize = 128;
 
-/// Where notices are left. Cheap to clone.
+/// Takes notices. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox(mpsc::Sender<Notice>);
 
-/// An outbox, and where what is left in it comes out.
+/// An outbox, and the receiver of its notices.
 pub fn channel() -> (Outbox, mpsc::Receiver<Notice>) {
     let (sender, receiver) = mpsc::channel(WAITING);
     (Outbox(sender), receiver)
 }
 
 impl Outbox {
-    /// Leaves a notice. It is dropped where too many wait, or nobody posts.
+    /// Leaves a notice. It is dropped if too many wait, or if the receiver is gone.
     pub fn leave(&self, notice: Notice) {
         if let Err(dropped) = self.0.try_send(notice) {
-            tracing::debug!(notice = ?dropped.into_inner(), "notice dropped: too many wait to be posted");
+            tracing::debug!(notice = ?dropped.into_inner(), "event dropped: too many wait, or none are posted");
         }
     }
 }

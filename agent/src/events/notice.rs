@@ -1,6 +1,6 @@
-//! What is worth an Event, with the words that it is told in.
+//! What leads to an Event, and the words of each.
 //!
-//! Kept apart from posting: whoever notices something need not know of the API.
+//! Kept apart from posting, so that the parts of the agent that leave notices know nothing of the API.
 
 use std::fmt;
 
@@ -9,12 +9,13 @@ use backend_api::{Conflict, Family, ServiceName};
 use crate::host::Unset;
 use crate::migration::Rival;
 
-/// Something an operator should find on an object.
+/// Something that an operator should find on an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Notice {
-    /// The agent has begun to work.
+    /// The agent has started.
     Started,
-    /// The backend does not work on this node, or no longer.
+    /// The backend does not work on this node.
     BackendUnavailable {
         /// Why.
         reason: String,
@@ -24,13 +25,13 @@ pub enum Notice {
         /// Its name.
         backend: &'static str,
     },
-    /// Somebody else serves, or may serve, services on this node.
+    /// Another program forwards, or may forward, service traffic on this node.
     Rival(Rival),
     /// A setting of the node could not be made.
     SettingRefused(Unset),
-    /// A service's health check node port cannot be listened on.
+    /// A service's health check node port cannot be bound.
     HealthCheckNotStarted {
-        /// Whose.
+        /// Which service's.
         service: ServiceName,
         /// The port.
         port: u16,
@@ -44,9 +45,9 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
-    /// A service goes without a frontend, which an older one has.
+    /// A service does not get a frontend, because an older one has it.
     FrontendConflict(Conflict),
-    /// A service's source ranges are all of the other family: nobody may dial its load-balancer addresses of this one.
+    /// A service's source ranges are all of the other family: no client may dial its load-balancer addresses of this one.
     SourceRangesOfOtherFamily {
         /// Which.
         service: ServiceName,
@@ -69,7 +70,7 @@ pub enum Subject {
 pub enum Severity {
     /// Nothing to do.
     Normal,
-    /// Somebody should look.
+    /// An operator should look.
     Warning,
 }
 
@@ -89,7 +90,7 @@ impl Notice {
         }
     }
 
-    /// How grave it is.
+    /// Its type.
     pub fn severity(&self) -> Severity {
         match self {
             Self::Started | Self::BackendChanged { .. } => Severity::Normal,
@@ -136,20 +137,20 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Started => f.write_str("service traffic of this node is forwarded"),
+            Self::Started => f.write_str("forwarding the service traffic of this node"),
             Self::BackendUnavailable { reason } => f.write_str(reason),
-            Self::BackendChanged { backend } => write!(f, "services are programmed by {backend} from now on"),
+            Self::BackendChanged { backend } => write!(f, "backend changed to {backend}"),
             Self::Rival(rival) => rival.fmt(f),
             Self::SettingRefused(unset) => unset.fmt(f),
             Self::HealthCheckNotStarted { port, reason, .. } => {
-                write!(f, "health check node port {port}: cannot be listened on: {reason}")
+                write!(f, "health check node port {port}: {reason}")
             }
             Self::ServiceRefused { reason, .. } => write!(f, "service cannot be programmed, all others are: {reason}"),
             Self::FrontendConflict(conflict) => conflict.fmt(f),
             Self::SourceRangesOfOtherFamily { family, .. } => write!(
                 f,
-                "spec.loadBalancerSourceRanges: no range for {family}: nobody may dial the service's {family} \
-                 load-balancer addresses"
+                "spec.loadBalancerSourceRanges: no range for {family}: no client may dial the service's {family} \
+                 load-balancer addresses; add a range of {family} to open them"
             ),
         }
     }
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_else_serves_is_told_of_on_the_node() {
+    fn another_service_proxy_is_reported_on_the_node() {
         let rival = Notice::Rival(Rival::KubeProxy { process: 7 });
         assert_eq!((rival.subject(), rival.severity()), (Subject::ThisNode, Severity::Warning));
         assert_eq!(rival.reason(), "OtherServiceProxy");

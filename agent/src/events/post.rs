@@ -9,37 +9,39 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Gate, Notice, Rate, Severity, Subject, Uids};
+use super::{Notice, Rate, RateLimiter, Severity, Subject, Uids};
 use kubernetes::settings::NodeName;
 
-/// How long the API may take for one event; meanwhile others wait, and are dropped where too many do.
+/// How long the API may take for one event; meanwhile other notices wait in the outbox.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The API's limit for `note`, in bytes (events.k8s.io/v1: 1 KiB).
 const NOTE: usize = 1024;
 
-/// Posts what is left in the outbox of `notices` as events of `node` and of services, until every outbox is gone.
+/// Posts `notices` as events of `node` and of services, until every outbox is dropped.
 pub async fn post(mut notices: mpsc::Receiver<Notice>, client: Client, node: NodeName, uids: Uids) {
     let reporter = Reporter { controller: "switchyard".to_owned(), instance: Some(node.as_str().to_owned()) };
     let recorder = Recorder::new(client, reporter);
-    let mut gate = Gate::new(Rate::default(), Instant::now());
+    let mut limiter = RateLimiter::new(Rate::default(), Instant::now());
     let mut failing = false;
     while let Some(notice) = notices.recv().await {
-        if !gate.admits(&notice, Instant::now()) {
+        if !limiter.admits(&notice, Instant::now()) {
             continue;
         }
         let regarding = reference(&notice.subject(), &node, &uids);
-        let outcome = match timeout(PATIENCE, recorder.publish(&event(&notice), &regarding)).await {
+        let posted = match timeout(PATIENCE, recorder.publish(&event(&notice), &regarding)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {PATIENCE:?}")),
         };
-        match &outcome {
+        match &posted {
             Ok(()) if failing => info!("events are posted again"),
             Ok(()) => {}
             Err(error) if failing => debug!(%notice, error, "event dropped"),
-            Err(error) => warn!(%notice, error, "event dropped: the API does not take it; others may follow"),
+            Err(error) => {
+                warn!(%notice, error, "event dropped: the API server did not accept it; until it does, further ones are logged at debug level")
+            }
         }
-        failing = outcome.is_err();
+        failing = posted.is_err();
     }
 }
 

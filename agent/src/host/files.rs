@@ -31,32 +31,39 @@ impl Files {
     /// load it first.
     pub(super) fn present(&self, config: &HostConfig) -> Present {
         let present = self.read_all();
-        let missing = |setting: &Setting| setting.knob != Knob::OomScoreAdj && !present.contains_key(&setting.knob);
-        if self.root == Path::new("/") && wanted(config, 1, &present).iter().any(missing) && load_conntrack().is_ok() {
+        let conntrack_is_missing = wanted(config, 1, &present)
+            .iter()
+            .any(|setting| setting.knob != Knob::OomScoreAdj && !present.contains_key(&setting.knob));
+        if conntrack_is_missing && self.root == Path::new("/") && load_conntrack().is_ok() {
             return self.read_all();
         }
         present
     }
 
     fn read_all(&self) -> Present {
-        let read =
-            |knob: Knob| Some((knob, fs::read_to_string(self.root.join(knob.path())).ok()?.trim().parse().ok()?));
-        Knob::ALL.into_iter().filter_map(read).collect()
+        Knob::ALL.into_iter().filter_map(|knob| Some((knob, self.read(knob)?))).collect()
+    }
+
+    fn read(&self, knob: Knob) -> Option<i64> {
+        fs::read_to_string(self.root.join(knob.path())).ok()?.trim().parse().ok()
     }
 
     pub(super) fn write(&self, setting: Setting) -> io::Result<()> {
-        // Opened, and not created: what is missing in /proc shall be called missing.
+        // Not created if it is missing, so that the error says that it is.
         let mut file = fs::OpenOptions::new().write(true).truncate(true).open(self.root.join(setting.knob.path()))?;
         io::Write::write_all(&mut file, setting.value.to_string().as_bytes())
     }
 
-    /// The processors of the machine. Those that this process may use are fewer in a container that is bound to some, and
-    /// connections come in on all of them.
+    /// The processors of the machine. A container that is bound to some of them still gets connections on all.
     pub(super) fn cores(&self) -> u32 {
         let online = fs::read_to_string(self.root.join("sys/devices/system/cpu/online")).ok();
-        let usable = || thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok());
-        online.and_then(|list| count(list.trim())).or_else(usable).unwrap_or(1)
+        online.and_then(|list| count(list.trim())).or_else(usable_cores).unwrap_or(1)
     }
+}
+
+/// The processors that this process may use.
+fn usable_cores() -> Option<u32> {
+    thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok())
 }
 
 /// How many numbers are in a list such as `0-3,5` (`Documentation/admin-guide/cputopology.rst`).
@@ -70,8 +77,8 @@ fn count(list: &str) -> Option<u32> {
     Some(sum)
 }
 
-/// Asks connection tracking for anything at all: the kernel then loads the module, and with it come the files. With
-/// `--init-only` nobody else has asked before.
+/// Sends connection tracking any request: the kernel then loads the module, and with it come the files. With `--init-only` no
+/// other part of the agent has done so before.
 fn load_conntrack() -> io::Result<()> {
     // struct nlmsghdr, then struct nfgenmsg: IPCTNL_MSG_CT_GET_STATS (5) of NFNL_SUBSYS_CTNETLINK (1), to be acknowledged.
     const LENGTH: u32 = 20;
@@ -84,7 +91,7 @@ fn load_conntrack() -> io::Result<()> {
     request.extend([0; 12]);
     let mut socket = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
-    // The kernel works while this is sent; what it answers says nothing that the files do not.
+    // The kernel acts on it while it is sent; the answer says nothing that the files do not.
     socket.send(&request, 0).map(drop)
 }
 

@@ -1,15 +1,15 @@
-//! What a node needs once, whatever its services: room in connection tracking, and not to be killed first.
+//! Settings of the node that do not depend on services: connection tracking, and which process the kernel kills first.
 //!
 //! ```text
-//! HostConfig ─► wanted (pure) ─► Setting… ─► write ─► Unset…: why not, said once each
+//! HostConfig ─► wanted (pure) ─► Setting… ─► write ─► Unset…: why not, logged once each
 //!                  ▲ present, cores                    nothing here is fatal
 //! ```
 //!
-//! Kept apart from the dataplanes: these settings are the node's, outlive us, and nothing that we program needs them. So no
-//! original is remembered, and what the configuration says no more stays as it is.
+//! Kept apart from the dataplanes: these settings belong to the node, outlive the agent, and forwarding works without them. So
+//! no original value is remembered, and a setting that is removed from the configuration keeps its last value.
 //!
-//! Connection tracking's timeouts belong to the network namespace of the calling thread; its size to the machine, and only the
-//! machine's own namespace may set it.
+//! Connection tracking's timeouts belong to the network namespace of the calling thread; its size belongs to the machine, and
+//! only the machine's own namespace may set it.
 
 mod files;
 mod wanted;
@@ -24,19 +24,19 @@ pub use wanted::{Knob, Present, Setting, wanted};
 use self::files::Files;
 use crate::config::HostConfig;
 
-/// Sets what the configuration says, as often as it changes.
+/// Makes the settings that the configuration says.
 #[derive(Debug, Default)]
 pub struct Host {
     files: Files,
-    said: BTreeSet<Unset>,
+    logged: BTreeSet<Unset>,
 }
 
 /// A setting that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unset {
-    /// What and how.
+    /// The setting, with the value that it should have.
     pub setting: Setting,
-    /// What it is instead, if that can be read.
+    /// The value that it has instead, if that can be read.
     pub present: Option<i64>,
     /// The kernel's reason.
     pub reason: String,
@@ -56,7 +56,7 @@ impl Host {
             }
         }
         for unset in &all {
-            if self.said.insert(unset.clone()) {
+            if self.logged.insert(unset.clone()) {
                 warn!("{unset}");
             }
         }
@@ -92,7 +92,7 @@ mod tests {
             put(root.path(), path, value);
         }
         put(root.path(), "sys/devices/system/cpu/online", "0-3,5\n");
-        let host = Host { files: Files::below(root.path()), said: BTreeSet::new() };
+        let host = Host { files: Files::below(root.path()), logged: BTreeSet::new() };
         (root, host)
     }
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_told_and_said_once_and_the_rest_is_set() {
+    fn what_cannot_be_written_is_returned_and_logged_once_and_the_rest_is_set() {
         let (root, mut host) = node(&NODE[3..]);
         let missing = host.prepare(&HostConfig::default());
         let knobs: Vec<_> = missing.iter().map(|unset| unset.setting.knob).collect();
@@ -140,8 +140,8 @@ mod tests {
         assert!(
             missing[0].to_string().starts_with("net.netfilter.nf_conntrack_max: cannot be set to 163840: No such file")
         );
-        assert_eq!((read(&root, Knob::TcpCloseWait), host.said.len()), ("3600".to_owned(), 2));
+        assert_eq!((read(&root, Knob::TcpCloseWait), host.logged.len()), ("3600".to_owned(), 2));
         assert_eq!(host.prepare(&HostConfig::default()), missing);
-        assert_eq!(host.said.len(), 2);
+        assert_eq!(host.logged.len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Which settings a configuration means on a node of this size, and which of them have to be made.
+//! Which settings a configuration leads to on a node of this size, and which of them have to be made.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{ConntrackConfig, HostConfig};
 
-/// Something that can be set.
+/// A setting of the node, without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Knob {
     /// How many connections are tracked at most.
@@ -15,31 +15,32 @@ pub enum Knob {
     ConntrackBuckets,
     /// Seconds for which an established TCP connection is remembered.
     TcpEstablished,
-    /// Seconds for which a TCP connection is remembered whose one side has closed it.
+    /// Seconds for which a TCP connection is remembered that one side has closed.
     TcpCloseWait,
-    /// Whether TCP packets out of window are part of their connection.
+    /// Whether TCP packets outside of the window belong to their connection.
     TcpBeLiberal,
     /// Seconds for which a UDP flow is remembered that had no answer.
     Udp,
     /// Seconds for which a UDP flow is remembered that had answers.
     UdpStream,
-    /// How much rather than others this process is killed when memory is short.
+    /// How likely the kernel kills this process when memory is short.
     OomScoreAdj,
 }
 
 /// A knob and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Setting {
-    /// What.
+    /// Which.
     pub knob: Knob,
-    /// How.
+    /// Its value.
     pub value: i64,
 }
 
 /// What is set now, as far as it can be read.
 pub type Present = BTreeMap<Knob, i64>;
 
-/// What kube-proxy has allowed at most since 1.36, by processors: an entry takes some 300 bytes that the kernel never swaps.
+/// The most that kube-proxy derives from the number of processors, since 1.36: an entry takes some 300 bytes that the kernel
+/// never swaps.
 const SCALED_AT_MOST: u64 = 1 << 20;
 
 /// Connections in one list, on average, when the table is full.
@@ -70,8 +71,8 @@ fn conntrack(config: &ConntrackConfig, cores: u32, present: &Present) -> Vec<Set
     values.into_iter().filter_map(|(knob, value)| Some(Setting { knob, value: value? })).collect()
 }
 
-/// How many connections are tracked at most; none leaves it. The bound holds for what follows from the number of processors, not
-/// for a minimum that somebody has written down.
+/// How many connections are tracked at most; none leaves it. The bound holds for the number that follows from the processors,
+/// not for a configured minimum.
 fn most(config: &ConntrackConfig, cores: u32) -> Option<i64> {
     let per_core = config.max_per_core.filter(|per_core| *per_core > 0)?;
     let scaled = (u64::from(per_core) * u64::from(cores)).min(SCALED_AT_MOST);

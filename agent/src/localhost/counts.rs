@@ -1,4 +1,4 @@
-//! What is counted, as plain numbers; whoever serves metrics reads them.
+//! What is counted, as plain numbers that metrics read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -21,7 +21,7 @@ struct PerTransport {
     sctp: AtomicU64,
 }
 
-/// One of what is there now, for as long as this lives.
+/// Counts one more, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Counted<'a>(&'a AtomicU64);
 
@@ -37,8 +37,8 @@ impl Counts {
         self.failures.of(family).load(Relaxed)
     }
 
-    /// Connections that were reset and datagrams that were dropped by us: too many at the same time, or no endpoint took
-    /// them. What the kernel refuses because nothing listens is not among them, and so SCTP's are always 0
+    /// Connections reset and datagrams dropped by the agent: too many at the same time, or no endpoint took them. What the
+    /// kernel refuses because nothing listens is not counted, so SCTP's are always 0
     /// (`kubeproxy_nftables_localhost_nodeport_rejected_packets_total`).
     pub fn rejected(&self, family: Family, protocol: Protocol) -> u64 {
         self.rejected_of(family, protocol).load(Relaxed)

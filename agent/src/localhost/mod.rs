@@ -1,29 +1,25 @@
 //! Node ports on localhost: `127.0.0.1:nodePort` and `[::1]:nodePort`, forwarded in user space.
 //!
 //! ```text
-//! News::Synced ──► Plan (pure) ──► Board ──► doors ──► tcp: accept, choose, relay both ways
-//!                  what listens    latest    bind      udp: one flow for each client
-//!                                            retry  └─ Memory: session affinity
+//! News::Synced ──► Plan (pure) ──► Mailbox ──► listeners ──► tcp: accept, choose, relay both ways
+//!                  which ports     latest      bind          udp: one flow for each client
+//!                                              retry      └─ AffinityTable
 //! ```
 //!
-//! The kernel does not route packets of 127.0.0.0/8 out of the node unless `route_localnet` opens services that listen
-//! on loopback alone to the network, so no rewriting of packets can serve them. Endpoints see the node's address as
-//! source.
+//! The kernel does not route packets of 127.0.0.0/8 out of the node unless `route_localnet` is set, and that would open services
+//! that listen on loopback alone to the network. So no rewriting of packets can serve these clients. Endpoints see the node's
+//! address as source.
 //!
-//! **Invariant:** nothing listens where a client would not be answered, so that it meets the kernel's own refusal
+//! **Invariant:** nothing listens where no endpoint would answer, so that such a client is refused by the kernel
 //! (`tests/localhost: without_endpoints_nothing_listens`).
 
-mod answerer;
-mod board;
+mod affinity;
 mod counts;
-mod doors;
-mod memory;
+mod listeners;
 mod plan;
-mod task;
 mod tcp;
 mod udp;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,12 +27,11 @@ use backend_api::{EndpointAddress, Family, PerFamily, Protocol};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-pub use answerer::Answerer;
 pub use counts::Counts;
-pub use plan::{NodePort, Plan};
+pub use plan::{NodePort, Plan, PortEndpoints};
 
-use self::board::Board;
-use self::memory::Memory;
+use self::affinity::AffinityTable;
+use self::listeners::Mailbox;
 use kubernetes::settings::NodePortSelection;
 use kubernetes::{ClusterState, News};
 use reconcile::Witness;
@@ -54,23 +49,26 @@ pub enum OnLocalhost {
 impl OnLocalhost {
     /// What a selection of node port addresses asks for.
     pub fn of(node_ports: &NodePortSelection) -> PerFamily<Self> {
-        let of = |family| if node_ports.asks_for_localhost(family) { Self::Open } else { Self::Closed };
-        PerFamily { v4: of(Family::V4), v6: of(Family::V6) }
+        PerFamily { v4: Self::of_family(node_ports, Family::V4), v6: Self::of_family(node_ports, Family::V6) }
+    }
+
+    fn of_family(node_ports: &NodePortSelection, family: Family) -> Self {
+        if node_ports.asks_for_localhost(family) { Self::Open } else { Self::Closed }
     }
 }
 
-/// How much is forwarded at the same time, and how long is waited for what.
+/// How much is forwarded at the same time, and how long the agent waits for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// TCP connections; one more is reset.
     pub connections: usize,
     /// UDP flows; a datagram of one more is dropped.
     pub flows: usize,
-    /// For an endpoint to accept a connection.
+    /// How long an endpoint may take to accept a connection.
     pub connect: Duration,
-    /// For more of a UDP flow that has not gone back and forth and on.
+    /// How long a UDP flow may be idle if its client has not sent again after an answer.
     pub flow_idle: Duration,
-    /// For more of a UDP flow that has.
+    /// How long a UDP flow may be idle if its client has.
     pub stream_idle: Duration,
 }
 
@@ -90,7 +88,7 @@ impl Default for Limits {
 /// Node ports on localhost, before they are put to work.
 #[derive(Debug)]
 pub struct Localhost {
-    board: Arc<Board>,
+    mailbox: Arc<Mailbox>,
     shared: Arc<Shared>,
 }
 
@@ -101,7 +99,7 @@ struct Shared {
     counts: Arc<Counts>,
     connections: Arc<Semaphore>,
     flows: Arc<Semaphore>,
-    memory: Mutex<Memory>,
+    affinity: Mutex<AffinityTable>,
 }
 
 impl Localhost {
@@ -112,9 +110,9 @@ impl Localhost {
             counts: Arc::default(),
             connections: Arc::new(Semaphore::new(limits.connections)),
             flows: Arc::new(Semaphore::new(limits.flows)),
-            memory: Mutex::default(),
+            affinity: Mutex::default(),
         };
-        Self { board: Arc::default(), shared: Arc::new(shared) }
+        Self { mailbox: Arc::default(), shared: Arc::new(shared) }
     }
 
     /// For metrics.
@@ -124,36 +122,36 @@ impl Localhost {
 
     /// Hears what is programmed.
     pub fn witness(&self) -> impl Witness<ClusterState> + 'static {
-        Listener { plan: Plan::default(), board: self.board.clone() }
+        PlanWitness { plan: Plan::default(), mailbox: self.mailbox.clone() }
     }
 
     /// Listens and forwards for as long as it is polled, in the network namespace of the runtime's threads, where `wanted`
     /// says so. When it is dropped every listener closes; what was forwarded goes on.
     pub async fn serve(self, wanted: watch::Receiver<PerFamily<OnLocalhost>>) {
-        doors::keep(&self.board, wanted, self.shared).await;
+        listeners::keep_open(&self.mailbox, wanted, self.shared).await;
     }
 }
 
-/// The witness.
+/// Keeps the plan, and posts its changes.
 #[derive(Debug)]
-struct Listener {
+struct PlanWitness {
     plan: Plan,
-    board: Arc<Board>,
+    mailbox: Arc<Mailbox>,
 }
 
-impl Witness<ClusterState> for Listener {
+impl Witness<ClusterState> for PlanWitness {
     fn hear(&mut self, news: &News<'_>) {
         if let News::Synced { state, scope, .. } = *news {
-            self.board.post(self.plan.update(state, scope));
+            self.mailbox.post(self.plan.update(state, scope));
         }
     }
 }
 
 impl Shared {
     /// The endpoint for a new connection or flow, now.
-    fn choose(&self, answerer: &Answerer) -> EndpointAddress {
-        let mut memory = self.memory.lock().expect("nothing panics while it holds the memory");
-        memory.choose(answerer, Instant::now(), dice())
+    fn choose(&self, endpoints: &PortEndpoints) -> EndpointAddress {
+        let mut affinity = self.affinity.lock().expect("nothing panics while it holds the table");
+        affinity.choose(endpoints, Instant::now(), dice())
     }
 
     fn rejected(&self, port: NodePort) {
@@ -161,18 +159,7 @@ impl Shared {
     }
 }
 
-impl NodePort {
-    /// Where it listens.
-    fn address(self) -> SocketAddr {
-        let loopback: IpAddr = match self.family {
-            Family::V4 => Ipv4Addr::LOCALHOST.into(),
-            Family::V6 => Ipv6Addr::LOCALHOST.into(),
-        };
-        SocketAddr::new(loopback, self.port)
-    }
-}
-
-/// A number by chance.
+/// A random number.
 fn dice() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(Protocol::Tcp)

@@ -1,7 +1,7 @@
 //! TCP: accepts on a node port, dials an endpoint, and relays until both sides have ended.
 //!
-//! **Invariant:** a connection does not depend on its listener: it outlives the endpoint's place in the service, and
-//! the service (`tests/localhost: held_connections_go_on_when_their_endpoint_leaves`).
+//! **Invariant:** a connection does not depend on its listener: it continues when its endpoint leaves the service, and when
+//! the service is deleted (`tests/localhost: held_connections_go_on_when_their_endpoint_leaves`).
 
 use std::io;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::{Answerer, NodePort, Shared};
+use super::{NodePort, PortEndpoints, Shared};
 
-/// How long nothing is accepted after the kernel could not: it is short of descriptors or memory.
+/// How long to wait before the next accept if the process is short of descriptors or memory.
 const RESPITE: Duration = Duration::from_millis(100);
 
 /// Accepts until dropped.
 pub(super) async fn serve(
     port: NodePort,
     listener: TcpListener,
-    answerer: watch::Receiver<Answerer>,
+    endpoints: watch::Receiver<PortEndpoints>,
     shared: Arc<Shared>,
 ) {
     let counts = shared.counts.clone();
     let _counted = counts.listener(port.family);
     loop {
         match listener.accept().await {
-            Ok((client, _)) => admit(port, client, &answerer.borrow(), &shared),
-            // accept(2): the connection's own errors are passed on, and concern it alone.
+            Ok((client, _)) => admit(port, client, &endpoints.borrow(), &shared),
+            // accept(2) returns errors of the connection itself, which concern no other.
             Err(error) if !is_shortage(&error) => debug!(%port, %error, "connection ended before it was accepted"),
             Err(error) => {
                 debug!(%port, %error, "connection could not be accepted, trying again");
@@ -43,16 +43,16 @@ pub(super) async fn serve(
 }
 
 /// Starts to forward a connection, or resets it.
-fn admit(port: NodePort, client: TcpStream, answerer: &Answerer, shared: &Arc<Shared>) {
+fn admit(port: NodePort, client: TcpStream, endpoints: &PortEndpoints, shared: &Arc<Shared>) {
     let Ok(permit) = shared.connections.clone().try_acquire_owned() else {
         shared.rejected(port);
         reset(&client);
         return;
     };
-    let (endpoint, shared) = (shared.choose(answerer), shared.clone());
+    let (endpoint, shared) = (shared.choose(endpoints), shared.clone());
     tokio::spawn(async move {
         let _counted = shared.counts.connection();
-        // Given back before it is counted no more: whoever sees that there is room finds it.
+        // Given back before the count goes down: where the count shows room, there is room.
         let _permit = permit;
         forward(port, client, endpoint, &shared).await;
     });
@@ -62,19 +62,19 @@ async fn forward(port: NodePort, mut client: TcpStream, endpoint: EndpointAddres
     let mut server = match dial(endpoint, shared.limits.connect).await {
         Ok(server) => server,
         Err(error) => {
-            debug!(%port, %endpoint, %error, "endpoint does not take connections");
+            debug!(%port, %endpoint, %error, "endpoint did not accept a connection, client is reset");
             shared.rejected(port);
             reset(&client);
             return;
         }
     };
-    let attended = attend(&client).and_then(|()| attend(&server));
-    let outcome = match attended {
+    let prepared = set_options(&client).and_then(|()| set_options(&server));
+    let relayed = match prepared {
         Ok(()) => copy_bidirectional(&mut client, &mut server).await.map(|_| ()),
         Err(error) => Err(error),
     };
-    if let Err(error) = outcome {
-        debug!(%port, %endpoint, %error, "connection ended by a reset");
+    if let Err(error) = relayed {
+        debug!(%port, %endpoint, %error, "connection was reset");
         reset(&client);
         reset(&server);
     }
@@ -84,9 +84,9 @@ async fn dial(endpoint: EndpointAddress, within: Duration) -> io::Result<TcpStre
     timeout(within, TcpStream::connect((endpoint.ip, endpoint.port))).await?
 }
 
-/// Adds no delay to small writes, and notices a peer that is gone: what the two ends ask of each other by keepalives is
-/// answered by us, so we have to ask too.
-fn attend(stream: &TcpStream) -> io::Result<()> {
+/// Adds no delay to small writes, and notices a peer that is gone: the agent's kernel answers the keepalives of both ends, so
+/// the agent has to send its own.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &60)?;
@@ -96,7 +96,7 @@ fn attend(stream: &TcpStream) -> io::Result<()> {
 
 /// Makes the end of `stream` a RST.
 fn reset(stream: &TcpStream) {
-    // A stream that refuses is closed by a FIN, and has nobody to tell.
+    // If it fails, the stream ends with a FIN.
     let _ = stream.set_zero_linger();
 }
 

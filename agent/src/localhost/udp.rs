@@ -1,7 +1,6 @@
-//! UDP: a socket towards an endpoint for each client of a node port, until nothing comes any more.
+//! UDP: for each client of a node port a socket towards an endpoint, until the flow is idle.
 
 use std::collections::HashMap;
-use std::future::pending;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,17 +10,17 @@ use std::time::Duration;
 use backend_api::{EndpointAddress, Family};
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::task::Task;
-use super::{Answerer, NodePort, Shared};
+use super::listeners::{Task, due};
+use super::{NodePort, PortEndpoints, Shared};
 
 /// The largest payload of a datagram, and then some.
 const DATAGRAM: usize = 65_536;
-/// Datagrams that are taken in one turn, before anything else is looked at.
+/// Datagrams that are received in one turn, before anything else is done.
 const TURN: usize = 64;
-/// How long nothing is received after the kernel could not.
+/// How long to wait before the next receive if one failed.
 const RESPITE: Duration = Duration::from_millis(100);
 
 /// The flows of one node port.
@@ -29,41 +28,46 @@ const RESPITE: Duration = Duration::from_millis(100);
 struct Flows {
     port: NodePort,
     socket: Arc<UdpSocket>,
-    answerer: watch::Receiver<Answerer>,
+    endpoints: watch::Receiver<PortEndpoints>,
     shared: Arc<Shared>,
     by_client: HashMap<SocketAddr, Flow>,
-    /// When flows are next looked through for those that are idle.
+    /// When to look next for flows that are idle.
     sweep: Option<Instant>,
 }
 
-/// What one client sends to one endpoint and back.
+/// The datagrams between one client and one endpoint.
 #[derive(Debug)]
 struct Flow {
     socket: Arc<UdpSocket>,
     endpoint: EndpointAddress,
     sent: Instant,
-    /// Whether the client has gone on after an answer.
+    /// Whether the client has sent again after an answer.
     stream: bool,
     answers: Arc<Answers>,
     _replies: Task,
     _permit: OwnedSemaphorePermit,
 }
 
-/// What the task that returns answers tells.
+/// What the task that passes answers back has seen.
 #[derive(Debug)]
 struct Answers {
     since: Instant,
     /// Milliseconds from `since` to the last answer, plus 1; 0 before the first.
     last: AtomicU64,
-    /// The endpoint refuses.
+    /// Whether the endpoint refuses datagrams.
     refused: AtomicBool,
 }
 
 /// Forwards until dropped, with every flow.
-pub(super) async fn serve(port: NodePort, socket: UdpSocket, answerer: watch::Receiver<Answerer>, shared: Arc<Shared>) {
+pub(super) async fn serve(
+    port: NodePort,
+    socket: UdpSocket,
+    endpoints: watch::Receiver<PortEndpoints>,
+    shared: Arc<Shared>,
+) {
     let counts = shared.counts.clone();
     let _counted = counts.listener(port.family);
-    let mut flows = Flows { port, socket: Arc::new(socket), answerer, shared, by_client: HashMap::new(), sweep: None };
+    let mut flows = Flows { port, socket: Arc::new(socket), endpoints, shared, by_client: HashMap::new(), sweep: None };
     loop {
         let socket = flows.socket.clone();
         let sweep = flows.sweep;
@@ -74,9 +78,9 @@ pub(super) async fn serve(port: NodePort, socket: UdpSocket, answerer: watch::Re
                     sleep(RESPITE).await;
                 }
             }
-            changed = flows.answerer.changed() => match changed {
-                Ok(()) => flows.follow(),
-                Err(_) => return, // the door is closed
+            changed = flows.endpoints.changed() => match changed {
+                Ok(()) => flows.end_unkept(),
+                Err(_) => return, // the listener is closed
             },
             () = due(sweep) => flows.forget_idle(Instant::now()),
         }
@@ -84,7 +88,7 @@ pub(super) async fn serve(port: NodePort, socket: UdpSocket, answerer: watch::Re
 }
 
 impl Flows {
-    /// Takes the datagrams that have come.
+    /// Receives the datagrams that have arrived.
     async fn receive(&mut self, ready: io::Result<()>) -> io::Result<()> {
         ready?;
         let mut datagram = Vec::with_capacity(DATAGRAM);
@@ -99,11 +103,11 @@ impl Flows {
         Ok(())
     }
 
-    /// Sends a client's datagram to its endpoint. As on any way through a network, it may be lost.
+    /// Sends a client's datagram to its endpoint. Like any datagram, it may be lost.
     async fn pass_on(&mut self, client: SocketAddr, datagram: &[u8]) {
         let known = self.by_client.get(&client).is_some_and(|flow| !flow.answers.refused.load(Relaxed));
         if !known {
-            // Before a place is asked for: the one that this client had may be the last.
+            // Before a permit is taken: the one that this client had may be the last.
             self.by_client.remove(&client);
             let Some(flow) = self.open(client).await else { return self.shared.rejected(self.port) };
             self.by_client.insert(client, flow);
@@ -118,11 +122,11 @@ impl Flows {
 
     async fn open(&mut self, client: SocketAddr) -> Option<Flow> {
         let permit = self.shared.flows.clone().try_acquire_owned().ok()?;
-        let endpoint = self.shared.choose(&self.answerer.borrow());
+        let endpoint = self.shared.choose(&self.endpoints.borrow());
         let socket = match towards(endpoint).await {
             Ok(socket) => Arc::new(socket),
             Err(error) => {
-                debug!(port = %self.port, %endpoint, %error, "endpoint cannot be sent to");
+                debug!(port = %self.port, %endpoint, %error, "cannot open a socket towards the endpoint, datagram is dropped");
                 return None;
             }
         };
@@ -134,17 +138,17 @@ impl Flows {
         Some(Flow { socket, endpoint, sent: now, stream: false, answers, _replies: replies, _permit: permit })
     }
 
-    /// Ends the flows whose endpoint is not there any more: their clients are answered by another one.
-    fn follow(&mut self) {
-        let answerer = self.answerer.borrow_and_update();
-        self.by_client.retain(|_, flow| answerer.keeps(flow.endpoint));
+    /// Ends the flows whose endpoint has left the service: another endpoint answers their clients.
+    fn end_unkept(&mut self) {
+        let endpoints = self.endpoints.borrow_and_update();
+        self.by_client.retain(|_, flow| endpoints.keeps(flow.endpoint));
     }
 
     fn forget_idle(&mut self, now: Instant) {
         let limits = self.shared.limits;
         self.by_client.retain(|_, flow| now < flow.expires(limits.flow_idle, limits.stream_idle));
         let first = self.by_client.values().map(|flow| flow.expires(limits.flow_idle, limits.stream_idle)).min();
-        // Not one by one: flows that began together end together.
+        // Flows that began together end together, in one turn.
         self.sweep = first.map(|first| first.max(now + limits.flow_idle / 8));
     }
 }
@@ -168,7 +172,7 @@ impl Answers {
     }
 }
 
-/// Returns to the client what the endpoint answers, until the endpoint refuses.
+/// Passes the endpoint's answers to the client, until the endpoint refuses.
 async fn reply(
     node_port: Arc<UdpSocket>,
     client: SocketAddr,
@@ -185,7 +189,7 @@ async fn reply(
         match endpoint.try_recv_buf(&mut datagram) {
             Ok(_) => {
                 answers.one_more();
-                // Lost, as on any way through a network.
+                // Like any datagram, it may be lost.
                 let _ = node_port.send_to(&datagram, client).await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -195,7 +199,7 @@ async fn reply(
     answers.refused.store(true, Relaxed);
 }
 
-/// A socket that talks to `endpoint` alone, from the address that the kernel routes by.
+/// A socket connected to `endpoint`, from the address that the kernel chooses by its routes.
 async fn towards(endpoint: EndpointAddress) -> io::Result<UdpSocket> {
     let any: IpAddr = match Family::of(endpoint.ip) {
         Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -203,14 +207,7 @@ async fn towards(endpoint: EndpointAddress) -> io::Result<UdpSocket> {
     };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect((endpoint.ip, endpoint.port)).await?;
-    // It is at once, but the runtime does not know before it has asked, and would not try.
+    // The socket is writable at once, but the runtime does not try to send before it knows.
     socket.writable().await?;
     Ok(socket)
-}
-
-async fn due(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => pending().await,
-    }
 }

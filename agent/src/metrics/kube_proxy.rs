@@ -1,22 +1,27 @@
-//! kube-proxy's metrics, as far as they mean something here: same names, labels and buckets, so that its dashboards and
-//! alerts go on.
+//! kube-proxy's metrics, as far as they mean something here: same names, labels and buckets, so that dashboards and
+//! alerts for kube-proxy continue to work.
 //!
 //! One sync programs both families, so it is counted for each, as kube-proxy's two proxiers would.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use backend_api::{Cleaning, Family, PerFamily, Scope};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
+use backend_api::{Cleaning, Family, PerFamily, Protocol, Scope};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
 use prometheus_client::registry::Registry;
 
-use super::labels::{Counters, Gauges, Histograms, Times, in_family};
-use super::missed::Missed;
+use super::totals::MissedEndpoints;
+use super::{Counters, Gauges, Histograms, Times, in_family};
+use crate::localhost::Counts;
 
-/// The metrics.
+/// The metrics that the recorder counts.
 #[derive(Clone, Debug)]
-pub(super) struct KubeProxy {
+pub(super) struct KubeProxyMetrics {
     syncs: Histograms,
     full_syncs: Histograms,
     partial_syncs: Histograms,
@@ -51,7 +56,7 @@ fn programming_buckets() -> Histogram {
     Histogram::new(std::iter::once(0.0).chain(seconds))
 }
 
-impl KubeProxy {
+impl KubeProxyMetrics {
     /// All at zero, registered.
     pub(super) fn new(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("kubeproxy");
@@ -74,69 +79,87 @@ impl KubeProxy {
             livez: Codes::default(),
         };
         metrics.register(registry);
-        metrics.exist();
+        metrics.start_at_zero();
         metrics
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.register("sync_proxy_rules_duration_seconds", "Time that a sync took", self.syncs.clone());
+        registry.register(
+            "sync_proxy_rules_duration_seconds",
+            "Duration of a sync of the rules in the kernel",
+            self.syncs.clone(),
+        );
         registry.register(
             "sync_full_proxy_rules_duration_seconds",
-            "Time that a sync of everything took",
+            "Duration of a sync that checked every service",
             self.full_syncs.clone(),
         );
         registry.register(
             "sync_partial_proxy_rules_duration_seconds",
-            "Time that a sync of what had changed took",
+            "Duration of a sync that checked only services that had changed",
             self.partial_syncs.clone(),
         );
         registry.register(
             "sync_proxy_rules_last_timestamp_seconds",
-            "When a sync last succeeded",
+            "Time of the last successful sync, in seconds since the Unix epoch",
             self.synced_at.clone(),
         );
         registry.register(
             "sync_proxy_rules_last_queued_timestamp_seconds",
-            "When something last began to wait for a sync",
+            "Time when a change was last queued for a sync, in seconds since the Unix epoch",
             self.queued_at.clone(),
         );
         registry.register(
             "network_programming_duration_seconds",
-            "Time from a change of endpoints in the cluster to its sync",
+            "Time from a change of endpoints in the cluster to the end of the sync that programmed it",
             self.programming.clone(),
         );
         registry.register(
             "sync_proxy_rules_endpoint_changes_pending",
-            "Changes of endpoints that wait for a sync",
+            "Changes of EndpointSlice and Endpoints objects that wait for a sync",
             self.endpoint_changes_pending.clone(),
         );
-        registry.register("sync_proxy_rules_endpoint_changes", "Changes of endpoints", self.endpoint_changes.clone());
+        registry.register(
+            "sync_proxy_rules_endpoint_changes",
+            "Changes of EndpointSlice and Endpoints objects that were received",
+            self.endpoint_changes.clone(),
+        );
         registry.register(
             "sync_proxy_rules_service_changes_pending",
-            "Changes of services that wait for a sync",
+            "Changes of Service objects that wait for a sync",
             self.service_changes_pending.clone(),
         );
-        registry.register("sync_proxy_rules_service_changes", "Changes of services", self.service_changes.clone());
+        registry.register(
+            "sync_proxy_rules_service_changes",
+            "Changes of Service objects that were received",
+            self.service_changes.clone(),
+        );
         registry.register(
             "sync_proxy_rules_no_local_endpoints_total",
-            "Services whose Local policy finds no endpoint on this node, though there are some elsewhere",
+            "Services with a Local traffic policy that have endpoints, but none on this node",
             self.no_local_endpoints.clone(),
         );
         registry.register(
             "sync_proxy_rules_nftables_sync_failures",
-            "Syncs that failed as a whole",
+            "Syncs that failed as a whole, with either backend",
             self.sync_failures.clone(),
         );
-        let cleanings = "Time that a look for stale connection-tracking entries took";
-        registry.register("conntrack_reconciler_sync_duration_seconds", cleanings, self.cleanings.clone());
-        let deleted = "Stale connection-tracking entries that were deleted";
-        registry.register("conntrack_reconciler_deleted_entries", deleted, self.flows_deleted.clone());
-        registry.register("proxy_healthz", "Answers on /healthz", self.healthz.clone());
-        registry.register("proxy_livez", "Answers on /livez", self.livez.clone());
+        registry.register(
+            "conntrack_reconciler_sync_duration_seconds",
+            "Duration of a search for stale entries of connection tracking",
+            self.cleanings.clone(),
+        );
+        registry.register(
+            "conntrack_reconciler_deleted_entries",
+            "Stale entries of connection tracking that were deleted",
+            self.flows_deleted.clone(),
+        );
+        registry.register("proxy_healthz", "Answers on /healthz, by HTTP status code", self.healthz.clone());
+        registry.register("proxy_livez", "Answers on /livez, by HTTP status code", self.livez.clone());
     }
 
-    /// What has not happened yet is there as zero.
-    fn exist(&self) {
+    /// Shows as zero what has not happened yet.
+    fn start_at_zero(&self) {
         for family in Family::ALL {
             let labels = in_family(family);
             for histograms in [&self.syncs, &self.full_syncs, &self.partial_syncs, &self.programming, &self.cleanings] {
@@ -145,7 +168,7 @@ impl KubeProxy {
             drop(self.sync_failures.get_or_create(&labels));
             drop(self.flows_deleted.get_or_create(&labels));
         }
-        self.no_local_endpoints(&Missed::default());
+        self.no_local_endpoints(&MissedEndpoints::default());
     }
 
     /// Something waits for a sync.
@@ -171,7 +194,7 @@ impl KubeProxy {
         self.endpoint_changes_pending.set(0);
     }
 
-    /// A sync has ended, whatever came of it.
+    /// A sync has ended, with or without success.
     pub(super) fn ran(&self, scope: Scope<'_>, took: Duration) {
         let by_scope = match scope {
             Scope::All => &self.full_syncs,
@@ -212,11 +235,11 @@ impl KubeProxy {
     }
 
     /// How many services miss endpoints on this node.
-    pub(super) fn no_local_endpoints(&self, missed: &Missed) {
+    pub(super) fn no_local_endpoints(&self, missed: &MissedEndpoints) {
         for family in Family::ALL {
-            let [in_family] = in_family(family);
+            let [ip_family] = in_family(family);
             for (policy, count) in [("internal", missed.internal(family)), ("external", missed.external(family))] {
-                let labels = [in_family, ("traffic_policy", policy)];
+                let labels = [ip_family, ("traffic_policy", policy)];
                 self.no_local_endpoints.get_or_create(&labels).set(count);
             }
         }
@@ -237,5 +260,38 @@ fn set_in_each_family(times: &Times, now: SystemTime) {
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     for family in Family::ALL {
         times.get_or_create(&in_family(family)).set(seconds);
+    }
+}
+
+/// Node ports on localhost, by the names that kube-proxy gives these numbers since 1.37 (KEP-6032).
+#[derive(Debug)]
+pub(super) struct LocalhostMetrics(pub(super) Arc<Counts>);
+
+impl Collector for LocalhostMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let name = "kubeproxy_nftables_localhost_nodeport_listeners";
+        let help = "Node ports that the agent listens on at a loopback address";
+        let mut listeners = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for family in Family::ALL {
+            ConstGauge::new(self.0.listeners(family)).encode(listeners.encode_family(&in_family(family))?)?;
+        }
+        let name = "kubeproxy_nftables_localhost_nodeport_listener_creation_failures";
+        let help = "Node ports that the agent could not listen on at a loopback address";
+        let mut failures = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for family in Family::ALL {
+            ConstCounter::new(self.0.failures(family)).encode(failures.encode_family(&in_family(family))?)?;
+        }
+        let name = "kubeproxy_nftables_localhost_nodeport_rejected_packets";
+        let help = "Connections reset and datagrams dropped by the agent at node ports on a loopback address";
+        let mut rejected = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for family in Family::ALL {
+            for (protocol, word) in [(Protocol::Tcp, "TCP"), (Protocol::Udp, "UDP"), (Protocol::Sctp, "SCTP")] {
+                let [ip_family] = in_family(family);
+                let labels = [ip_family, ("protocol", word)];
+                let count = self.0.rejected(family, protocol);
+                ConstCounter::new(count).encode(rejected.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,44 +1,41 @@
-//! Numbers for Prometheus: kube-proxy's, ours, and the process's.
+//! Numbers for Prometheus: kube-proxy's, Switchyard's, and the process's. docs/metrics.md lists them.
 //!
 //! ```text
-//! News ─► recorder ─► kube_proxy, own ────────────────┐
-//! scrape ─► process, localhost, connections, refused ─┴─► registry ─► text
+//! News ───► recorder ─► kube_proxy, own ─┐
+//! scrape ─► process, kernel ─────────────┴─► registry ─► text
 //! ```
 //!
-//! What the loop tells is counted as it is told, at the cost of the change; what only a scraper wants is read when it
-//! asks.
+//! The loop's news are counted as they come, at the cost of the change. What only a scraper wants is read when it asks.
 
-mod connections;
+mod kernel;
 mod kube_proxy;
-mod labels;
-mod leftovers;
-mod localhost;
-mod missed;
 mod own;
-mod problem;
 mod process;
-mod programmed;
 mod recorder;
-mod refused;
 mod text;
+mod totals;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use backend_api::Family as IpFamily;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-pub use connections::{Afresh, Observer};
-pub use leftovers::Leftovers;
+pub use kernel::{Afresh, Observer};
+pub use own::LeftoversGauge;
 
-use self::connections::{ByName, Connections, Shown};
-use self::kube_proxy::KubeProxy;
-use self::localhost::Localhost;
-use self::own::Own;
-use self::process::Process;
-use self::programmed::Programmed;
+use self::kernel::KernelReader;
+use self::kube_proxy::{KubeProxyMetrics, LocalhostMetrics};
+use self::own::OwnMetrics;
+use self::process::ProcessMetrics;
 use self::recorder::Recorder;
-use self::refused::Refused;
+use self::totals::Programmed;
 use crate::config::ByService;
 use crate::localhost::Counts;
 use kubernetes::ClusterState;
@@ -48,21 +45,19 @@ use reconcile::Witness;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    shared: Arc<Shared>,
-    connections: Connections,
-    shown: Arc<Shown>,
-    refused: Arc<Refused>,
+    recorded: Arc<Recorded>,
+    leftovers: LeftoversGauge,
+    kernel: KernelReader,
     started: Instant,
 }
 
-/// What is written by the recorder and read by a scrape.
+/// Written by the recorder, and read by a scrape.
 #[derive(Debug)]
-struct Shared {
-    kube_proxy: KubeProxy,
-    own: Own,
-    leftovers: Leftovers,
+struct Recorded {
+    kube_proxy: KubeProxyMetrics,
+    own: OwnMetrics,
     programmed: Mutex<Programmed>,
-    /// Who programs the kernel.
+    /// The name of the backend that programs the kernel.
     backend: Mutex<&'static str>,
 }
 
@@ -70,72 +65,86 @@ impl Metrics {
     /// All at zero; `backend` programs the kernel, and `observer` reads what it holds.
     pub fn new(backend: &'static str, observer: Box<dyn Observer>) -> Self {
         let mut registry = Registry::default();
-        let shared = Shared {
-            kube_proxy: KubeProxy::new(&mut registry),
-            own: Own::new(&mut registry, backend),
-            leftovers: Leftovers::new(&mut registry),
+        let recorded = Recorded {
+            kube_proxy: KubeProxyMetrics::new(&mut registry),
+            own: OwnMetrics::new(&mut registry, backend),
             programmed: Mutex::default(),
             backend: Mutex::new(backend),
         };
-        let shown = Arc::new(Shown::default());
-        registry.register_collector(Box::new(Process));
-        registry.register_collector(Box::new(shown.clone()));
-        let refused = Arc::new(Refused::default());
-        registry.register_collector(Box::new(refused.clone()));
-        let connections = Connections::new(observer);
-        Self { registry, shared: Arc::new(shared), connections, shown, refused, started: Instant::now() }
+        let leftovers = LeftoversGauge::new(&mut registry);
+        let kernel = KernelReader::new(observer);
+        let (connections, refused) = kernel.collectors();
+        registry.register_collector(Box::new(ProcessMetrics));
+        registry.register_collector(Box::new(connections));
+        registry.register_collector(Box::new(refused));
+        Self { registry, recorded: Arc::new(recorded), leftovers, kernel, started: Instant::now() }
     }
 
     /// With those of node ports on localhost.
     pub fn with_localhost(mut self, counts: Arc<Counts>) -> Self {
-        self.registry.register_collector(Box::new(Localhost(counts)));
+        self.registry.register_collector(Box::new(LocalhostMetrics(counts)));
         self
     }
 
     /// Counts what the loop does.
     pub fn recorder(&self) -> impl Witness<ClusterState> + 'static {
-        Recorder::new(self.shared.clone())
+        Recorder::new(self.recorded.clone())
     }
 
-    /// Counts what of kube-proxy's cannot be removed.
-    pub fn leftovers(&self) -> Leftovers {
-        self.shared.leftovers.clone()
+    /// Counts the objects of kube-proxy that cannot be removed.
+    pub fn leftovers(&self) -> LeftoversGauge {
+        self.leftovers.clone()
     }
 
     /// Everything, in Prometheus' text format.
     pub async fn text(&self, by_service: ByService) -> String {
-        let connections = match by_service {
-            ByService::No => ByName::default(),
+        match by_service {
+            ByService::No => self.kernel.hide_connections(),
             ByService::AtMost(most) => {
-                let services = self.shared.programmed.lock().expect("nothing panics while it holds it").all();
-                self.connections.of(self.backend(), &services, most).await
+                let services = self.recorded.programmed.lock().expect("nothing panics while it holds it").all();
+                self.kernel.read_connections(self.backend(), &services, most).await;
             }
-        };
-        *self.shown.0.lock().expect("nothing panics while it holds the numbers") = connections;
-        self.refused.read(self.connections.observer()).await;
+        }
+        self.kernel.read_refused().await;
         let mut openmetrics = String::new();
         prometheus_client::encoding::text::encode(&mut openmetrics, &self.registry)
             .expect("a text takes what is written to it");
         text::of_openmetrics(&openmetrics)
     }
 
-    /// The name of who programs the kernel.
+    /// The name of the backend that programs the kernel.
     pub fn backend(&self) -> &'static str {
-        *self.shared.backend.lock().expect("nothing panics while it holds the name")
+        *self.recorded.backend.lock().expect("nothing panics while it holds the name")
     }
 
-    /// Since when.
+    /// How long ago the metrics were made, which is when the agent started.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// The node's `/healthz` was answered.
     pub fn healthz_answered(&self, code: u16) {
-        self.shared.kube_proxy.healthz(code);
+        self.recorded.kube_proxy.healthz(code);
     }
 
     /// The node's `/livez` was answered.
     pub fn livez_answered(&self, code: u16) {
-        self.shared.kube_proxy.livez(code);
+        self.recorded.kube_proxy.livez(code);
     }
+}
+
+/// Names with values.
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
+type Times = Family<Labels<1>, Gauge<f64, AtomicU64>>;
+type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
+
+/// `ip_family`, as kube-proxy spells it.
+fn in_family(family: IpFamily) -> Labels<1> {
+    let name = match family {
+        IpFamily::V4 => "IPv4",
+        IpFamily::V6 => "IPv6",
+    };
+    [("ip_family", name)]
 }

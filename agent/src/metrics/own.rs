@@ -1,4 +1,4 @@
-//! Our own metrics, beside kube-proxy's: what it cannot tell, because it does not know it.
+//! Switchyard's own metrics: numbers that kube-proxy does not have.
 
 use backend_api::{Report, Scope, SyncError};
 use prometheus_client::metrics::counter::Counter;
@@ -6,14 +6,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::labels::{Counters, Gauges};
-use super::problem;
-use super::programmed::Programmed;
+use super::totals::Programmed;
+use super::{Counters, Gauges};
+use crate::migration::CleanupReport;
 use kubernetes::resolve::Problem;
 
-/// The metrics.
+/// The metrics that the recorder counts.
 #[derive(Clone, Debug)]
-pub(super) struct Own {
+pub(super) struct OwnMetrics {
     syncs: Counters<2>,
     writes: Counter,
     writes_per_sync: Histogram,
@@ -30,7 +30,7 @@ pub(super) struct Own {
     backend: Gauges<1>,
 }
 
-impl Own {
+impl OwnMetrics {
     /// All at zero, registered.
     pub(super) fn new(registry: &mut Registry, backend: &'static str) -> Self {
         let registry = registry.sub_registry_with_prefix("switchyard");
@@ -55,30 +55,42 @@ impl Own {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         let build = Gauges::<1>::default();
         build.get_or_create(&version).set(1);
-        registry.register("build_info", "What was built", build);
+        registry.register("build_info", "Version of the agent; the value is 1", build);
         own.succeeded(backend);
         own
     }
 
     fn register(&self, registry: &mut Registry) {
-        let syncs = "Syncs, by what was looked at and what came of it";
-        registry.register("syncs", syncs, self.syncs.clone());
-        registry.register("writes", "Changes that the kernel was told", self.writes.clone());
-        registry.register("sync_writes", "Changes that the kernel was told in one sync", self.writes_per_sync.clone());
-        registry.register("netlink_sent_bytes", "Bytes sent to the kernel by syncs", self.netlink_bytes.clone());
-        let drift = "Times that what others had changed in our rules was repaired";
-        registry.register("drift_repaired", drift, self.drift_repaired.clone());
+        registry.register("syncs", "Syncs, by scope and result", self.syncs.clone());
+        registry.register("writes", "Changes that syncs wrote to the kernel", self.writes.clone());
+        registry.register("sync_writes", "Changes that one sync wrote to the kernel", self.writes_per_sync.clone());
+        registry.register("netlink_sent_bytes", "Bytes that syncs sent to the kernel", self.netlink_bytes.clone());
+        registry.register(
+            "drift_repaired",
+            "Repairs of rules that another program had changed",
+            self.drift_repaired.clone(),
+        );
         registry.register("services", "Services that are programmed", self.services.clone());
-        registry.register("frontends", "Addresses and ports that clients dial", self.frontends.clone());
-        registry.register("endpoints", "Endpoints of service ports that get connections", self.endpoints.clone());
-        registry.register("refused_services", "Services that cannot be programmed now", self.refused.clone());
-        let refusals = "Services that could not be programmed, each once for each reason";
-        registry.register("service_refusals", refusals, self.refusals.clone());
-        let conflicts = "Frontends that a service went without because an older one has them";
-        registry.register("frontend_conflicts", conflicts, self.conflicts.clone());
-        registry.register("warnings", "Parts of objects that make no sense, by what is wrong", self.warnings.clone());
-        registry.register("source_troubles", "Things that a source could not read", self.troubles.clone());
-        registry.register("backend_info", "Who programs the kernel", self.backend.clone());
+        registry.register("frontends", "Addresses and ports that clients can dial", self.frontends.clone());
+        registry.register(
+            "endpoints",
+            "Endpoints of service ports that get connections; an endpoint of two ports counts twice",
+            self.endpoints.clone(),
+        );
+        registry.register("refused_services", "Services that cannot be programmed at present", self.refused.clone());
+        registry.register(
+            "service_refusals",
+            "Services that could not be programmed, each counted once for each reason",
+            self.refusals.clone(),
+        );
+        registry.register(
+            "frontend_conflicts",
+            "Frontends that two services claimed; the older service has them",
+            self.conflicts.clone(),
+        );
+        registry.register("warnings", "Invalid parts of objects, by problem", self.warnings.clone());
+        registry.register("source_troubles", "Failures to read from the source of objects", self.troubles.clone());
+        registry.register("backend_info", "Backend that programs the kernel; the value is 1", self.backend.clone());
     }
 
     /// Another dataplane programs the kernel.
@@ -125,7 +137,7 @@ impl Own {
         self.refused.set(refused as i64);
     }
 
-    /// What others had changed is as it should be.
+    /// Rules that another program had changed are repaired.
     pub(super) fn repaired(&self) {
         self.drift_repaired.inc();
     }
@@ -140,13 +152,74 @@ impl Own {
         self.conflicts.inc();
     }
 
-    /// An object makes no sense in part.
+    /// A part of an object is invalid.
     pub(super) fn warned(&self, problem: &Problem) {
-        self.warnings.get_or_create(&[("problem", problem::word(problem))]).inc();
+        self.warnings.get_or_create(&[("problem", problem_label(problem))]).inc();
     }
 
     /// A source could not read something.
     pub(super) fn troubled(&self) {
         self.troubles.inc();
+    }
+}
+
+/// The value of the label `problem`.
+fn problem_label(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::NotAnAddress(_) => "not_an_address",
+        Problem::OldAddress { .. } => "old_address",
+        Problem::SpecialAddress(_) => "special_address",
+        Problem::OtherFamily { .. } => "other_family",
+        Problem::NoClusterIp { .. } => "no_cluster_ip",
+        Problem::SecondClusterIp(_) => "second_cluster_ip",
+        Problem::PortNumber(_) => "port_number",
+        Problem::PortName { .. } => "port_name",
+        Problem::PortTaken { .. } => "port_taken",
+        Problem::Word { .. } => "unknown_word",
+        Problem::NotARange(_) => "not_a_range",
+        Problem::OldRange { .. } => "old_range",
+        Problem::Closed(_) => "closed",
+        Problem::Timeout(_) => "timeout",
+        Problem::Scheduler(_) => "scheduler",
+        Problem::AffinityDecides(_) => "affinity_decides",
+        Problem::Time(_) => "time",
+    }
+}
+
+/// `switchyard_kube_proxy_leftovers_failed`. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LeftoversGauge(Gauge);
+
+impl LeftoversGauge {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let gauge = Self(Gauge::default());
+        let help = "Objects of kube-proxy that the last attempt could not remove";
+        registry.register("switchyard_kube_proxy_leftovers_failed", help, gauge.0.clone());
+        gauge
+    }
+
+    /// Shows what the latest attempt could not remove: each attempt tries everything that is left.
+    pub fn show(&self, report: &CleanupReport) {
+        self.0.set(report.failed.len() as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migration::Failed;
+
+    #[test]
+    fn what_cannot_be_removed_is_counted_until_it_can() {
+        let mut registry = Registry::default();
+        let gauge = LeftoversGauge::new(&mut registry);
+        let failed = Failed { object: "table ip kube-proxy".into(), reason: "busy".into() };
+        for (failed, expected) in [(vec![failed], 1), (vec![], 0)] {
+            gauge.show(&CleanupReport { failed, ..CleanupReport::default() });
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            let line = format!("switchyard_kube_proxy_leftovers_failed {expected}");
+            assert!(text.lines().any(|shown| shown == line), "{text}");
+        }
     }
 }

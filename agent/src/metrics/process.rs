@@ -1,4 +1,4 @@
-//! The process itself, by the names that Prometheus' clients give these numbers, read from /proc when asked.
+//! The process itself, by the names of Prometheus' client libraries, read from /proc at each scrape.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 /// Reads /proc/self. What cannot be read is left out.
 #[derive(Debug)]
-pub(super) struct Process;
+pub(super) struct ProcessMetrics;
 
 /// Numbers of /proc/self/stat.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,30 +25,26 @@ struct Stat {
     resident: u64,
 }
 
-impl Collector for Process {
+impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut gauge = |name: &str, help: &str, value: Option<f64>| match value {
-            None => Ok(()),
-            Some(value) => {
-                let gauge = ConstGauge::new(value);
-                gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
-            }
-        };
         let stat = fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::read(&text));
         let per_second = number(SysconfVar::CLK_TCK);
-        let page = number(SysconfVar::PAGE_SIZE);
-        let resident = stat.zip(page).map(|(stat, page)| stat.resident as f64 * page);
-        gauge("process_resident_memory_bytes", "Resident memory size in bytes", resident)?;
-        gauge(
-            "process_virtual_memory_bytes",
-            "Virtual memory size in bytes",
-            stat.map(|stat| stat.virtual_size as f64),
-        )?;
+        let resident = stat.zip(number(SysconfVar::PAGE_SIZE)).map(|(stat, page)| stat.resident as f64 * page);
+        let virtual_size = stat.map(|stat| stat.virtual_size as f64);
         let started = stat.zip(per_second).zip(booted()).map(|((stat, hz), boot)| boot + stat.started as f64 / hz);
-        gauge("process_start_time_seconds", "Start time since the Unix epoch in seconds", started)?;
         let open = fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as f64);
-        gauge("process_open_fds", "Number of open file descriptors", open)?;
-        gauge("process_max_fds", "Maximum number of open file descriptors", descriptors())?;
+        for (name, help, value) in [
+            ("process_resident_memory_bytes", "Resident memory size in bytes", resident),
+            ("process_virtual_memory_bytes", "Virtual memory size in bytes", virtual_size),
+            ("process_start_time_seconds", "Start time since the Unix epoch in seconds", started),
+            ("process_open_fds", "Number of open file descriptors", open),
+            ("process_max_fds", "Maximum number of open file descriptors", most_descriptors()),
+        ] {
+            if let Some(value) = value {
+                let gauge = ConstGauge::new(value);
+                gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+            }
+        }
         if let Some((stat, hz)) = stat.zip(per_second) {
             let counter = ConstCounter::new(stat.ticks as f64 / hz);
             let help = "User and system CPU time spent in seconds";
@@ -59,12 +55,17 @@ impl Collector for Process {
 }
 
 impl Stat {
-    /// Fields by their numbers in proc(5); the name in parentheses may hold anything.
+    /// Fields by their numbers in proc(5), which counts from the process's number on; the name in parentheses may hold
+    /// anything.
     fn read(text: &str) -> Option<Self> {
+        const FIRST_BEHIND_NAME: usize = 3;
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        let ticks = field(14)? + field(15)?;
-        Some(Self { ticks, started: field(22)?, virtual_size: field(23)?, resident: field(24)? })
+        let mut numbers = [0; 5];
+        for (number, field) in numbers.iter_mut().zip([14, 15, 22, 23, 24]) {
+            *number = fields.get(field - FIRST_BEHIND_NAME)?.parse::<u64>().ok()?;
+        }
+        let [user, system, started, virtual_size, resident] = numbers;
+        Some(Self { ticks: user + system, started, virtual_size, resident })
     }
 }
 
@@ -78,7 +79,7 @@ fn booted() -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
-fn descriptors() -> Option<f64> {
+fn most_descriptors() -> Option<f64> {
     let text = fs::read_to_string("/proc/self/limits").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()

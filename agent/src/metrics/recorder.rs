@@ -1,51 +1,51 @@
-//! Turns what the loop tells into numbers, at the cost of what changed.
+//! Turns the loop's news into numbers, at the cost of what changed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use backend_api::{PerFamily, Report, Scope, ServiceName, ServiceState};
+use backend_api::{Family, PerFamily, Report, Scope, ServiceName, ServiceState};
 
-use super::Shared;
-use super::missed::Missed;
+use super::Recorded;
+use super::totals::MissedEndpoints;
 use kubernetes::objects::{Kind, Object};
 use kubernetes::resolve::Changes;
 use kubernetes::source::Event;
 use kubernetes::{ClusterState, News, Note};
 use reconcile::Witness;
 
-/// The witness.
+/// Counts what the loop does.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    shared: Arc<Shared>,
-    /// Triggers from before are about what another process programmed.
+    recorded: Arc<Recorded>,
+    /// Changes that were triggered before were programmed by another process.
     started: SystemTime,
     listed: bool,
     triggers: PerFamily<Vec<SystemTime>>,
-    missed: Missed,
+    missed: MissedEndpoints,
     /// Services that cannot be programmed now.
     refused: BTreeSet<ServiceName>,
     drifted: bool,
 }
 
 impl Recorder {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(recorded: Arc<Recorded>) -> Self {
         Self {
-            shared,
+            recorded,
             started: SystemTime::now(),
             listed: false,
             triggers: PerFamily::default(),
-            missed: Missed::default(),
+            missed: MissedEndpoints::default(),
             refused: BTreeSet::new(),
             drifted: false,
         }
     }
 
     fn told(&mut self, events: &[Event]) {
-        let Shared { kube_proxy, own, .. } = &*self.shared;
+        let Recorded { kube_proxy, own, .. } = &*self.recorded;
         for event in events {
             let kind = match event {
-                Event::Changed(object) => kind(object),
+                Event::Changed(object) => kind_of(object),
                 Event::Deleted(key) => key.kind,
                 Event::Anew => continue,
                 Event::Listed => {
@@ -69,17 +69,18 @@ impl Recorder {
     }
 
     fn resolved(&mut self, changes: &Changes) {
-        let since = |trigger: &&SystemTime| **trigger > self.started;
-        self.triggers.v4.extend(changes.triggers.v4.iter().filter(since));
-        self.triggers.v6.extend(changes.triggers.v6.iter().filter(since));
+        for family in Family::ALL {
+            let since_start = changes.triggers.of(family).iter().filter(|trigger| **trigger > self.started);
+            self.triggers.of_mut(family).extend(since_start);
+        }
         for (service, on_node) in &changes.on_node {
             self.missed.set(service, on_node.no_local_endpoints);
         }
-        changes.warnings.iter().for_each(|warning| self.shared.own.warned(&warning.problem));
+        changes.warnings.iter().for_each(|warning| self.recorded.own.warned(&warning.problem));
     }
 
     fn synced(&mut self, state: &ServiceState, scope: Scope<'_>, report: &Report) {
-        let Shared { kube_proxy, own, programmed, .. } = &*self.shared;
+        let Recorded { kube_proxy, own, programmed, .. } = &*self.recorded;
         kube_proxy.synced(&std::mem::take(&mut self.triggers), SystemTime::now());
         kube_proxy.cleaned(&report.cleanings);
         kube_proxy.settled();
@@ -99,7 +100,7 @@ impl Recorder {
     }
 }
 
-fn kind(object: &Object) -> Kind {
+fn kind_of(object: &Object) -> Kind {
     match object {
         Object::Service(_) => Kind::Service,
         Object::EndpointSlice(_) => Kind::EndpointSlice,
@@ -111,7 +112,7 @@ fn kind(object: &Object) -> Kind {
 
 impl Witness<ClusterState> for Recorder {
     fn hear(&mut self, news: &News<'_>) {
-        let Shared { kube_proxy, own, .. } = &*self.shared;
+        let Recorded { kube_proxy, own, .. } = &*self.recorded;
         match *news {
             News::Noted(Note::Told(events)) => self.told(events),
             News::Noted(Note::Resolved(changes)) => self.resolved(changes),
@@ -134,7 +135,7 @@ impl Witness<ClusterState> for Recorder {
             News::Drifted => self.drifted = true,
             News::Succeeded { dataplane } => {
                 own.succeeded(dataplane);
-                *self.shared.backend.lock().expect("nothing panics while it holds the name") = dataplane;
+                *self.recorded.backend.lock().expect("nothing panics while it holds the name") = dataplane;
             }
         }
     }

@@ -1,8 +1,7 @@
-//! OpenMetrics to the text format that Prometheus has always read, and kube-proxy serves.
+//! From OpenMetrics to Prometheus' text format (0.0.4), which kube-proxy serves.
 //!
-//! The two differ little, and where they do, dashboards would notice: a counter is described by the name that its samples
-//! have, numbers of buckets are written without a fraction that is none (`le="1"`), and a gauge's name may end with
-//! `_total`, as one of kube-proxy's does.
+//! Dashboards would notice the differences: a counter is described by the name that its samples have, whole bounds of
+//! buckets have no fraction (`le="1"`), and a gauge's name may end with `_total`, as one of kube-proxy's does.
 
 /// Rewrites what `prometheus_client` writes.
 pub(super) fn of_openmetrics(text: &str) -> String {

@@ -1,9 +1,9 @@
-//! Which chains of iptables are kube-proxy's, and what can go without touching anybody else's rule.
+//! Which chains of iptables are kube-proxy's, and which of them can be removed without touching a foreign rule.
 //!
-//! Kept apart from netlink, because here is every judgement: chains and jumps in, removals out.
+//! Pure, because every decision about chains is here: chains and jumps in, removals out.
 //!
 //! **Invariant:** a rule that kube-proxy did not write is neither removed nor left without its target
-//! (`tests::whoever_else_uses_a_chain_keeps_it_and_all_that_it_needs`).
+//! (`tests::a_chain_that_a_foreign_rule_uses_stays_with_all_that_it_needs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use netlink::nftables::{ForeignChain, Hook, Jump, Policy};
 /// The tables that iptables knows.
 pub(super) const TABLES: [&str; 5] = ["nat", "filter", "mangle", "raw", "security"];
 
-/// A step of a removal, in the table that was looked at. Steps are in an order that the kernel takes.
+/// A step of a removal, within one table. Steps are in an order that the kernel accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Removal {
     /// A rule that leads into kube-proxy's chains.
@@ -40,17 +40,18 @@ pub(super) struct Decision {
 /// Why a chain of kube-proxy's stays.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
-    /// Somebody else's rule, in this chain, leads to it.
+    /// A foreign rule, in this chain, jumps to it.
     UsedBy(String),
-    /// This base chain drops what no rule accepts, and the chain accepts: connections that stand may hang on it.
+    /// This base chain drops packets that no rule accepts, and the chain accepts some: established connections may depend on
+    /// it.
     AcceptsFor(String),
 }
 
-/// Decides what of a table's chains and jumps is kube-proxy's and can go.
+/// Decides which of a table's chains and jumps are kube-proxy's and can be removed.
 pub(super) fn decide(table: &str, chains: &[ForeignChain], jumps: &[Jump]) -> Decision {
     let theirs: BTreeSet<&str> = chains.iter().filter(|chain| is_kube_proxys(table, chain)).map(name).collect();
     let bases: BTreeMap<&str, &ForeignChain> =
-        chains.iter().filter(|chain| chain.entry.is_some()).map(|chain| (name(chain), chain)).collect();
+        chains.iter().filter(|chain| chain.entry.is_some()).map(|base| (name(base), base)).collect();
     let mut entrances = Vec::new();
     let mut kept = BTreeMap::new();
     for jump in jumps.iter().filter(|jump| !theirs.contains(&*jump.chain)) {
@@ -67,22 +68,30 @@ pub(super) fn decide(table: &str, chains: &[ForeignChain], jumps: &[Jump]) -> De
         }
     }
     let staying = with_what_they_need(kept.keys().copied().collect(), &theirs, jumps);
-    // What somebody else leads packets to needs no more of them, but for masquerading: that is done to what was marked.
-    let stays = |target: &str| match kept.get(target) {
+    let mut removals = Vec::new();
+    for (target, jump) in entrances {
+        if !keeps_entrance(target, kept.get(target), &staying) {
+            removals.push(Removal::Rule { chain: jump.chain.clone(), handle: jump.handle });
+        }
+    }
+    let gone: Vec<&str> = theirs.iter().copied().filter(|chain| !staying.contains(chain)).collect();
+    // All rules first: a chain that a rule jumps to cannot be removed.
+    removals.extend(gone.iter().map(|chain| Removal::Rules((*chain).to_owned())));
+    removals.extend(gone.iter().map(|chain| Removal::Chain((*chain).to_owned())));
+    Decision { removals, kept: kept.into_iter().map(|(chain, need)| (chain.to_owned(), need)).collect() }
+}
+
+/// Whether kube-proxy's own jump to `target` stays. A chain that a foreign rule jumps to does not need it, but masquerading
+/// does: it is done in postrouting to packets that were marked before.
+fn keeps_entrance(target: &str, need: Option<&Need>, staying: &BTreeSet<&str>) -> bool {
+    match need {
         Some(Need::AcceptsFor(_)) => true,
         Some(Need::UsedBy(_)) | None => target == POSTROUTING && staying.contains(POSTROUTING),
-    };
-    let rules = entrances.iter().filter(|(target, _)| !stays(target));
-    let rules = rules.map(|(_, jump)| Removal::Rule { chain: jump.chain.clone(), handle: jump.handle });
-    let gone = || theirs.iter().filter(|chain| !staying.contains(*chain)).map(|chain| (*chain).to_owned());
-    Decision {
-        removals: rules.chain(gone().map(Removal::Rules)).chain(gone().map(Removal::Chain)).collect(),
-        kept: kept.into_iter().map(|(chain, need)| (chain.to_owned(), need)).collect(),
     }
 }
 
-/// Whether rules of these tables say that kube-proxy programs services: only it makes these chains. (Its others were kubelet's
-/// too, up to 1.27.)
+/// Whether the chain shows that kube-proxy forwards services: only kube-proxy makes these. (Its others were kubelet's too, up
+/// to 1.27.)
 pub(super) fn serves(chain: &ForeignChain) -> bool {
     ["KUBE-SERVICES", "KUBE-PROXY-CANARY"].contains(&&*chain.name) && TABLES.contains(&&*chain.table)
 }
@@ -121,29 +130,32 @@ const FILTER: [&str; 9] = [
 
 /// Chains of one service or one endpoint: `KUBE-SVC-` and 16 characters of a hash in base 32.
 fn is_of_a_service(name: &str) -> bool {
-    let of = |prefix| name.strip_prefix(prefix);
-    let hash = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-FW-", "KUBE-XLB-"].into_iter().find_map(of);
+    const PREFIXES: [&str; 6] = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-FW-", "KUBE-XLB-"];
+    let hash = PREFIXES.into_iter().find_map(|prefix| name.strip_prefix(prefix));
     hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7')))
 }
 
-/// Whether kube-proxy itself leads packets there from the base chains. Only others do to the rest.
+/// Whether kube-proxy's own rules in base chains jump to it. A jump from a base chain to any other chain is foreign.
 fn is_entrance(chain: &str) -> bool {
     chain != MARK && (NAT.contains(&chain) || FILTER.contains(&chain))
 }
 
-/// Whether the chain is there to accept what the base chain's policy would drop: forwarded packets, and those to the ports of
-/// health checks.
+/// Whether the chain is there to accept packets that the base chain's policy would drop: forwarded ones, and those to the
+/// ports of health checks.
 fn accepts(table: &str, base: &ForeignChain, chain: &str) -> bool {
-    let drops = |hook| base.entry.is_some_and(|entry| entry.hook == Some(hook) && entry.policy == Policy::Drop);
     table == "filter"
         && match chain {
-            "KUBE-FORWARD" => drops(Hook::Forward),
-            "KUBE-NODEPORTS" | "KUBE-NODE-PORT" => drops(Hook::Input),
+            "KUBE-FORWARD" => drops_at(base, Hook::Forward),
+            "KUBE-NODEPORTS" | "KUBE-NODE-PORT" => drops_at(base, Hook::Input),
             _ => false,
         }
 }
 
-/// These chains, and those of kube-proxy's that they cannot do without.
+fn drops_at(base: &ForeignChain, hook: Hook) -> bool {
+    base.entry.is_some_and(|entry| entry.hook == Some(hook) && entry.policy == Policy::Drop)
+}
+
+/// These chains, and those of kube-proxy's that they need.
 fn with_what_they_need<'a>(
     mut wanted: BTreeSet<&'a str>,
     theirs: &BTreeSet<&'a str>,
@@ -247,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_else_uses_a_chain_keeps_it_and_all_that_it_needs() {
+    fn a_chain_that_a_foreign_rule_uses_stays_with_all_that_it_needs() {
         let mut lines = LINES.to_vec();
         lines.push("CNI-HP > KUBE-MARK-MASQ");
         let rest = [
@@ -258,11 +270,11 @@ mod tests {
         ];
         check("nat", &nat(), &lines, &[&rest[..], &["KUBE-MARK-MASQ kept"]].concat());
 
-        // Marking without masquerading would be of no use, and an endpoint's chain marks.
+        // Marking without masquerading would have no effect, and an endpoint's chain marks.
         lines[6] = "CNI-HP > KUBE-SVC-ABCDEFGHIJ234567";
         check("nat", &nat(), &lines, &["- PREROUTING 2", "KUBE-SERVICES gone", "KUBE-SVC-ABCDEFGHIJ234567 kept"]);
 
-        // In a base chain too, where kube-proxy leads nobody.
+        // In a base chain too, from which kube-proxy itself never jumps to this chain.
         lines[6] = "PREROUTING > KUBE-MARK-MASQ";
         check("nat", &nat(), &lines, &[&rest[..], &["KUBE-MARK-MASQ kept"]].concat());
     }

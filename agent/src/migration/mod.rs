@@ -1,40 +1,30 @@
-//! From kube-proxy to us: what its modes left goes when ours is programmed, and not before.
+//! From kube-proxy to Switchyard: what kube-proxy's modes left on the node is removed once Switchyard's rules are programmed.
 //!
 //! ```text
-//! News::Synced ─► FirstSync ─► follow ─┬─ rivals: who else serves here?          said
-//!                   (once)             ├─ rules: tables, chains of iptables      one transaction each
-//!                                      ├─ sets: IP sets                          then
-//!                                      ├─ ipvs: virtual servers, kube-ipvs0      as their connections end
-//!                                      └─ legacy: what we cannot remove          said
+//! News::Synced ─► FirstSync ─► takeover ─┬─ rivals: other service proxies on this node      reported
+//!                   (once)               ├─ tables, chains: nftables mode, iptables chains  a transaction each
+//!                                        ├─ sets: IP sets                                   after the rules
+//!                                        └─ ipvs, servers, device: virtual servers          as connections end
 //! ```
 //!
-//! New connections never fail: ours are translated ahead of kube-proxy's or instead of it, and the kernel goes from both to ours
-//! in one step. Connections that stand are conntrack's, and need no rule; those of IPVS need their virtual server, which is why
-//! that is drained and not removed.
+//! New connections never fail: until the removal either program's rules translate a connection, and the kernel goes from both
+//! to ours in one step. Established connections are in connection tracking and need no rule. Those of IPVS need their virtual
+//! server, which is therefore drained and not removed at once.
 //!
-//! Rules are removed once in a process's life. A kube-proxy that lives and puts them back is told of, not fought.
+//! Rules are removed once in a process's life. A kube-proxy that runs and writes them again is reported and not fought.
 //!
 //! **Invariant:** nothing that kube-proxy did not make is touched (`tests/migration`).
 
-#[cfg(any(feature = "nftables", feature = "ipvs"))]
 mod chains;
-#[cfg(feature = "ipvs")]
 mod device;
-mod follow;
-#[cfg(feature = "ipvs")]
 mod ipvs;
-mod legacy;
-mod links;
 mod report;
 mod rivals;
-#[cfg(any(feature = "nftables", feature = "ipvs"))]
-mod rules;
-#[cfg(feature = "ipvs")]
 mod servers;
-#[cfg(any(feature = "nftables", feature = "ipvs"))]
 mod sets;
+mod tables;
+mod takeover;
 
-#[cfg(any(feature = "nftables", feature = "ipvs"))]
 pub use chains::Need;
-pub use follow::{FirstSync, Told, first_backend, follow, remove_all};
-pub use report::{Failed, Left, Removed, Report, Rival};
+pub use report::{CleanupReport, Failed, Left, Removed, Rival};
+pub use takeover::{FirstSync, Told, first_backend, remove_all, take_over_from_kube_proxy};

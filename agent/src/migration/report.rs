@@ -1,24 +1,25 @@
-//! What became of kube-proxy's leftovers, and who else serves here: values that are logged, counted and tested.
+//! What became of kube-proxy's leftovers, and which other service proxies are here: values that are logged, counted and tested.
 
 use std::fmt;
 use std::net::IpAddr;
 
-#[cfg(any(feature = "nftables", feature = "ipvs"))]
 use super::chains::Need;
 
-/// What one pass over the leftovers came to.
+/// What one attempt to remove the leftovers came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// What is gone.
+#[non_exhaustive]
+pub struct CleanupReport {
+    /// Objects that were removed.
     pub removed: Vec<Removed>,
-    /// What stays, and should be known.
+    /// Objects that stay, and that an operator should know of.
     pub left: Vec<Left>,
-    /// What should be gone, and is not.
+    /// Objects that could not be removed.
     pub failed: Vec<Failed>,
 }
 
-/// Something of kube-proxy's that is gone.
+/// Objects of kube-proxy that were removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Removed {
     /// The tables of its nftables mode, so many.
     Tables(usize),
@@ -28,33 +29,33 @@ pub enum Removed {
         table: String,
         /// So many chains.
         chains: usize,
-        /// So many rules in base chains that led to them.
+        /// So many rules in base chains that jumped to them.
         jumps: usize,
     },
     /// IP sets of its IPVS mode, so many.
     IpSets(usize),
     /// Virtual servers of its IPVS mode, so many.
     VirtualServers(usize),
-    /// Service addresses that its IPVS mode had given to this node, so many.
+    /// Service addresses that its IPVS mode had added to this node, so many.
     Addresses(usize),
-    /// The device that had them.
+    /// The device that had these addresses.
     Device(&'static str),
 }
 
-/// Something of kube-proxy's that stays.
+/// An object of kube-proxy's, or perhaps of kube-proxy's, that stays.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Left {
-    /// A chain that somebody needs.
-    #[cfg(any(feature = "nftables", feature = "ipvs"))]
+    /// A chain that is needed.
     Chain {
         /// `ip nat`
         table: String,
         /// Its name.
         chain: String,
-        /// Who needs it.
+        /// Why.
         need: Need,
     },
-    /// Tables of the old iptables, whose rules only its own program shows and removes.
+    /// Tables of the old iptables, whose rules only its own program can show and remove.
     LegacyTables {
         /// `iptables` or `ip6tables`
         program: &'static str,
@@ -65,7 +66,7 @@ pub enum Left {
     RouteLocalnet,
     /// An IP set that is in use.
     IpSet(String),
-    /// Virtual servers, and addresses of services on the node, that have connections still. They go when these end.
+    /// Virtual servers, and addresses of services on the node, that still have connections. They are removed when these end.
     Draining {
         /// So many virtual servers.
         servers: usize,
@@ -74,11 +75,9 @@ pub enum Left {
     },
     /// Virtual servers that are not known to be kube-proxy's, so many.
     VirtualServers(usize),
-    /// What this program was built without.
-    NotInThisBuild(&'static str),
 }
 
-/// Something of kube-proxy's that should be gone, and is not.
+/// An object of kube-proxy's that could not be removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{object}: {reason}")]
 pub struct Failed {
@@ -88,27 +87,21 @@ pub struct Failed {
     pub reason: String,
 }
 
-/// Somebody else who serves, or may serve, services on this node.
+/// Another program that forwards, or may forward, service traffic on this node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Rival {
     /// A kube-proxy that runs in this network namespace.
     KubeProxy {
-        /// Its process.
+        /// The number of its process.
         process: u32,
     },
-    /// A kube-proxy that is not seen, but puts back what was removed.
+    /// A kube-proxy whose process is not seen, but which writes again what was removed.
     HiddenKubeProxy,
-    /// kube-router with its service proxy: only that makes the device.
+    /// kube-router with its service proxy: only the service proxy makes the device.
     KubeRouter,
-    /// Cilium. Whether it replaces kube-proxy, its device does not tell.
+    /// Cilium. Its device does not show whether it replaces kube-proxy.
     Cilium,
-}
-
-impl Report {
-    /// Whether nothing is left to do, now or later.
-    pub fn is_done(&self) -> bool {
-        self.failed.is_empty() && !self.left.iter().any(|left| matches!(left, Left::Draining { .. }))
-    }
 }
 
 impl fmt::Display for Removed {
@@ -129,37 +122,35 @@ impl fmt::Display for Removed {
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            #[cfg(any(feature = "nftables", feature = "ipvs"))]
-            Self::Chain { table, chain, need: Need::UsedBy(by) } => {
-                write!(f, "table {table}: chain {chain} of kube-proxy stays, chain {by} of another program leads to it")
-            }
-            #[cfg(any(feature = "nftables", feature = "ipvs"))]
+                    Self::Chain { table, chain, need: Need::UsedBy(by) } => write!(
+                f,
+                "table {table}: chain {chain} of kube-proxy stays: a rule of another program in chain {by} jumps to it"
+            ),
             Self::Chain { table, chain, need: Need::AcceptsFor(base) } => write!(
                 f,
-                "table {table}: chain {chain} of kube-proxy stays, {base} drops what no rule accepts and connections may \
-                 depend on it; accept this traffic by a rule of your own and remove it"
+                "table {table}: chain {chain} of kube-proxy stays: base chain {base} drops packets that no rule accepts, and \
+                 connections may depend on this chain; accept this traffic by a rule of your own, then remove the chain"
             ),
             Self::LegacyTables { program, tables } => write!(
                 f,
-                "legacy iptables: tables {} are in use, and whether rules of kube-proxy are among theirs cannot be told \
-                 from here; if `{program}-legacy-save` shows KUBE-SERVICES, remove them with `{program}-legacy-save | \
-                 grep -v KUBE- | {program}-legacy-restore`",
+                "legacy iptables: tables {} are in use, and only {program}-legacy can read their rules; if \
+                 `{program}-legacy-save` shows KUBE-SERVICES, remove them with `{program}-legacy-save | grep -v KUBE- | \
+                 {program}-legacy-restore`",
                 tables.join(", ")
             ),
             Self::RouteLocalnet => f.write_str(
-                "net.ipv4.conf.all.route_localnet: is 1, as kube-proxy's iptables mode sets it and nothing here needs; \
-                 `sysctl -w net.ipv4.conf.all.route_localnet=0` unless something else does",
+                "net.ipv4.conf.all.route_localnet: is 1, as kube-proxy's iptables mode sets it; Switchyard does not need it; \
+                 if no other program does, run `sysctl -w net.ipv4.conf.all.route_localnet=0`",
             ),
-            Self::IpSet(name) => write!(f, "IP set {name}: of kube-proxy, stays because something refers to it"),
+            Self::IpSet(name) => write!(f, "IP set {name}: of kube-proxy, stays because a rule refers to it"),
             Self::Draining { servers, addresses } => write!(
                 f,
                 "kube-ipvs0: {servers} virtual servers of kube-proxy and {} addresses stay until their connections end",
                 addresses.len()
             ),
             Self::VirtualServers(count) => {
-                write!(f, "virtual servers: {count} by address stay, not known to be kube-proxy's")
+                write!(f, "virtual servers: {count} by address stay, because they are not known to be kube-proxy's")
             }
-            Self::NotInThisBuild(what) => write!(f, "{what}: not removed, this program was built without it"),
         }
     }
 }
@@ -169,9 +160,12 @@ impl fmt::Display for Rival {
         match self {
             Self::KubeProxy { process } => write!(f, "kube-proxy runs on this node, process {process}"),
             Self::HiddenKubeProxy => f.write_str("kube-proxy runs on this node: its rules came back after they were removed"),
-            Self::KubeRouter => f.write_str("kube-router serves services on this node: device kube-dummy-if is there"),
+            Self::KubeRouter => f.write_str(
+                "kube-router forwards service traffic on this node, because device kube-dummy-if exists; stop its service proxy",
+            ),
             Self::Cilium => f.write_str(
-                "Cilium is on this node: device cilium_host is there; with kubeProxyReplacement it serves services before we can",
+                "Cilium is on this node, because device cilium_host exists; with kubeProxyReplacement it forwards service \
+                 traffic before Switchyard can",
             ),
         }
     }

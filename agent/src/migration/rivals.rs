@@ -1,35 +1,34 @@
-//! Who else serves services on this node, as far as it shows.
+//! Other service proxies on this node, as far as they can be seen.
 //!
-//! Only signs that do not lie: a process that is seen is one; a device is there because its program made it. A kube-proxy in another
-//! process namespace is not seen; that it puts its rules back tells of it later.
+//! A process with the name is one, and a device is there because its program made it. A kube-proxy in another process
+//! namespace is not seen; it is noticed later, when it writes its rules again.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::links;
+use super::device;
 use super::report::Rival;
 
-/// All that show.
-pub(super) async fn look() -> Vec<Rival> {
+/// All that can be seen.
+pub(super) async fn find_rivals() -> Vec<Rival> {
     let mut rivals: Vec<Rival> = kube_proxy().into_iter().collect();
     for (name, rival) in [("kube-dummy-if", Rival::KubeRouter), ("cilium_host", Rival::Cilium)] {
-        // Where links cannot be read at all, whoever programs something says so.
-        if links::is_there(name).await.unwrap_or(false) {
+        // Where links cannot be read, the part that programs the kernel fails and reports it.
+        if device::is_there(name).await.unwrap_or(false) {
             rivals.push(rival);
         }
     }
     rivals
 }
 
-/// A process of kube-proxy's in the network namespace of this thread.
+/// A kube-proxy process in the network namespace of this thread.
 pub(super) fn kube_proxy() -> Option<Rival> {
     find_process(Path::new("/proc"), "kube-proxy", namespace(Path::new("/proc/thread-self"))?)
         .map(|process| Rival::KubeProxy { process })
 }
 
-/// The number by which the kernel knows a process's network namespace; none for a process that has none any more, or that
-/// we may not look into.
+/// The inode of a process's network namespace; none if the process has ended, or if this process may not look into it.
 fn namespace(process: &Path) -> Option<u64> {
     fs::metadata(process.join("ns/net")).ok().map(|file| file.ino())
 }

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use netlink::ipset::{Destroyed, IpSets};
 
-use super::report::{Failed, Left, Removed, Report};
+use super::report::{CleanupReport, Failed, Left, Removed};
 
-/// Where the kernel shows that it has IP sets. Asked first, because to ask for sets would load them.
+/// The kernel's module of IP sets. Looked for first, because a request for sets would load it.
 const MODULE: &str = "/sys/module/ip_set";
 
-/// How long a rule that was removed may keep its set: the kernel lets go of it on another thread.
-const LETTING_GO: Duration = Duration::from_secs(2);
+/// How long a removed rule may keep its set: the kernel releases it on another thread.
+const RELEASE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Those of IPv4; the names of IPv6 begin with `KUBE-6-` and are cut at 31 bytes. kube-router has others that begin with
-/// `KUBE-`.
+/// kube-proxy's, behind `KUBE-` for IPv4, and behind `KUBE-6-` and cut at 31 bytes for IPv6. kube-router has others that
+/// begin with `KUBE-`.
 const NAMES: [&str; 17] = [
     "LOOP-BACK",
     "CLUSTER-IP",
@@ -38,7 +38,7 @@ const NAMES: [&str; 17] = [
 const NAME_LENGTH: usize = 31;
 
 /// Destroys them. The rules that refer to them must be gone.
-pub(super) async fn remove(report: &mut Report) {
+pub(super) async fn remove(report: &mut CleanupReport) {
     if !Path::new(MODULE).exists() {
         return;
     }
@@ -47,12 +47,12 @@ pub(super) async fn remove(report: &mut Report) {
     }
 }
 
-async fn destroy_all(report: &mut Report) -> Result<(), String> {
+async fn destroy_all(report: &mut CleanupReport) -> Result<(), String> {
     let mut sets = IpSets::open().map_err(|error| format!("netlink socket: {error}"))?;
-    let names = sets.names().await.map_err(|error| error.to_string())?;
-    let mut names: Vec<String> = names.into_iter().filter(|name| is_kube_proxys(name)).collect();
+    let mut names = sets.names().await.map_err(|error| error.to_string())?;
+    names.retain(|name| is_kube_proxys(name));
     let all = names.len();
-    let deadline = tokio::time::Instant::now() + LETTING_GO;
+    let deadline = tokio::time::Instant::now() + RELEASE;
     loop {
         let mut in_use = Vec::new();
         for name in names {
@@ -75,11 +75,11 @@ async fn destroy_all(report: &mut Report) -> Result<(), String> {
 }
 
 fn is_kube_proxys(name: &str) -> bool {
-    let of = |prefix: &str, known: &str| {
-        let full = format!("{prefix}{known}");
-        full.get(..NAME_LENGTH).unwrap_or(&full) == name
-    };
-    NAMES.iter().any(|known| of("KUBE-", known) || of("KUBE-6-", known))
+    NAMES.iter().any(|known| {
+        let mut v6 = format!("KUBE-6-{known}");
+        v6.truncate(NAME_LENGTH);
+        name == v6 || name.strip_prefix("KUBE-") == Some(known)
+    })
 }
 
 #[cfg(test)]

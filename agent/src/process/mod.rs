@@ -29,12 +29,12 @@ pub(crate) use self::views::view;
 pub use self::views::{BackendView, Part, Views};
 use crate::backend::OpenError;
 use crate::config::{Config, configz};
-use crate::events::{Herald, Notice, Outbox, Uids};
+use crate::events::{EventWitness, Notice, Outbox, Uids};
 use crate::localhost::{Limits, Localhost};
 use crate::metrics::{Afresh, Metrics};
 use crate::migration::{FirstSync, first_backend};
+use crate::node::{watch_addresses, watch_links};
 use crate::serving::{Health, Serving, Sources, Unbindable};
-use crate::{links, node_addresses};
 
 /// The agent, before it runs.
 ///
@@ -130,7 +130,7 @@ impl Agent {
         let serving = Serving::new(Health::new(config.node_name.clone(), Health::PATIENCE), metrics);
         let mut witnesses: Vec<Box<dyn Witness<ClusterState>>> = vec![
             serving.witness(),
-            Box::new(Herald::new(outbox.clone(), uids)),
+            Box::new(EventWitness::new(outbox.clone(), uids)),
             Box::new(localhost.witness()),
             Box::new(first_sync),
         ];
@@ -206,9 +206,9 @@ fn connect_inputs(
         objects
     });
     let (found, addresses) = watch::channel(None);
-    beside.spawn(node_addresses::follow(found));
+    beside.spawn(watch_addresses(found));
     let (found, node_links) = watch::channel(None);
-    beside.spawn(links::follow(view(configs, |views| views.settings.flowtable_after.is_some()), found));
+    beside.spawn(watch_links(view(configs, |views| views.settings.flowtable_after.is_some()), found));
     let settings = view(configs, |views| views.settings);
     Inputs { links: Some(node_links), settings: Some(settings), ..Inputs::new(objects, addresses) }
 }

@@ -11,7 +11,7 @@ use super::views::BackendView;
 use crate::config::{HostConfig, KubeProxyRules};
 use crate::events::{Notice, Outbox, Uids};
 use crate::host::Host;
-use crate::metrics::Leftovers;
+use crate::metrics::LeftoversGauge;
 use crate::migration::{self, Told};
 
 /// How long an agent that cannot start waits for its last event to be posted.
@@ -88,7 +88,7 @@ pub(super) async fn open_backends(
 #[derive(Debug)]
 pub(super) struct Removal {
     pub(super) outbox: Outbox,
-    pub(super) leftovers: Leftovers,
+    pub(super) leftovers: LeftoversGauge,
     /// Sent once, when kube-proxy's rules are gone or are to stay.
     pub(super) alone: Option<oneshot::Sender<()>>,
 }
@@ -107,11 +107,9 @@ pub(super) async fn remove_leftovers(
         if now == KubeProxyRules::Left {
             removal.tell_alone();
         }
-        let (tell, at_once) = oneshot::channel();
-        let _ = tell.send(());
         tokio::select! {
             () = async {
-                migration::follow(now, at_once, |told| removal.hear(told)).await;
+                migration::take_over_from_kube_proxy(now, |told| removal.hear(told)).await;
                 std::future::pending().await
             } => {}
             changed = rules.changed() => if changed.is_err() { return },
@@ -123,7 +121,7 @@ impl Removal {
     fn hear(&mut self, told: Told<'_>) {
         match told {
             Told::Rival(rival) => self.outbox.leave(Notice::Rival(rival.clone())),
-            Told::Pass(report) => self.leftovers.passed(report),
+            Told::Pass(report) => self.leftovers.show(report),
             Told::Alone => self.tell_alone(),
         }
     }

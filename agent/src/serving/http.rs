@@ -1,18 +1,27 @@
-//! HTTP for whoever connects: probes and scrapers, and who means no good.
+//! HTTP for any client: sockets that listen as kube-proxy's do, connections, and answers with kube-proxy's headers.
 //!
-//! Kept apart from what is answered. A connection is bounded in time and in memory, and their number is bounded: one
-//! more closes the oldest, so that nobody can keep a probe out by holding connections open.
+//! Kept apart from what is answered. A connection is bounded in time and in memory, and the number of connections is
+//! bounded: one more closes the oldest, so that no client can keep a probe out by holding connections open.
 
 use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use nix::sys::socket::{setsockopt, sockopt};
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
+
+/// Connections that the kernel accepts before the agent does.
+const BACKLOG: u32 = 256;
 
 /// Connections at the same time, for each server.
 const CONNECTIONS: usize = 128;
@@ -28,6 +37,49 @@ const BUFFER: usize = 64 << 10;
 
 /// How long to wait when no connection can be accepted: descriptors are short.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
+
+/// Which families a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Families {
+    /// That of its address.
+    One,
+    /// Both, on every address of the node.
+    Both,
+}
+
+/// Listens at `address`; on every address of both families if it is unspecified, as Go's `net.Listen` does, by which
+/// kube-proxy's 0.0.0.0 means IPv6 too.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    if !address.ip().is_unspecified() {
+        return open(address, Families::One);
+    }
+    let any = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
+    match open(any, Families::Both) {
+        // A kernel without IPv6.
+        Err(error) if address.is_ipv4() && error.kind() != io::ErrorKind::AddrInUse => open(address, Families::One),
+        opened => opened,
+    }
+}
+
+/// Listens at `address` in its own family alone.
+pub(super) fn listen_in_family(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, Families::One)
+}
+
+fn open(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => {
+            let socket = TcpSocket::new_v6()?;
+            setsockopt(&socket, sockopt::Ipv6V6Only, &(families == Families::One))?;
+            socket
+        }
+    };
+    // Otherwise a restart would wait until the kernel forgets connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until it is dropped; then the listener and every connection close.
 pub(super) async fn serve(listener: TcpListener, router: Router) -> std::convert::Infallible {
@@ -46,7 +98,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router) -> std::convert
                     oldest.push_back(connections.spawn(answer(stream, router.clone())));
                 }
                 Err(error) => {
-                    debug!(%error, "connection cannot be accepted");
+                    debug!(%error, "connection cannot be accepted, trying again");
                     tokio::time::sleep(TRY_AGAIN).await;
                 }
             },
@@ -63,7 +115,28 @@ async fn answer(stream: TcpStream, router: Router) {
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     match tokio::time::timeout(LIFE, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "connection ended"),
-        Err(_) => debug!("connection ended: it lasted too long"),
+        Ok(Err(error)) => debug!(%error, "connection ended with an error"),
+        Err(_) => debug!("connection closed after {LIFE:?}, which is the limit"),
     }
+}
+
+/// An answer in JSON.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    let text = serde_json::to_string(body).expect("keys are texts");
+    with_type(status, "application/json", text)
+}
+
+/// An answer in plain text.
+pub(super) fn text(body: impl Into<Body>) -> Response<Body> {
+    with_type(StatusCode::OK, "text/plain; charset=utf-8", body)
+}
+
+/// An answer of any type.
+pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }

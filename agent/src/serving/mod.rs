@@ -1,23 +1,19 @@
 //! The agent's own servers: the node's health, the health of services, and metrics.
 //!
 //! ```text
-//!                  ┌─► Health ──────► node     :10256 /healthz /livez
-//! News (Witness) ──┼─► Board ───────► service  healthCheckNodePort, one server for each
-//!                  └─► Metrics ─────► metrics  :10249 /metrics /proxyMode /configz
-//! ServersConfig ─────► place: where they are, live
+//!                  ┌─► Health ────────► health          :10256 /healthz /livez
+//! News (Witness) ──┼─► HealthChecks ──► service_health  healthCheckNodePort, one server for each
+//!                  └─► Metrics ───────► metrics         :10249 /metrics /proxyMode /configz
+//! ServersConfig ─────► server: where they listen, changed while the agent runs ─► http
 //! ```
 //!
-//! Nothing here can hold up the loop: witnesses write down, servers read.
+//! Nothing here can hold up the loop: witnesses write to memory, servers read it.
 
-mod answer;
 mod health;
 mod http;
-mod listen;
-mod listeners;
 mod metrics;
-mod node;
-mod place;
-mod service;
+mod server;
+mod service_health;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,10 +22,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use health::{Health, Verdict};
-pub use place::Unbindable;
+pub use server::Unbindable;
 
-use self::place::Place;
-use self::service::Board;
+use self::health::HealthWitness;
+use self::metrics::MetricsSources;
+use self::server::ConfiguredServer;
+use self::service_health::{HealthCheckWitness, HealthChecks, serve_health_checks};
 use crate::config::ServersConfig;
 use crate::events::Outbox;
 use crate::metrics::Metrics;
@@ -41,17 +39,17 @@ use reconcile::Witness;
 pub struct Serving {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    board: Arc<Board>,
+    checks: Arc<HealthChecks>,
 }
 
-/// What servers read that others write.
+/// What servers read and other parts of the agent write.
 #[derive(Debug)]
 pub struct Sources {
-    /// Where servers are.
+    /// Where servers listen.
     pub config: watch::Receiver<ServersConfig>,
-    /// The configuration in force, as its file would say it.
+    /// The configuration in effect, as its file would say it.
     pub configuration: watch::Receiver<Value>,
-    /// Where it is told that a service's health cannot be served.
+    /// Takes notices of health check node ports that cannot be bound.
     pub notices: Outbox,
 }
 
@@ -59,14 +57,14 @@ impl Serving {
     /// Nothing listens yet.
     pub fn new(health: Health, metrics: Metrics) -> Self {
         let health = Arc::new(health);
-        Self { board: Arc::new(Board::new(health.clone())), health, metrics: Arc::new(metrics) }
+        Self { checks: Arc::new(HealthChecks::new(health.clone())), health, metrics: Arc::new(metrics) }
     }
 
     /// Hears what the loop does.
     pub fn witness(&self) -> Box<dyn Witness<ClusterState>> {
         let witnesses: Vec<Box<dyn Witness<ClusterState>>> = vec![
-            Box::new(health::Listener(self.health.clone())),
-            Box::new(service::Listener::new(self.board.clone())),
+            Box::new(HealthWitness(self.health.clone())),
+            Box::new(HealthCheckWitness::new(self.checks.clone())),
             Box::new(self.metrics.recorder()),
         ];
         Box::new(witnesses)
@@ -77,15 +75,22 @@ impl Serving {
     /// # Errors
     /// Where an address cannot be bound and the configuration says that it must be.
     pub async fn serve(self, sources: Sources) -> Result<Infallible, Unbindable> {
-        let Self { health, metrics, board } = self;
+        let Self { health, metrics, checks } = self;
         let Sources { config, configuration, notices } = sources;
-        let shown = metrics::Shown { metrics: metrics.clone(), config: config.clone(), configuration };
-        let node = Place { server: "health", address: |config| config.healthz, router: node::router(health, metrics) };
-        let metrics = Place { server: "metrics", address: |config| config.metrics, router: metrics::router(shown) };
+        let health_server = ConfiguredServer {
+            server: "health",
+            address: |config| config.healthz,
+            router: health::router(health, metrics.clone()),
+        };
+        let metrics_server = ConfiguredServer {
+            server: "metrics",
+            address: |config| config.metrics,
+            router: metrics::router(MetricsSources { metrics, config: config.clone(), configuration }),
+        };
         tokio::select! {
-            outcome = node.follow(config.clone()) => outcome,
-            outcome = metrics.follow(config) => outcome,
-            never = listeners::keep(board, notices) => match never {},
+            ended = health_server.serve(config.clone()) => ended,
+            ended = metrics_server.serve(config) => ended,
+            never = serve_health_checks(checks, notices) => match never {},
         }
     }
 }

@@ -158,7 +158,7 @@ fn what_kube_proxy_left_is_removed_when_the_file_says_so() {
     });
     let mut agent = Agent::start(namespace, "cleanupKubeProxy: false");
     agent.until("the service", |agent| agent.status().contains("10.96.0.10:80/TCP"));
-    agent.until("the word that it stays", |agent| agent.log().contains("stays, as configured"));
+    agent.until("the rules to stay", |agent| agent.log().contains("stay in the kernel, as configured"));
     assert!(lists(&agent).contains("table ip kube-proxy"));
 
     agent.configure("cleanupKubeProxy: true", "");

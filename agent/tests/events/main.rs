@@ -1,5 +1,5 @@
 //! Kubernetes Events: which news come to which, and what an API server is sent.
 
-mod herald;
 #[cfg(feature = "kubernetes")]
 mod posted;
+mod witness;

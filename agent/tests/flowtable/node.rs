@@ -12,7 +12,7 @@ use backend_api::*;
 use backend_nft::{NftDataplane, Options, Others};
 use netlink::conntrack::Conntrack;
 use netlink::nftables::{Flowtable, Nftables};
-use switchyard_agent::links;
+use switchyard_agent::node::watch_links;
 use testbed::links::Links;
 use testbed::{Executor, Namespace, World, WorldPlan};
 use tokio::sync::watch;
@@ -78,7 +78,7 @@ impl Node {
         }
         let executor = world.node().namespace.executor().unwrap();
         let (found, links) = watch::channel(None);
-        executor.handle().spawn(links::follow(watch::channel(true).1, found));
+        executor.handle().spawn(watch_links(watch::channel(true).1, found));
         let endpoints = vec!["nginx-1", "nginx-3"];
         let mut node = Self { world, executor, dataplane: None, endpoints, links, pretended: None };
         node.restart();

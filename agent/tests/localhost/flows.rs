@@ -14,6 +14,9 @@ const V6: (Family, Protocol) = (Family::V6, Protocol::Udp);
 
 #[test]
 fn a_flow_stays_with_its_endpoint_and_leaves_it_with_the_service() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     node.put(web(&["nginx-1"]));
     for family in Family::ALL {
@@ -50,6 +53,9 @@ fn a_flow_stays_with_its_endpoint_and_leaves_it_with_the_service() {
 
 #[test]
 fn idle_flows_are_forgotten() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let (flow_idle, stream_idle) = (Duration::from_millis(300), Duration::from_millis(900));
     let mut node = Node::with(Backend::Nftables, Limits { flow_idle, stream_idle, ..Limits::default() }).unwrap();
     node.put(web(&["nginx-1"]));
@@ -63,6 +69,9 @@ fn idle_flows_are_forgotten() {
 
 #[test]
 fn a_datagram_of_one_flow_too_many_is_dropped_and_counted() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let limits = Limits { flows: 1, ..Limits::default() };
     let mut node = Node::with(Backend::Nftables, limits).unwrap();
     node.put(web(&["nginx-1"]));

@@ -12,11 +12,17 @@ use super::given::{COMBINATIONS, NODE_PORT, Node, dial, endpoint, localhost, ser
 
 #[test]
 fn both_protocols_are_answered_in_both_families_beside_nftables() {
+    if testbed::privilege::skip() {
+        return;
+    }
     answered_beside(Backend::Nftables);
 }
 
 #[test]
 fn both_protocols_are_answered_in_both_families_beside_ipvs() {
+    if testbed::privilege::skip() {
+        return;
+    }
     answered_beside(Backend::Ipvs);
 }
 
@@ -38,6 +44,9 @@ fn answered_beside(backend: Backend) {
 
 #[test]
 fn route_localnet_stays_off() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     node.put(web(&["nginx-1"]));
     node.until_answered(COMBINATIONS[0], &["nginx-1"]);
@@ -53,6 +62,9 @@ fn route_localnet_stays_off() {
 
 #[test]
 fn without_endpoints_nothing_listens() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     node.put(web(&["nginx-1"]));
     for combination in COMBINATIONS {
@@ -71,6 +83,9 @@ fn without_endpoints_nothing_listens() {
 
 #[test]
 fn a_listener_is_gone_with_its_service() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     node.put(web(&["nginx-1"]));
     for combination in COMBINATIONS {
@@ -84,6 +99,9 @@ fn a_listener_is_gone_with_its_service() {
 
 #[test]
 fn a_port_goes_from_one_service_to_the_next() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     node.put(service("a", NODE_PORT, &["nginx-1"]));
     node.put(service("b", NODE_PORT, &["nginx-2"]));
@@ -103,6 +121,9 @@ fn a_port_goes_from_one_service_to_the_next() {
 
 #[test]
 fn only_wanted_families_are_answered() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     node.wanted.send_replace(PerFamily::default());
     node.put(web(&["nginx-1"]));
@@ -119,6 +140,9 @@ fn only_wanted_families_are_answered() {
 
 #[test]
 fn a_client_on_the_node_is_inside() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     let mut web = web(&["nginx-1", "nginx-2"]);
     for port in &mut web.ports {
@@ -143,6 +167,9 @@ fn a_client_on_the_node_is_inside() {
 
 #[test]
 fn endpoints_are_chosen_by_weight() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     let mut web = web(&["nginx-1", "nginx-2", "nginx-3"]);
     for port in &mut web.ports {
@@ -163,6 +190,9 @@ fn endpoints_are_chosen_by_weight() {
 
 #[test]
 fn with_affinity_the_node_comes_back_to_its_endpoint() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     let sticky = |pods: &[&str]| {
         let mut web = web(pods);
@@ -189,6 +219,9 @@ fn with_affinity_the_node_comes_back_to_its_endpoint() {
 
 #[test]
 fn a_port_that_another_program_holds_is_taken_when_it_is_free() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     let held = node.world.node().namespace.run(|| {
         let tcp = std::net::TcpListener::bind(localhost(Family::V4, NODE_PORT)).unwrap();
@@ -212,6 +245,9 @@ fn a_port_that_another_program_holds_is_taken_when_it_is_free() {
 
 #[test]
 fn sctp_is_not_listened_on_and_harms_nobody() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     let mut web = web(&["nginx-1"]);
     for family in Family::ALL {
@@ -231,6 +267,9 @@ fn sctp_is_not_listened_on_and_harms_nobody() {
 
 #[test]
 fn pods_do_not_reach_localhost_through_the_node() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     node.put(web(&["nginx-1"]));
     node.until_answered(COMBINATIONS[0], &["nginx-1"]);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backend_api::{Answer, Family, NodeNetwork, Protocol, Route, Scope, ServiceName, ServiceState, SourceRanges};
-use switchyard_agent::localhost::{Answerer, NodePort, Plan};
+use switchyard_agent::localhost::{NodePort, Plan, PortEndpoints};
 
 use proptest::prelude::*;
 
@@ -43,9 +43,7 @@ fn a_port_that_changes_hands_is_not_closed_whatever_the_names() {
         let touched = state.remove(&ServiceName::new("default", older)).touched;
         assert_eq!(touched.len(), 2);
         let changes = plan.update(&state, Scope::Services(&touched));
-        let to = |answerer: &Option<switchyard_agent::localhost::Answerer>| {
-            answerer.as_ref().map(|one| one.service().name.to_string())
-        };
+        let to = |answerer: &Option<PortEndpoints>| answerer.as_ref().map(|one| one.service().name.to_string());
         assert!(changes.len() == 4 && changes.values().all(|one| to(one).as_deref() == Some(younger)), "{changes:?}");
     }
 }
@@ -102,7 +100,7 @@ proptest! {
     fn changes_add_up_to_what_the_state_says(steps in steps()) {
         let mut state = ServiceState::new(NodeNetwork::unknown());
         let mut plan = Plan::default();
-        let mut listening: BTreeMap<NodePort, Answerer> = BTreeMap::new();
+        let mut listening: BTreeMap<NodePort, PortEndpoints> = BTreeMap::new();
         for step in steps {
             let touched = match step {
                 Step::Put { name, port, endpoints, age } => {

@@ -1,4 +1,4 @@
-//! What TCP connections through localhost keep of what they would be without anybody between.
+//! TCP connections through localhost behave as direct ones do.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use super::given::{NODE_PORT, Node, PATIENCE, dial, localhost, until, web};
 const SERVER: &str = "10.244.2.3:7000";
 const V4: (Family, Protocol) = (Family::V4, Protocol::Tcp);
 
-/// A service whose only endpoint is a port of the pod `mytools`, where nobody listens unless a test does.
+/// A service whose only endpoint is a port of the pod `mytools`, where nothing listens unless a test does.
 fn own() -> Service {
     let mut web = web(&[]);
     web.ports[0].endpoints = vec![Endpoint::here(SERVER.parse().unwrap())];
@@ -49,6 +49,9 @@ fn serving(limits: Limits) -> Node {
 
 #[test]
 fn half_close_is_passed_on_both_ways() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let node = serving(Limits::default());
     // The client ends first, and the server answers after that.
     let server = serve_once(&node, |mut stream| {
@@ -82,6 +85,9 @@ fn half_close_is_passed_on_both_ways() {
 
 #[test]
 fn a_server_that_does_not_read_stops_the_client() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let node = serving(Limits::default());
     let (go_on, told) = mpsc::channel::<()>();
     let server = serve_once(&node, move |mut stream| {
@@ -103,7 +109,7 @@ fn a_server_that_does_not_read_stops_the_client() {
             }
             Err(error) => panic!("{error}"),
         }
-        assert!(sent < 256 << 20, "{sent} bytes were taken and nobody read them");
+        assert!(sent < 256 << 20, "{sent} bytes were taken and none were read");
     }
     go_on.send(()).unwrap();
     client.set_nonblocking(false).unwrap();
@@ -114,6 +120,9 @@ fn a_server_that_does_not_read_stops_the_client() {
 
 #[test]
 fn a_reset_is_passed_on_both_ways() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let node = serving(Limits::default());
     let server = serve_once(&node, |mut stream| {
         stream.write_all(b"x").unwrap();
@@ -146,6 +155,9 @@ fn set_linger(stream: &TcpStream) {
 
 #[test]
 fn an_endpoint_that_refuses_resets_the_client_and_is_counted() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let node = serving(Limits::default());
     let outcome = node.dial(V4.0, V4.1);
     assert!(matches!(outcome, Outcome::Closed | Outcome::Refused(Refusal::Reset)), "{outcome}");
@@ -154,6 +166,9 @@ fn an_endpoint_that_refuses_resets_the_client_and_is_counted() {
 
 #[test]
 fn one_connection_too_many_is_reset_and_room_is_made_again() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = serving(Limits { connections: 2, ..Limits::default() });
     node.put(web(&["nginx-1"]));
     node.until_answered(V4, &["nginx-1"]);
@@ -170,6 +185,9 @@ fn one_connection_too_many_is_reset_and_room_is_made_again() {
 
 #[test]
 fn held_connections_go_on_when_their_endpoint_leaves() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let mut node = Node::new();
     node.put(web(&["nginx-1"]));
     for family in Family::ALL {

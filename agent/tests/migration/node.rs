@@ -13,8 +13,8 @@ use kubernetes::source::{self, files};
 use kubernetes::{ClusterState, Inputs};
 use switchyard_agent::backend::Backend;
 use switchyard_agent::config::{KubeProxyRules, RunFlags};
-use switchyard_agent::migration::{self, FirstSync, Report, Rival, Told};
-use switchyard_agent::node_addresses;
+use switchyard_agent::migration::{self, CleanupReport, FirstSync, Rival, Told};
+use switchyard_agent::node::watch_addresses;
 use testbed::{Dial, Executor, Namespace, Outcome, World, WorldPlan};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -38,7 +38,7 @@ pub(crate) struct Agent {
 #[derive(Debug)]
 pub(crate) enum Heard {
     Rival(Rival),
-    Pass(Report),
+    Pass(CleanupReport),
 }
 
 #[derive(Debug, Parser)]
@@ -86,9 +86,9 @@ impl Node {
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
             tokio::spawn(files::follow(PathBuf::from(SEED), told));
-            tokio::spawn(node_addresses::follow(known));
+            tokio::spawn(watch_addresses(known));
             let (mut witness, programmed) = FirstSync::new();
-            tokio::spawn(migration::follow(KubeProxyRules::Removed, programmed, move |told| {
+            let mut hear = move |told: Told<'_>| {
                 if told == Told::Alone
                     && let Some(asked) = asked.take_if(|_| first != backend)
                 {
@@ -99,7 +99,12 @@ impl Node {
                     });
                 }
                 let _ = owned(told).map(|told| tell.send(told));
-            }));
+            };
+            tokio::spawn(async move {
+                if programmed.await.is_ok() {
+                    migration::take_over_from_kube_proxy(KubeProxyRules::Removed, &mut hear).await;
+                }
+            });
             let until = async {
                 let _ = stopped.await;
             };
@@ -109,7 +114,7 @@ impl Node {
         Agent { heard, succeed: Some(succeed), _stop: stop }
     }
 
-    /// Who answers `count` dials, each once, in alphabetical order.
+    /// The names that answer `count` dials, each once, in alphabetical order.
     pub(crate) fn answers(&self, from: &str, to: &str, count: usize) -> Vec<String> {
         let outcomes = self.world.dial_many(from, &dial(to), count);
         let name = |outcome: &Outcome| outcome.name().unwrap_or_else(|| panic!("{from} → {to}: {outcome}")).to_owned();
@@ -123,15 +128,15 @@ impl Node {
 impl Agent {
     /// Lets the backend that is wanted take over, if another was first.
     pub(crate) fn succeed(&mut self) {
-        // Nobody waits where the first is the one that is wanted.
+        // The receiver is gone where the first backend is the wanted one.
         let _ = self.succeed.take().map(|succeed| succeed.send(()));
     }
 
     /// The next pass over the leftovers.
-    pub(crate) fn pass(&self) -> Report {
-        match self.heard.recv_timeout(PATIENCE).expect("waited in vain for the leftovers to be looked at") {
+    pub(crate) fn pass(&self) -> CleanupReport {
+        match self.heard.recv_timeout(PATIENCE).expect("waited in vain for an attempt to remove the leftovers") {
             Heard::Pass(report) => report,
-            Heard::Rival(rival) => panic!("nobody else serves here, but {rival}"),
+            Heard::Rival(rival) => panic!("no other service proxy is here, but {rival}"),
         }
     }
 }

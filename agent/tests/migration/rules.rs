@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use switchyard_agent::backend::Backend;
-use switchyard_agent::migration::{self, Left, Need, Removed, Report};
+use switchyard_agent::migration::{self, CleanupReport, Left, Need, Removed};
 use testbed::{Load, Namespace};
 
 use crate::node::{Node, PATIENCE, call, dial, have_iptables};
@@ -41,7 +41,7 @@ fn shown(namespace: &Namespace, list: &str) -> String {
     others.map(|table| call(namespace, &format!("{list} {table}"), "")).collect()
 }
 
-/// What others have, if nobody else had ever been there.
+/// The listing of a namespace in which only the foreign rules exist.
 fn as_if_alone(restores: &[(&str, &str)]) -> String {
     let alone = Namespace::create("alone").unwrap();
     restores.iter().for_each(|(restore, text)| drop(call(&alone, restore, &of_others(text))));
@@ -50,11 +50,11 @@ fn as_if_alone(restores: &[(&str, &str)]) -> String {
 
 const CLUSTER_IP: &str = "10.108.154.253:8080";
 const NODE_PORT: &str = "192.168.67.10:30673";
-/// Who dials what, and who answers by our rules. By the old ones it is always `whoami-1`.
+/// Clients, what they dial, and the names that answer by our rules. By the old ones it is always `whoami-1`.
 const WAYS: [(&str, &str, &str); 3] =
     [("mytools", CLUSTER_IP, "whoami-"), ("outsider", NODE_PORT, "nginx-"), ("node2", CLUSTER_IP, "whoami-")];
 
-fn takes_over(backend: Backend, restores: &[(&str, &str)], check: impl Fn(&Report)) {
+fn takes_over(backend: Backend, restores: &[(&str, &str)], check: impl Fn(&CleanupReport)) {
     let node = Node::new();
     if !node.can_run(backend) {
         return;
@@ -109,7 +109,7 @@ fn takes_over(backend: Backend, restores: &[(&str, &str)], check: impl Fn(&Repor
     assert_eq!((again.removed, again.failed), (vec![], vec![]));
 }
 
-fn removed_chains(report: &Report) {
+fn removed_chains(report: &CleanupReport) {
     let chains = |name: &str, chains, jumps| Removed::Chains { table: name.to_owned(), chains, jumps };
     let of = |family: &str| {
         [
@@ -124,6 +124,9 @@ fn removed_chains(report: &Report) {
 
 #[test]
 fn chains_of_iptables_go_when_nftables_is_programmed() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     if have_iptables() {
         takes_over(Backend::Nftables, &IPTABLES, removed_chains);
     }
@@ -131,6 +134,9 @@ fn chains_of_iptables_go_when_nftables_is_programmed() {
 
 #[test]
 fn chains_of_iptables_go_when_ipvs_is_programmed() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     if have_iptables() {
         takes_over(Backend::Ipvs, &IPTABLES, removed_chains);
     }
@@ -138,16 +144,25 @@ fn chains_of_iptables_go_when_ipvs_is_programmed() {
 
 #[test]
 fn tables_of_nftables_mode_go_when_nftables_is_programmed() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     takes_over(Backend::Nftables, &NFTABLES, |report| assert_eq!(report.removed, [Removed::Tables(2)]));
 }
 
 #[test]
 fn tables_of_nftables_mode_go_when_ipvs_is_programmed() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     takes_over(Backend::Ipvs, &NFTABLES, |report| assert_eq!(report.removed, [Removed::Tables(2)]));
 }
 
 #[test]
-fn chains_that_others_need_stay_and_are_told_of() {
+fn chains_that_foreign_rules_need_stay_and_are_reported() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     const RULES: &str = "
         table ip nat {
             chain KUBE-MARK-MASQ { meta mark set meta mark | 0x4000; }
@@ -186,6 +201,9 @@ fn chains_that_others_need_stay_and_are_told_of() {
 
 #[test]
 fn thousands_of_services_go_in_one_transaction() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     const SERVICES: usize = 2_000;
     let (mut chains, mut jumps) = (String::new(), String::new());
     for number in 0..SERVICES {
@@ -213,6 +231,9 @@ fn thousands_of_services_go_in_one_transaction() {
 
 #[test]
 fn the_command_removes_the_rules_and_none_of_ours() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let namespace = Namespace::create("command").unwrap();
     let ours = "table ip switchyard {\n    chain services { counter; }\n}\n";
     call(&namespace, "nft -f -", &(whole(NFTABLES[0].1) + ours));

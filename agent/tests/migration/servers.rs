@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 use netlink::Family;
 use netlink::ipvs::{Flags, Forwarding, Ipvs, Operation, RealServer, Thresholds, Timeouts, VirtualKey, VirtualServer};
 use switchyard_agent::backend::Backend;
-use switchyard_agent::migration::{self, Left, Removed, Report};
+use switchyard_agent::migration::{self, CleanupReport, Left, Removed};
 use testbed::Load;
 
 use crate::node::{Node, dial};
 
 const CLUSTER_IP: &str = "10.108.154.253:8080";
 const NODE_PORT: &str = "192.168.67.10:30673";
-/// Somebody's balancer on the node.
+/// A virtual server of another program.
 const FOREIGN: &str = "192.168.67.10:9999";
-/// Somebody's too.
+/// Another one.
 const MARK: VirtualKey = VirtualKey::Mark { family: Family::Ipv4, mark: 0x77 };
 
 fn key(address: &str) -> VirtualKey {
@@ -51,7 +51,7 @@ table ip filter {
     chain FORWARD { type filter hook forward priority filter; jump KUBE-FORWARD; }
 }";
 
-/// A node as kube-proxy's IPVS mode leaves it, with somebody else's virtual servers beside, one by address and one by mark.
+/// A node as kube-proxy's IPVS mode leaves it, with virtual servers of another program, one by address and one by mark.
 fn left_behind() -> Option<Node> {
     let node = Node::new();
     if !node.can_run(Backend::Ipvs) {
@@ -95,7 +95,7 @@ fn addresses(node: &Node) -> Vec<String> {
     on_device.filter_map(|line| Some(line.split_whitespace().nth(3)?.to_owned())).collect()
 }
 
-fn draining(report: &Report) -> Option<usize> {
+fn draining(report: &CleanupReport) -> Option<usize> {
     report.left.iter().find_map(|left| match left {
         Left::Draining { servers, .. } => Some(*servers),
         _ => None,
@@ -104,6 +104,9 @@ fn draining(report: &Report) -> Option<usize> {
 
 #[test]
 fn virtual_servers_go_as_their_connections_end_and_the_device_with_the_last() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let Some(node) = left_behind() else { return };
     let ways = [("mytools", CLUSTER_IP), ("outsider", NODE_PORT), ("node2", CLUSTER_IP)];
     for (from, to) in ways {
@@ -154,6 +157,9 @@ fn virtual_servers_go_as_their_connections_end_and_the_device_with_the_last() {
 
 #[test]
 fn cleanup_waits_for_no_connection() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let Some(node) = left_behind() else { return };
     let _held = node.world.open("mytools", &dial(CLUSTER_IP)).unwrap();
     let report = node.executor.run(migration::remove_all());

@@ -7,6 +7,9 @@ use crate::node::{call, have, have_iptables};
 
 #[test]
 fn ip_sets_go_with_the_rules_that_use_them_and_others_stay() {
+    if testbed::privilege::skip() {
+        return;
+    }
     if !have("ipset") || !have_iptables() {
         return;
     }

@@ -1,4 +1,5 @@
-//! When things are done, with a clock that goes on by itself: what comes back is not removed again, and who runs is waited for.
+//! When things are done, with a clock that advances by itself: rules that come back are not removed again, and the agent waits
+//! for a kube-proxy that runs.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -6,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use switchyard_agent::config::KubeProxyRules;
 use switchyard_agent::migration::{self, Removed, Rival};
 use testbed::Namespace;
-use tokio::sync::oneshot;
 
 use crate::node::{Heard, call, owned};
 
@@ -15,17 +15,15 @@ const RULES: &str = "table ip nat {
     chain PREROUTING { type nat hook prerouting priority dstnat; jump KUBE-SERVICES; }
 }";
 
-/// Follows in a namespace until all is over, as if hours passed in no time. What was told, in order; `react` may do something about
+/// Takes over in a namespace until the task ends, as if hours passed in no time. Returns what was told, in order; `react` hears
 /// it first.
-fn follow(namespace: &Namespace, rules: KubeProxyRules, react: impl Fn(&Heard) + Send) -> Vec<Heard> {
+fn take_over(namespace: &Namespace, rules: KubeProxyRules, react: impl Fn(&Heard) + Send) -> Vec<Heard> {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let told = heard.clone();
     namespace.run(move || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).build().unwrap();
-        let (programmed, resolves) = oneshot::channel();
-        programmed.send(()).unwrap();
-        runtime.block_on(migration::follow(rules, resolves, |news| {
+        runtime.block_on(migration::take_over_from_kube_proxy(rules, |news| {
             let Some(news) = owned(news) else { return };
             react(&news);
             told.lock().unwrap().push(news);
@@ -39,10 +37,13 @@ fn has_rules(namespace: &Namespace) -> bool {
 }
 
 #[test]
-fn rules_that_come_back_are_told_of_and_not_fought() {
+fn rules_that_come_back_are_reported_and_not_removed_again() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let namespace = Namespace::create("back").unwrap();
     call(&namespace, "nft -f -", RULES);
-    let heard = follow(&namespace, KubeProxyRules::Removed, |news| {
+    let heard = take_over(&namespace, KubeProxyRules::Removed, |news| {
         if matches!(news, Heard::Pass(report) if !report.removed.is_empty()) {
             assert!(!has_rules(&namespace));
             call(&namespace, "nft -f -", RULES);
@@ -55,11 +56,14 @@ fn rules_that_come_back_are_told_of_and_not_fought() {
 }
 
 #[test]
-fn rules_stay_where_they_shall_and_cilium_is_told_of() {
+fn rules_stay_if_so_configured_and_cilium_is_reported() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let namespace = Namespace::create("left").unwrap();
     call(&namespace, "nft -f -", RULES);
     call(&namespace, "ip link add cilium_host type bridge", "");
-    let heard = follow(&namespace, KubeProxyRules::Left, |_| ());
+    let heard = take_over(&namespace, KubeProxyRules::Left, |_| ());
     assert!(matches!(&heard[..], [Heard::Rival(Rival::Cilium)]), "{heard:?}");
     assert!(has_rules(&namespace));
 }
@@ -92,6 +96,9 @@ impl Drop for Impostor {
 
 #[test]
 fn a_kube_proxy_that_runs_keeps_its_rules_until_it_ends() {
+    if testbed::privilege::skip_without("nft") {
+        return;
+    }
     let (namespace, folder) = (Namespace::create("live").unwrap(), tempfile::tempdir().unwrap());
     let elsewhere = Namespace::create("elsewhere").unwrap();
     call(&namespace, "nft -f -", RULES);
@@ -99,7 +106,7 @@ fn a_kube_proxy_that_runs_keeps_its_rules_until_it_ends() {
     let other = tempfile::tempdir().unwrap();
     let process = Mutex::new(Impostor::start(&namespace, "kube-proxy", other.path()));
     let expected = process.lock().unwrap().0.id();
-    let heard = follow(&namespace, KubeProxyRules::Removed, |news| {
+    let heard = take_over(&namespace, KubeProxyRules::Removed, |news| {
         if let Heard::Rival(rival) = news {
             assert_eq!(*rival, Rival::KubeProxy { process: expected });
             assert!(has_rules(&namespace));

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every sample by its name and labels, in the form `name{label="value"}`, and the type of each family.
+/// Every sample by its name and labels, in the form `name{label="value"}`, and the type and the help of each family.
 #[derive(Debug, Default)]
 pub(crate) struct Exposition {
     pub(crate) samples: BTreeMap<String, f64>,
     pub(crate) types: BTreeMap<String, String>,
-    helped: BTreeSet<String>,
+    pub(crate) helps: BTreeMap<String, String>,
 }
 
 impl Exposition {
@@ -26,8 +26,9 @@ impl Exposition {
 
     fn line(&mut self, line: &str, current: &mut String) -> Result<(), String> {
         if let Some(described) = line.strip_prefix("# HELP ") {
-            let (name, _) = described.split_once(' ').ok_or("no help")?;
-            return self.helped.insert(name.to_owned()).then_some(()).ok_or("a second HELP".to_owned());
+            let (name, help) = described.split_once(' ').ok_or("no help")?;
+            let before = self.helps.insert(name.to_owned(), help.to_owned());
+            return before.map_or(Ok(()), |_| Err("a second HELP".to_owned()));
         }
         if let Some(described) = line.strip_prefix("# TYPE ") {
             let (name, kind) = described.split_once(' ').ok_or("no type")?;
@@ -37,7 +38,7 @@ impl Exposition {
             if kind == "counter" && !name.ends_with("_total") || name.ends_with("_total_total") {
                 return Err("a counter ends with _total, once".to_owned());
             }
-            if !self.helped.contains(name) || self.types.insert(name.to_owned(), kind.to_owned()).is_some() {
+            if !self.helps.contains_key(name) || self.types.insert(name.to_owned(), kind.to_owned()).is_some() {
                 return Err("no HELP, or a second TYPE".to_owned());
             }
             *current = name.to_owned();
@@ -92,6 +93,15 @@ impl Exposition {
             (rest.trim_start_matches(',').trim_end_matches('}') == labels).then(|| bound.to_owned())
         };
         self.samples.keys().filter_map(of).collect()
+    }
+
+    /// The samples of a family.
+    pub(crate) fn samples_of(&self, family: &str) -> Vec<&str> {
+        let is_histogram = self.types.get(family).is_some_and(|kind| kind == "histogram");
+        let suffixes: &[&str] = if is_histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
+        let names: Vec<String> = suffixes.iter().map(|suffix| format!("{family}{suffix}")).collect();
+        let all = self.samples.keys().map(String::as_str);
+        all.filter(|sample| names.iter().any(|name| sample.split('{').next() == Some(name))).collect()
     }
 
     pub(crate) fn value(&self, sample: &str) -> f64 {

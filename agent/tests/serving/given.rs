@@ -42,7 +42,7 @@ pub(crate) struct Node {
     state: ServiceState,
 }
 
-/// The kernel of a node that nobody observes.
+/// A kernel that cannot be read.
 #[derive(Debug)]
 struct Nothing;
 
@@ -175,7 +175,7 @@ impl Node {
         changes.apply(&mut self.state)
     }
 
-    /// Asks as soon as somebody listens.
+    /// Asks as soon as a server listens.
     pub(crate) fn ask(&self, at: &str, path: &str) -> Answer {
         let mut answer = None;
         self.until(&format!("{at} to answer"), || {
@@ -185,7 +185,7 @@ impl Node {
         answer.unwrap()
     }
 
-    /// None where nobody listens.
+    /// None where no server listens.
     pub(crate) fn try_ask(&self, at: &str, path: &str) -> Option<Answer> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         self.namespace.run(|| {

@@ -12,6 +12,9 @@ use super::given::{Answer, HEALTH, METRICS, Node, servers};
 
 #[test]
 fn servers_follow_their_addresses() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let node = Node::new();
     assert_eq!(node.ask(HEALTH, "/healthz").status, 200);
     assert_eq!(node.ask(METRICS, "/healthz").body, "ok");
@@ -26,6 +29,9 @@ fn servers_follow_their_addresses() {
 
 #[test]
 fn nothing_listens_where_no_address_is_given() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let node = Node::configured(ServersConfig { healthz: None, ..servers() });
     assert_eq!(node.ask(METRICS, "/healthz").status, 200);
     assert!(node.try_ask(HEALTH, "/healthz").is_none());
@@ -41,6 +47,9 @@ fn taken(unbound: Unbound) -> (TcpListener, Node) {
 
 #[test]
 fn an_address_that_is_taken_is_tried_again() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let (taken, node) = taken(Unbound::Retried);
     assert_eq!(node.ask(METRICS, "/healthz").status, 200, "the other server does not care");
     drop(taken);
@@ -49,6 +58,9 @@ fn an_address_that_is_taken_is_tried_again() {
 
 #[test]
 fn an_address_that_is_taken_ends_the_agent_if_so_configured() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let (_taken, mut node) = taken(Unbound::Fatal);
     let error = node.end();
     assert!(error.starts_with("health server: 0.0.0.0:10256 cannot be bound: "), "{error}");
@@ -56,6 +68,9 @@ fn an_address_that_is_taken_ends_the_agent_if_so_configured() {
 
 #[test]
 fn clients_that_hold_connections_open_keep_nobody_out() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let node = Node::new();
     node.ask(HEALTH, "/healthz");
     // More than are served at the same time, each in the middle of a request.
@@ -80,6 +95,9 @@ fn clients_that_hold_connections_open_keep_nobody_out() {
 
 #[test]
 fn nonsense_is_refused_and_harms_nobody() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let node = Node::new();
     node.ask(HEALTH, "/healthz");
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
@@ -100,6 +118,9 @@ fn nonsense_is_refused_and_harms_nobody() {
 
 #[test]
 fn a_connection_may_ask_often() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let node = Node::new();
     node.ask(HEALTH, "/livez");
     let mut stream = node.connect(HEALTH);

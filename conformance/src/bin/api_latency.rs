@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent::backend::Backend;
-use agent::node_addresses;
+use agent::node::watch_addresses;
 use async_trait::async_trait;
 use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
 use clap::Parser;
@@ -99,7 +99,7 @@ async fn agent(masters: Vec<String>, committed: mpsc::Sender<Commit>) -> Result<
     let (found, addresses) = watch::channel(None);
     let (_node, nodes) = watch::channel(node_name.clone());
     let config = KubernetesConfig { masters, ..KubernetesConfig::default() };
-    let _following = [tokio::spawn(api::follow(config, nodes, told)), tokio::spawn(node_addresses::follow(found))];
+    let _following = [tokio::spawn(api::follow(config, nodes, told)), tokio::spawn(watch_addresses(found))];
     let settings = Settings {
         node_name,
         node_address: None,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use agent::config::{Config, RunFlags};
-use agent::{links, node_addresses};
+use agent::node;
 use clap::Parser;
 use kubernetes::settings::Settings;
 use kubernetes::source;
@@ -118,8 +118,8 @@ impl<'a> NodeAgent<'a> {
             let wanted = watch::channel(config.flowtable_after.is_some()).1;
             let following = [
                 tokio::spawn(follow(told)),
-                tokio::spawn(node_addresses::follow(known)),
-                tokio::spawn(links::follow(wanted, found)),
+                tokio::spawn(node::watch_addresses(known)),
+                tokio::spawn(node::watch_links(wanted, found)),
             ];
             let until = async {
                 let _ = stopped.await;

@@ -9,7 +9,7 @@ use kubernetes::settings::Settings;
 use kubernetes::source::Event;
 use kubernetes::{News, Note};
 use reconcile::Witness;
-use switchyard_agent::events::{Herald, Notice, Severity, Subject, Uids, channel, notices};
+use switchyard_agent::events::{EventWitness, Notice, Severity, Subject, Uids, channel, notices};
 
 fn object(text: &str) -> Object {
     match read(text).remove(0) {
@@ -92,18 +92,18 @@ fn other_warnings_are_for_the_log() {
 fn uids_follow_the_services() {
     let (outbox, _notices) = channel();
     let uids = Uids::default();
-    let mut herald = Herald::new(outbox, uids.clone());
+    let mut witness = EventWitness::new(outbox, uids.clone());
     let known = || uids.of(&web()).map(|uid| uid.to_string());
-    herald.hear(&News::Noted(Note::Told(&[Event::Changed(object(SERVICE))])));
+    witness.hear(&News::Noted(Note::Told(&[Event::Changed(object(SERVICE))])));
     assert_eq!(known().as_deref(), Some("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"));
-    herald.hear(&News::Noted(Note::Told(&[Event::Changed(object(&SERVICE.replace("0f1e", "ffff")))])));
+    witness.hear(&News::Noted(Note::Told(&[Event::Changed(object(&SERVICE.replace("0f1e", "ffff")))])));
     assert_eq!(known().as_deref(), Some("ffff2d3c-4b5a-6978-8796-a5b4c3d2e1f0"));
-    herald.hear(&News::Noted(Note::Told(&[Event::Deleted(object(SERVICE).key())])));
+    witness.hear(&News::Noted(Note::Told(&[Event::Deleted(object(SERVICE).key())])));
     assert_eq!(known(), None);
-    herald.hear(&News::Noted(Note::Told(&[Event::Changed(object(SERVICE)), Event::Anew])));
+    witness.hear(&News::Noted(Note::Told(&[Event::Changed(object(SERVICE)), Event::Anew])));
     assert_eq!(known(), None, "another source has not told of it");
     let unnamed = SERVICE.replace(", uid: 0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "");
-    herald.hear(&News::Noted(Note::Told(&[Event::Changed(object(SERVICE)), Event::Changed(object(&unnamed))])));
+    witness.hear(&News::Noted(Note::Told(&[Event::Changed(object(SERVICE)), Event::Changed(object(&unnamed))])));
     assert_eq!(known(), None);
 }
 

@@ -1,4 +1,4 @@
-//! A server that is wherever the configuration says, now and after each change.
+//! A server that listens where the configuration says, now and after each change.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,7 +9,7 @@ use axum::Router;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{http, listen};
+use super::http;
 use crate::config::{ServersConfig, Unbound};
 
 /// How long to wait before an address is tried again that could not be bound.
@@ -18,6 +18,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// An address that could not be bound, and must be.
 #[derive(Debug, thiserror::Error)]
 #[error("{server} server: {address} cannot be bound: {source}")]
+#[non_exhaustive]
 pub struct Unbindable {
     /// Which server: `health`, `metrics`.
     pub server: &'static str,
@@ -29,25 +30,25 @@ pub struct Unbindable {
 
 /// One of the agent's own servers.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct ConfiguredServer {
     /// Its name.
     pub(super) server: &'static str,
-    /// Where the configuration says that it is.
+    /// Where the configuration says that it listens.
     pub(super) address: fn(&ServersConfig) -> Option<SocketAddr>,
     /// What it answers.
     pub(super) router: Router,
 }
 
-impl Place {
+impl ConfiguredServer {
     /// Serves until it is dropped. Where the address changes, the old server closes before the new one opens.
     ///
     /// # Errors
-    /// Where an address cannot be bound that has to be.
-    pub(super) async fn follow(self, mut config: watch::Receiver<ServersConfig>) -> Result<Infallible, Unbindable> {
+    /// Where an address cannot be bound and the configuration says that it must be.
+    pub(super) async fn serve(self, mut config: watch::Receiver<ServersConfig>) -> Result<Infallible, Unbindable> {
         loop {
             let (address, unbound) = self.wanted(&config.borrow_and_update());
             tokio::select! {
-                outcome = self.serve(address, unbound) => return outcome,
+                ended = self.serve_at(address, unbound) => return ended,
                 () = self.moved(&mut config, (address, unbound)) => {}
             }
         }
@@ -59,24 +60,24 @@ impl Place {
 
     async fn moved(&self, config: &mut watch::Receiver<ServersConfig>, from: (Option<SocketAddr>, Unbound)) {
         if config.wait_for(|config| self.wanted(config) != from).await.is_err() {
-            std::future::pending().await // nobody is left to change it
+            std::future::pending().await // the configuration is final
         }
     }
 
-    async fn serve(&self, address: Option<SocketAddr>, unbound: Unbound) -> Result<Infallible, Unbindable> {
+    async fn serve_at(&self, address: Option<SocketAddr>, unbound: Unbound) -> Result<Infallible, Unbindable> {
         let Some(address) = address else { return std::future::pending().await };
-        let mut said = None;
+        let mut logged = None;
         loop {
-            match (listen::listen(address), unbound) {
+            match (http::listen(address), unbound) {
                 (Ok(listener), _) => {
                     info!(server = self.server, %address, "listening");
                     http::serve(listener, self.router.clone()).await;
                 }
                 (Err(source), Unbound::Fatal) => return Err(Unbindable { server: self.server, address, source }),
                 (Err(error), Unbound::Retried) => {
-                    if said != Some(error.kind()) {
+                    if logged != Some(error.kind()) {
                         warn!(server = self.server, %address, %error, "address cannot be bound, trying again");
-                        said = Some(error.kind());
+                        logged = Some(error.kind());
                     }
                 }
             }
