@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use backend_api::{FrontendKey, Service, ServiceName, ServicePort};
+use backend_api::{Family, FrontendKey, Service, ServiceName, ServicePort};
+use backend_nft::marking::{Mark, Marks, Target};
+use netlink::ipvs::{RealServer, VirtualKey};
 
 use crate::diff::Change;
-use crate::marks::ours;
-use crate::render::{Role, Server, render};
+use crate::render::{Role, render};
 use crate::schedulers::Schedulers;
-use backend_nft::marking::{Mark, Marks, Target};
-use netlink::Family;
-use netlink::ipvs::{RealServer, VirtualKey};
+use crate::servers::{Server, Servers, key, our_mark};
 
 /// The virtual servers that were programmed last.
 #[derive(Clone, Debug, Default)]
@@ -23,9 +22,9 @@ pub(crate) struct Belief {
     pub(crate) unfit: BTreeMap<ServiceName, String>,
     /// Marks that a service's virtual servers have, and in which family.
     pub(crate) taken: HashMap<Mark, Family>,
-    /// What drains: real servers of services' virtual servers, and virtual servers that are nobody's any more. Only
-    /// those real servers that drain.
-    pub(crate) draining: BTreeMap<VirtualKey, Server>,
+    /// What drains: real servers of services' virtual servers, and virtual servers that belong to no service any more.
+    /// Only those real servers that drain.
+    pub(crate) draining: Servers,
 }
 
 /// A service as it was programmed.
@@ -42,17 +41,21 @@ pub(crate) type Assigned = BTreeMap<Role, Mark>;
 
 impl Programmed {
     /// Its virtual servers, but for what drains.
-    pub(crate) fn servers(&self, schedulers: &Schedulers) -> BTreeMap<VirtualKey, Server> {
-        let server = |mark: &Mark, wanted: &crate::render::Wanted| (wanted.role.key(*mark), wanted.server(*mark));
-        let wanted = render(&self.service, schedulers);
-        wanted.iter().filter_map(|wanted| Some(server(self.marks.get(&wanted.role)?, wanted))).collect()
+    pub(crate) fn servers(&self, schedulers: &Schedulers) -> Servers {
+        let mut servers = Servers::new();
+        for wanted in render(&self.service, schedulers) {
+            if let Some(mark) = self.marks.get(&wanted.role) {
+                servers.insert(wanted.role.key(*mark), wanted.server(*mark));
+            }
+        }
+        servers
     }
 }
 
 impl Belief {
     /// Whether the virtual server is a service's.
-    pub(crate) fn is_taken(&self, key: VirtualKey) -> bool {
-        ours(key).is_some_and(|mark| self.taken.get(&mark) == Some(&key.family()))
+    pub(crate) fn is_taken(&self, of: VirtualKey) -> bool {
+        our_mark(of).is_some_and(|mark| self.taken.get(&mark).is_some_and(|family| key(*family, mark) == of))
     }
 
     /// Notes what drains of the virtual server that `server` is, after a change.
@@ -73,7 +76,7 @@ impl Belief {
 
     /// Every virtual server that should be there.
     pub(crate) fn keys(&self) -> impl Iterator<Item = VirtualKey> + '_ {
-        let taken = self.taken.iter().map(|(mark, family)| VirtualKey::Mark { family: *family, mark: mark.0 });
+        let taken = self.taken.iter().map(|(mark, family)| key(*family, *mark));
         taken.chain(self.draining.keys().copied().filter(|key| !self.is_taken(*key)))
     }
 }

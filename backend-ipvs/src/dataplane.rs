@@ -5,20 +5,37 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backend_api::{Dataplane, Observed, Report, Scheduler, Scope, ServiceState, SyncError};
 use backend_nft::Others;
-use backend_nft::leaving::LeavingTables;
-use backend_nft::marking::{Mark, Marked, MarkingTables, Marks, Synced};
-
-use crate::errors::from_open;
-use crate::host::{Host, HostOptions, Timeouts};
-use crate::port::Tables;
-use crate::programmer::{Outcome, Programmer, Seen};
-use crate::rounds::Rounds;
+use backend_nft::marking::{LeavingTables, Mark, Marked, MarkingTables, Marks, Synced};
+use netlink::Namespace;
 use netlink::ipvs::Ipvs;
 
-/// What an embedder may choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::errors::{enter, from_open};
+use crate::host::{Host, Timeouts};
+use crate::port::Tables;
+use crate::programmer::{Outcome, Programmer, Rounds, Seen};
+
+/// Options of [`IpvsDataplane::open`], [`Host::open`] and [`Leaving::find`](crate::Leaving::find).
+///
+/// ```no_run
+/// use std::time::Duration;
+/// # use backend_api as switchyard_api;
+/// use switchyard_api::Scheduler;
+/// use switchyard_ipvs::{IpvsDataplane, Namespace, Options};
+///
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Namespace::of_path("/run/netns/node")?;
+/// let options = Options::default().namespace(node).scheduler(Scheduler::Lc).drain(Duration::from_secs(3600));
+/// let dataplane = IpvsDataplane::open(options).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
-    /// Whether others may touch our tables while we run.
+    /// The network namespace whose packets are forwarded. Sockets and files are opened in it, and rules, routes and
+    /// sysctls are its own. To enter another than the thread's needs `CAP_SYS_ADMIN`.
+    pub namespace: Namespace,
+    /// Whether other programs may change our tables while we run.
     pub others: Others,
     /// The scheduler of service ports that ask for none.
     pub scheduler: Scheduler,
@@ -34,6 +51,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            namespace: Namespace::Current,
             others: Others::default(),
             scheduler: Scheduler::Wrr,
             strict_arp: false,
@@ -43,14 +61,57 @@ impl Default for Options {
     }
 }
 
-/// Programs services into IPVS and the tables `switchyard` of the network namespace that it was opened in.
+impl Options {
+    /// The same, in this network namespace instead of the calling thread's.
+    #[must_use]
+    pub fn namespace(self, namespace: Namespace) -> Self {
+        Self { namespace, ..self }
+    }
+
+    /// The same, with this answer to whether other programs may change our tables.
+    #[must_use]
+    pub fn others(self, others: Others) -> Self {
+        Self { others, ..self }
+    }
+
+    /// The same, with this scheduler for service ports that ask for none.
+    #[must_use]
+    pub fn scheduler(self, scheduler: Scheduler) -> Self {
+        Self { scheduler, ..self }
+    }
+
+    /// The same, with this answer to whether ARP is answered only on the interface that has the address.
+    #[must_use]
+    pub fn strict_arp(self, strict_arp: bool) -> Self {
+        Self { strict_arp, ..self }
+    }
+
+    /// The same, with these timeouts of connections.
+    #[must_use]
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    /// The same, with this time for connections of TCP whose endpoint has left.
+    #[must_use]
+    pub fn drain(self, drain: Duration) -> Self {
+        Self { drain, ..self }
+    }
+
+    /// Those of the tables.
+    pub(crate) fn tables(&self) -> backend_nft::Options {
+        backend_nft::Options::default().others(self.others).namespace(self.namespace.clone())
+    }
+}
+
+/// Programs services into IPVS and the tables `switchyard` of one network namespace.
 ///
 /// All of it stays when this is dropped, and is found again.
 #[derive(Debug)]
 pub struct IpvsDataplane {
     programmer: Programmer<Ipvs>,
     tables: MarkingTables,
-    /// What we left when another backend took over; of no use once ours are back.
+    /// What we left when another backend took over; of no use once our tables are back.
     left: LeavingTables,
     host: Host,
     /// Whether the node is as IPVS needs it, as far as we know.
@@ -59,19 +120,23 @@ pub struct IpvsDataplane {
 }
 
 impl IpvsDataplane {
-    /// Opens the dataplane in the network namespace of this thread; needs `CAP_NET_ADMIN` there, and a tokio runtime.
-    /// Nothing stays written before the first sync.
+    /// Opens the dataplane in the network namespace that `options` name: that of this thread, if they name none.
+    /// Needs `CAP_NET_ADMIN` there, and a tokio runtime. Before the first sync nothing stays written: only a virtual
+    /// server is added and removed, to try the scheduler.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`] where the kernel or the process lacks something.
     pub async fn open(options: Options) -> Result<Self, SyncError> {
-        let Options { others, scheduler, strict_arp, timeouts, drain } = options;
-        let ipvs = Ipvs::open().await.map_err(from_open)?;
-        let programmer = Programmer::new(ipvs, scheduler, drain).await?;
-        let host = Host::open(HostOptions { strict_arp, timeouts }).await?;
-        let tables = MarkingTables::open(backend_nft::Options { others }).await?;
-        let left = LeavingTables::open(backend_nft::Options { others })?;
-        Ok(Self { programmer, tables, left, host, established: false, rounds: Rounds::begin() })
+        enter(&options.namespace)?;
+        let ipvs = Ipvs::open_in(&options.namespace).await.map_err(from_open)?;
+        Ok(Self {
+            programmer: Programmer::new(ipvs, options.scheduler, options.drain).await?,
+            host: Host::open(&options).await?,
+            tables: MarkingTables::open(options.tables()).await?,
+            left: LeavingTables::open(options.tables())?,
+            established: false,
+            rounds: Rounds::begin(),
+        })
     }
 }
 
@@ -89,24 +154,24 @@ impl Dataplane for IpvsDataplane {
     }
 
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
-        let sent = self.sent();
-        let mut established = 0;
-        // Sysctls tell nobody that they were changed.
+        let sent_before = self.sent();
+        let mut host_writes = 0;
+        // No notification says that a sysctl was changed.
         let all = !self.established || matches!(scope, Scope::All);
         if all {
-            established = self.host.establish().await?;
+            host_writes = self.host.establish().await?;
             self.established = true;
         }
         let Outcome { mut report, synced } = self.programmer.sync(&mut self.tables, desired, scope).await?;
         if all {
-            // Behind the sync: until then nobody else delivers established packets.
-            established += self.left.remove().await?;
+            // After the sync: until then only these tables deliver established packets.
+            host_writes += self.left.remove().await?;
         }
-        report.writes += established;
+        report.writes += host_writes;
         for synced in &synced {
             report.add_cleanings(self.tables.delete_stale_flows(synced, desired).await);
         }
-        report.bytes_sent = self.sent() - sent;
+        report.bytes_sent = self.sent() - sent_before;
         Ok(report)
     }
 

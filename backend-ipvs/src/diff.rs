@@ -1,18 +1,21 @@
 //! What must be done to one virtual server for it to become what it shall be.
 //!
 //! In two parts, because the tables are committed in between: what the tables will lead to is there before, and what
-//! they led to goes after. Who leaves is not removed but drained: weight 0, and a deadline in the upper threshold, which
-//! means nothing to the kernel while the weight is 0 and survives us. Connections of marks that cut end at once.
+//! they led to goes after. A real server that leaves is not removed but drained ([`crate::drain`]). Connections of
+//! marks that cut end at once.
 //!
 //! **Invariants:** applied in order, both parts lead from any virtual server to any other
-//! (`tests::any_virtual_server_becomes_any_other`); none of TCP is cut (`tests::nothing_established_is_cut_before_its_time`).
+//! (`tests::any_virtual_server_becomes_any_other`); none of TCP is cut
+//! (`tests::nothing_established_is_cut_before_its_time`).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::marks::{cuts, ours};
-use crate::render::Server;
-use netlink::ipvs::{Forwarding, Operation, RealServer, Thresholds};
+use netlink::ipvs::{Operation, RealServer, VirtualKey};
+
+use crate::drain::{Deadline, draining, drains};
+use crate::marks::cuts;
+use crate::servers::{Server, is_same, our_mark};
 
 /// Operations of one virtual server, in both parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,9 +28,9 @@ pub(crate) struct Change {
     pub(crate) draining: BTreeMap<SocketAddr, RealServer>,
 }
 
-/// What leads from `before` to `wanted`, of which one at least is there and both have one key. Who leaves now drains
-/// until `deadline`, in seconds since boot.
-pub(crate) fn diff(before: Option<&Server>, wanted: Option<&Server>, deadline: u32) -> Change {
+/// What leads from `before` to `wanted`, of which one at least is there and both have one key. A real server that
+/// leaves now drains until `deadline`.
+pub(crate) fn diff(before: Option<&Server>, wanted: Option<&Server>, deadline: Deadline) -> Change {
     match (before, wanted) {
         (None, None) => Change::default(),
         (None, Some(wanted)) => Change { make: add(wanted), ..Change::default() },
@@ -43,20 +46,20 @@ fn add(wanted: &Server) -> Vec<Operation> {
     operations
 }
 
-fn retire(before: &Server, deadline: u32) -> Change {
+fn retire(before: &Server, deadline: Deadline) -> Change {
     let mut change = Change::default();
     let key = before.server.key;
-    if before.reals.is_empty() || ours(key).is_none_or(cuts) {
+    if before.reals.is_empty() || is_cut(key) {
         change.unmake.push(Operation::RemoveVirtual(key));
         return change;
     }
     for real in before.reals.values() {
-        drain(before, real, deadline, &mut change);
+        drain(key, real, deadline, &mut change);
     }
     change
 }
 
-fn alter(before: &Server, wanted: &Server, deadline: u32) -> Change {
+fn alter(before: &Server, wanted: &Server, deadline: Deadline) -> Change {
     let mut change = Change::default();
     let key = wanted.server.key;
     if before.server != wanted.server {
@@ -70,65 +73,66 @@ fn alter(before: &Server, wanted: &Server, deadline: u32) -> Change {
             Some(_) => change.unmake.push(Operation::EditReal(key, *real)),
         }
     }
-    let leaving = before.reals.iter().filter(|(address, _)| !wanted.reals.contains_key(address));
-    for (address, real) in leaving {
-        match ours(key).is_none_or(cuts) {
+    for (address, real) in &before.reals {
+        if wanted.reals.contains_key(address) {
+            continue;
+        }
+        match is_cut(key) {
             true => change.unmake.push(Operation::RemoveReal(key, *address)),
-            false => drain(before, real, deadline, &mut change),
+            false => drain(key, real, deadline, &mut change),
         }
     }
     change
 }
 
 /// Gives a real server nothing new. One that drains already keeps its deadline.
-fn drain(of: &Server, real: &RealServer, deadline: u32, change: &mut Change) {
+fn drain(of: VirtualKey, real: &RealServer, deadline: Deadline, change: &mut Change) {
     let mut real = *real;
     if !drains(&real) {
-        real = RealServer { weight: 0, thresholds: Thresholds { upper: deadline.max(1), lower: 0 }, ..real };
-        change.unmake.push(Operation::EditReal(of.server.key, real));
+        real = draining(&real, deadline);
+        change.unmake.push(Operation::EditReal(of, real));
     }
     change.draining.insert(real.address, real);
 }
 
-/// Whether a real server has a deadline.
-pub(crate) fn drains(real: &RealServer) -> bool {
-    real.weight == 0 && real.thresholds.upper > 0
-}
-
-/// Whether one does what the other does. Some kernels say of an endpoint on this machine how packets get there.
-pub(crate) fn is_same(there: &RealServer, wanted: &RealServer) -> bool {
-    let plain = |real: &RealServer| match real.forwarding {
-        Forwarding::Local => RealServer { forwarding: Forwarding::Masquerade, ..*real },
-        _ => *real,
-    };
-    plain(there) == plain(wanted)
+/// Whether connections of a virtual server end with their real server.
+fn is_cut(key: VirtualKey) -> bool {
+    our_mark(key).is_none_or(cuts)
 }
 
 #[cfg(test)]
 mod tests {
-    use netlink::Family;
+    use std::time::Duration;
+
+    use backend_api::Family;
+    use backend_nft::marking::Mark;
+    use netlink::ipvs::{Flags, Forwarding, Thresholds, VirtualServer};
     use proptest::prelude::*;
 
     use super::*;
     use crate::fake::FakeIpvs;
     use crate::port::Port;
-    use netlink::ipvs::{Flags, VirtualKey, VirtualServer};
+    use crate::servers::key;
 
-    const DEADLINE: u32 = 4600;
+    /// In seconds since boot.
+    const NOW: u32 = 1000;
+    const DRAIN: Duration = Duration::from_secs(3600);
 
     fn reals() -> impl Strategy<Value = BTreeMap<SocketAddr, RealServer>> {
-        let real = |(host, (weight, upper)): (u8, (u32, u32))| {
-            let address = SocketAddr::new([10, 244, 0, host].into(), 80);
-            let thresholds = Thresholds { upper: upper * 100, lower: 0 };
-            (address, RealServer { address, forwarding: Forwarding::Masquerade, weight, thresholds })
-        };
-        let reals = prop::collection::btree_map(1u8..6, (0u32..3, 0u32..2), 0..5);
-        reals.prop_map(move |reals| reals.into_iter().map(real).collect())
+        prop::collection::btree_map(1u8..6, (0u32..3, 0u32..2), 0..5).prop_map(move |reals| {
+            let mut all = BTreeMap::new();
+            for (host, (weight, upper)) in reals {
+                let address = SocketAddr::new([10, 244, 0, host].into(), 80);
+                let thresholds = Thresholds { upper: upper * 100, lower: 0 };
+                all.insert(address, RealServer { address, forwarding: Forwarding::Masquerade, weight, thresholds });
+            }
+            all
+        })
     }
 
     fn server(mark: u32) -> impl Strategy<Value = Server> {
         let scheduler = prop::sample::select(vec!["rr", "wrr"]);
-        let key = VirtualKey::Mark { family: Family::Ipv4, mark };
+        let key = key(Family::V4, Mark(mark));
         (scheduler, reals()).prop_map(move |(scheduler, reals)| Server {
             server: VirtualServer {
                 key,
@@ -141,7 +145,7 @@ mod tests {
         })
     }
 
-    /// As a service wants it: somebody is there, and nobody has a deadline.
+    /// As a service wants it: with real servers, none of which has a deadline.
     fn wanted(mark: u32) -> impl Strategy<Value = Server> {
         server(mark).prop_filter_map("a virtual server has real servers", |mut server| {
             server.reals.values_mut().for_each(|real| real.thresholds.upper = 0);
@@ -179,10 +183,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_virtual_server_becomes_any_other((before, wanted) in cases()) {
-            let change = diff(before.as_ref(), wanted.as_ref(), DEADLINE);
+            let change = diff(before.as_ref(), wanted.as_ref(), Deadline::after(NOW, DRAIN));
             let mut kernel = holding(before.as_ref());
             execute(&mut kernel, &change.make);
-            // The tables lead there now: whoever is wanted with weight is there, and nobody has lost anything.
+            // The tables lead there now: all that is wanted with weight is there, and no connection has lost its real
+            // server.
             let between = content(&kernel);
             for (address, real) in wanted.iter().flat_map(|wanted| &wanted.reals).filter(|(_, real)| real.weight > 0) {
                 prop_assert_eq!(between.as_ref().unwrap().reals.get(address), Some(real));
@@ -195,31 +200,31 @@ mod tests {
                 (None, true) => None,
                 (wanted, _) => {
                     let mut expected = wanted.clone().or(before.clone()).unwrap();
-                    expected.reals.retain(|address, _| wanted.as_ref().is_some_and(|wanted| wanted.reals.contains_key(address)));
+                    expected.reals = wanted.as_ref().map(|wanted| wanted.reals.clone()).unwrap_or_default();
                     expected.reals.extend(change.draining.clone());
                     Some(expected)
                 }
             };
             prop_assert_eq!(content(&kernel), expected.clone());
             // Again: nothing.
-            let again = diff(expected.as_ref(), wanted.as_ref(), DEADLINE + 7);
+            let again = diff(expected.as_ref(), wanted.as_ref(), Deadline::after(NOW + 7, DRAIN));
             prop_assert_eq!((again.make, again.unmake), (vec![], vec![]));
         }
 
         #[test]
         fn nothing_established_is_cut_before_its_time((before, wanted) in cases()) {
-            let change = diff(before.as_ref(), wanted.as_ref(), DEADLINE);
+            let change = diff(before.as_ref(), wanted.as_ref(), Deadline::after(NOW, DRAIN));
             let Some(before) = before else { return Ok(()) };
             let removes = change.make.iter().chain(&change.unmake).any(|operation| {
                 matches!(operation, Operation::RemoveReal(..) | Operation::RemoveVirtual(_))
             });
-            let is_cut = cuts(ours(before.server.key).unwrap());
+            let is_cut = is_cut(before.server.key);
             prop_assert!(!removes || is_cut || before.reals.is_empty());
             prop_assert!(!is_cut || change.draining.is_empty());
             for (address, real) in &change.draining {
                 let was = before.reals[address];
                 prop_assert!(drains(real) && !wanted.as_ref().is_some_and(|wanted| wanted.reals.contains_key(address)));
-                let upper = if drains(&was) { was.thresholds.upper } else { DEADLINE };
+                let upper = if drains(&was) { was.thresholds.upper } else { 4600 };
                 prop_assert_eq!(real.thresholds.upper, upper, "a deadline is not put off");
             }
         }

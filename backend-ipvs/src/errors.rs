@@ -1,34 +1,55 @@
 //! The kernel's errors, by what a caller of the dataplane can do about them.
 
+use std::fmt::Display;
 use std::io;
 
 use backend_api::SyncError;
-use netlink::ReadError;
+use netlink::ipvs::{OpenError, Refusal};
+use netlink::nftables::CommitError;
+use netlink::{Namespace, ReadError};
 use nix::errno::Errno;
 
-use netlink::ipvs::{OpenError, Refusal};
-
-/// The kernel's option and module, for who must enable it.
+/// What the kernel must have, as an operator enables it.
 const IPVS: &str = "CONFIG_IP_VS (module ip_vs)";
+
+/// What the process must have.
+const PRIVILEGE: &str = "CAP_NET_ADMIN";
+
+/// What this kernel or process cannot do.
+pub(crate) fn unsupported(feature: &str, reason: impl Display) -> SyncError {
+    SyncError::Unsupported { feature: feature.to_owned(), reason: reason.to_string() }
+}
+
+/// Tries whether a network namespace can be entered, so that it is named if it cannot, and not what was to be opened
+/// in it.
+///
+/// # Errors
+/// [`SyncError::Unsupported`]; mostly `CAP_SYS_ADMIN` is missing.
+pub(crate) fn enter(namespace: &Namespace) -> Result<(), SyncError> {
+    namespace.run(|| ()).map_err(|error| unsupported("network namespace", error))
+}
 
 /// Why IPVS could not be opened.
 pub(crate) fn from_open(error: OpenError) -> SyncError {
     match error {
-        OpenError::Missing => SyncError::Unsupported { feature: IPVS.to_owned(), reason: error.to_string() },
+        OpenError::Missing => unsupported(IPVS, "not in this kernel, and could not be loaded"),
         OpenError::Unreadable(error) => from_read(error),
-        OpenError::Socket(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            SyncError::Unsupported { feature: "CAP_NET_ADMIN".to_owned(), reason: error.to_string() }
-        }
-        OpenError::Socket(error) => SyncError::Unsupported { feature: IPVS.to_owned(), reason: error.to_string() },
+        OpenError::Socket(error) if error.kind() == io::ErrorKind::PermissionDenied => unsupported(PRIVILEGE, error),
+        OpenError::Socket(error) => unsupported("netlink", error),
     }
+}
+
+/// Why another socket could not be opened.
+pub(crate) fn from_socket_open(error: io::Error) -> SyncError {
+    unsupported("netlink", error)
 }
 
 /// Why something could not be read.
 pub(crate) fn from_read(error: ReadError) -> SyncError {
     match error {
         ReadError::Refused { object, errno, text } => {
-            let reason = if text.is_empty() { errno.desc().to_owned() } else { format!("{} ({text})", errno.desc()) };
-            from_errno(errno, &object, &reason).unwrap_or(SyncError::Refused { object, reason })
+            let reason = reason(errno, &text);
+            general(errno, &object, &reason).unwrap_or(SyncError::Refused { object, reason })
         }
         ReadError::Raced { object, .. } => SyncError::Raced { object },
         ReadError::Socket(error) => from_socket(&error),
@@ -40,18 +61,123 @@ pub(crate) fn from_socket(error: &io::Error) -> SyncError {
     SyncError::Transient { object: "netlink socket".to_owned(), reason: error.to_string() }
 }
 
-/// The first refusal that is neither a service's fault nor a sign of others' changes.
+/// The first refusal that says nothing of its own object: a privilege is missing, or the kernel is short of something.
 pub(crate) fn from_refusals(refusals: &[Refusal]) -> Option<SyncError> {
-    refusals.iter().find_map(|refusal| from_errno(refusal.errno, &refusal.object, refusal.errno.desc()))
+    refusals.iter().find_map(|Refusal { object, errno, text, .. }| general(*errno, object, &reason(*errno, text)))
 }
 
-fn from_errno(errno: Errno, object: &str, reason: &str) -> Option<SyncError> {
-    let (object, reason) = (object.to_owned(), reason.to_owned());
+/// A refusal that nothing can be done about.
+pub(crate) fn from_refusal(Refusal { object, errno, text, .. }: Refusal) -> SyncError {
+    SyncError::Refused { object, reason: reason(errno, &text) }
+}
+
+/// Why a table could not be written.
+pub(crate) fn from_commit(object: String, error: CommitError) -> SyncError {
+    match error {
+        CommitError::Refused(refusals) => match refusals.into_iter().next() {
+            Some(first) => from_errno(first.object, first.errno, &first.text),
+            None => SyncError::Refused { object, reason: "no reason given".to_owned() },
+        },
+        CommitError::Raced => SyncError::Raced { object },
+        CommitError::Whole { errno, text } => from_errno(object, errno, &text),
+        CommitError::Unclear => SyncError::Transient { object, reason: "the kernel's answers were lost".to_owned() },
+        CommitError::Socket(error) => from_socket(&error),
+    }
+}
+
+/// Why rtnetlink did not do something.
+pub(crate) fn from_rtnetlink(object: &str, error: &rtnetlink::Error) -> SyncError {
+    match errno(error) {
+        Some(errno) => from_errno(object.to_owned(), errno, ""),
+        None => SyncError::Transient { object: object.to_owned(), reason: error.to_string() },
+    }
+}
+
+/// The kernel's error in rtnetlink's.
+pub(crate) fn errno(error: &rtnetlink::Error) -> Option<Errno> {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => Some(Errno::from_raw(message.raw_code().abs())),
+        _ => None,
+    }
+}
+
+/// The kernel's answer to what was asked of an `object` that every state needs.
+pub(crate) fn from_errno(object: String, errno: Errno, text: &str) -> SyncError {
+    let reason = reason(errno, text);
+    if let Some(error) = general(errno, &object, &reason) {
+        return error;
+    }
     match errno {
-        Errno::EPERM | Errno::EACCES => Some(SyncError::Unsupported { feature: "CAP_NET_ADMIN".to_owned(), reason }),
+        Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT => {
+            SyncError::Unsupported { feature: object, reason }
+        }
+        Errno::EMSGSIZE => SyncError::Transient { object, reason },
+        _ => SyncError::Refused { object, reason },
+    }
+}
+
+/// What an error number says whatever the object is; none if it is about the object.
+fn general(errno: Errno, object: &str, reason: &str) -> Option<SyncError> {
+    match errno {
+        Errno::EPERM | Errno::EACCES => Some(unsupported(PRIVILEGE, reason)),
         Errno::ENOMEM | Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR | Errno::EBUSY => {
-            Some(SyncError::Transient { object, reason })
+            Some(SyncError::Transient { object: object.to_owned(), reason: reason.to_owned() })
         }
         _ => None,
+    }
+}
+
+fn reason(errno: Errno, text: &str) -> String {
+    if text.is_empty() { errno.desc().to_owned() } else { format!("{} ({text})", errno.desc()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: SyncError, expected: &str) {
+        assert_eq!(error.to_string(), expected);
+    }
+
+    fn refusal(errno: Errno, text: &str) -> Refusal {
+        let object = "virtual server mark 0x53000001 ip".to_owned();
+        Refusal { operation: 0, object, errno, text: text.to_owned() }
+    }
+
+    /// Object, what happened, why; nothing twice.
+    #[test]
+    fn an_error_names_its_object_once() {
+        let missing = "CONFIG_IP_VS (module ip_vs): not available: not in this kernel, and could not be loaded";
+        check(from_open(OpenError::Missing), missing);
+        let denied = || io::Error::from_raw_os_error(Errno::EPERM as i32);
+        let denied_text = "Operation not permitted (os error 1)";
+        check(from_open(OpenError::Socket(denied())), &format!("CAP_NET_ADMIN: not available: {denied_text}"));
+        let many = io::Error::from_raw_os_error(Errno::EMFILE as i32);
+        check(from_open(OpenError::Socket(many)), "netlink: not available: Too many open files (os error 24)");
+        check(from_read(ReadError::Socket(denied())), &format!("netlink socket: {denied_text}"));
+        check(
+            from_refusal(refusal(Errno::EINVAL, "")),
+            "virtual server mark 0x53000001 ip: kernel refused: Invalid argument",
+        );
+        let read =
+            ReadError::Refused { object: "virtual servers".to_owned(), errno: Errno::ENOMEM, text: String::new() };
+        check(from_read(read), "virtual servers: Out of memory");
+        let table = || "table ip switchyard-originals".to_owned();
+        let whole = CommitError::Whole { errno: Errno::EINVAL, text: "no such hook".to_owned() };
+        check(
+            from_commit(table(), whole),
+            "table ip switchyard-originals: kernel refused: Invalid argument (no such hook)",
+        );
+        check(
+            from_errno("ip rule 100".to_owned(), Errno::EOPNOTSUPP, ""),
+            "ip rule 100: not available: Operation not supported on transport endpoint",
+        );
+    }
+
+    #[test]
+    fn only_what_is_about_no_object_stops_a_sync() {
+        assert_eq!(from_refusals(&[refusal(Errno::EINVAL, ""), refusal(Errno::ENOENT, "")]), None);
+        let refusals = [refusal(Errno::EINVAL, ""), refusal(Errno::ENOBUFS, "")];
+        assert!(matches!(from_refusals(&refusals), Some(SyncError::Transient { .. })));
     }
 }

@@ -7,38 +7,35 @@
 //!           └───────────────────── again after a restart ──────────► gone
 //! ```
 //!
-//! Nothing is remembered here that the kernel does not know: virtual servers are ours by their marks, deadlines are in upper
-//! thresholds, and rules, routes and the tables `switchyard-leaving` say that there is something to look after. All protocols
-//! drain alike, those without connections too: an endpoint that stays must not lose a flow because the backend is
-//! another one. A flow of UDP or SCTP whose endpoint has gone is cut, and its next packet is the other backend's.
+//! Nothing is remembered here that the kernel does not know: virtual servers are ours by their marks, deadlines are
+//! in upper thresholds, and rules, routes and the tables `switchyard-leaving` say that something is left. All
+//! protocols drain alike, those without connections too: an endpoint that stays must not lose a flow because the
+//! backend is another one. A flow of UDP or SCTP whose endpoint has gone is cut, and its next packet is the other
+//! backend's.
 //!
-//! **Invariant:** what has connections is not removed before its deadline (`tests::what_is_busy_stays_until_its_deadline`).
+//! **Invariant:** what has connections is not removed before its deadline
+//! (`tests::what_is_busy_stays_until_its_deadline`).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use backend_api::{Protocol, Scope, ServiceState, SyncError};
-use backend_nft::leaving::LeavingTables;
+use backend_api::{Scope, ServiceState, SyncError};
+use backend_nft::marking::LeavingTables;
+use netlink::ipvs::{Ipvs, OpenError, Operation, RealServerEntry, VirtualKey};
 use tokio::time::{Instant, sleep_until};
 
 use crate::dataplane::Options;
-use crate::diff::drains;
-use crate::errors::{from_open, from_read, from_refusals, from_socket};
-use crate::host::Host;
-use crate::host::routing::Routing;
-use crate::marks::{cuts, ours};
-use crate::port::Port;
-use netlink::ipvs::{Ipvs, OpenError, Operation, RealServer, RealServerEntry, Thresholds, VirtualKey};
+use crate::drain::{Deadline, draining, drains, ends_at_once, is_done};
+use crate::errors::{enter, from_open, from_read, from_socket_open};
+use crate::host::{Host, Routing, Unwritten};
+use crate::marks::cuts;
+use crate::port::{Port, execute, our_servers};
+use crate::programmer::until_drained_again;
+use crate::servers::{our_mark, socket_address};
 
 /// How long first packets may be on their way that were marked before the other's tables were there.
 const ON_THEIR_WAY: Duration = Duration::from_secs(1);
-
-/// How often connections are counted, up to [`MANY`] virtual servers.
-const ROUND: Duration = Duration::from_secs(5);
-
-/// From so many virtual servers on, less often in proportion.
-const MANY: usize = 2_000;
 
 /// Connections that IPVS carries while another backend has taken over.
 #[derive(Debug)]
@@ -51,39 +48,40 @@ pub struct Leaving {
     cutting: Option<BTreeMap<VirtualKey, BTreeSet<SocketAddr>>>,
     /// Of the next look; none before the other backend has taken over.
     next: Option<Instant>,
+    /// The error that the last warning named.
+    warned: Option<SyncError>,
 }
 
 impl Leaving {
-    /// Looks whether IPVS left anything in the network namespace of this thread; none where it did not, or was never used: then
-    /// this costs two dumps of tables and one of rules, and no module is loaded.
+    /// Looks whether IPVS left anything in the network namespace that `options` name. Where it left nothing, or was
+    /// never used, this costs two dumps of tables and one of rules, and no module is loaded.
     ///
     /// # Errors
     /// As [`backend_api::Dataplane::observe`].
     pub async fn find(options: &Options) -> Result<Option<Self>, SyncError> {
-        let mut tables = LeavingTables::open(backend_nft::Options { others: options.others })?;
-        let mut routing = Routing::open().map_err(|error| from_socket(&error))?;
+        enter(&options.namespace)?;
+        let mut tables = LeavingTables::open(options.tables())?;
+        let mut routing = Routing::open(&options.namespace).map_err(from_socket_open)?;
         if !routing.is_there().await? && !tables.tell().await? {
             return Ok(None);
         }
-        let (ipvs, hosts) = match (Ipvs::open().await, Ipvs::open().await) {
+        let (ipvs, hosts) = match (Ipvs::open_in(&options.namespace).await, Ipvs::open_in(&options.namespace).await) {
             (Ok(ipvs), Ok(hosts)) => (ipvs, hosts),
             (Err(OpenError::Missing), _) | (_, Err(OpenError::Missing)) => {
-                tracing::info!(
-                    "IPVS was used on this node and is not in its kernel any more: what led to it is removed"
-                );
+                tracing::info!("IPVS was used on this node and is not in its kernel any more, removing what led to it");
                 tables.remove().await?;
                 routing.remove().await?;
                 return Ok(None);
             }
             (Err(error), _) | (_, Err(error)) => return Err(from_open(error)),
         };
-        let host = Host::left(routing, hosts)?;
-        tracing::info!("IPVS was used on this node: connections that it has go on until they end");
-        Ok(Some(Self { ipvs, tables, host, drain: options.drain, cutting: None, next: None }))
+        let host = Host::with(routing, hosts, options)?;
+        tracing::info!("IPVS was used on this node, its connections go on until they end");
+        Ok(Some(Self { ipvs, tables, host, drain: options.drain, cutting: None, next: None, warned: None }))
     }
 
-    /// Makes established packets find IPVS whatever tables are in force, and cuts flows whose endpoints are not there any more.
-    /// To be called before each sync of the other backend. How many writes that took.
+    /// Makes established packets find IPVS whatever tables are in force, and cuts flows whose endpoints are not there
+    /// any more. To be called before each sync of the other backend. How many writes that took.
     ///
     /// # Errors
     /// As [`backend_api::Dataplane::sync`]: the other backend's tables must wait.
@@ -100,7 +98,8 @@ impl Leaving {
         self.next.get_or_insert_with(|| Instant::now() + ON_THEIR_WAY);
     }
 
-    /// Resolves when nothing is left, and all that was for its sake is removed. Cancel-safe.
+    /// Resolves when no connection is left, and all that was there for connections is removed. Sysctls that cannot be
+    /// written stay, with a warning. Cancel-safe.
     pub async fn over(&mut self) {
         let Some(mut next) = self.next else { return std::future::pending().await };
         loop {
@@ -108,26 +107,20 @@ impl Leaving {
                 () = sleep_until(next) => {}
                 () = self.host.changed() => {
                     if let Err(error) = self.host.route().await {
-                        tracing::warn!(%error, "rules and routes that connections of IPVS need are not there");
+                        tracing::warn!(%error, "ip rules and routes that connections of IPVS need could not be set");
                     }
                     continue;
                 }
             }
-            let left = match self.look().await {
-                Ok(0) => match self.end().await {
-                    Ok(()) => return,
-                    Err(error) => {
-                        tracing::warn!(%error, "what IPVS needed could not be removed, trying again");
-                        0
-                    }
-                },
-                Ok(left) => left,
+            let left = match self.drain_or_end().await {
+                Ok(None) => return,
+                Ok(Some(left)) => left,
                 Err(error) => {
-                    tracing::warn!(%error, "what IPVS left could not be looked at, trying again");
+                    self.warn_once(error);
                     0
                 }
             };
-            next = Instant::now() + ROUND * u32::try_from(left / MANY + 1).unwrap_or(u32::MAX);
+            next = Instant::now() + until_drained_again(left);
             self.next = Some(next);
         }
     }
@@ -138,117 +131,119 @@ impl Leaving {
     /// As [`backend_api::Dataplane::remove_all`].
     pub async fn remove_all(&mut self) -> Result<(), SyncError> {
         self.tables.remove().await?;
-        let servers = self.servers().await?;
-        let operations: Vec<_> = servers.into_keys().map(Operation::RemoveVirtual).collect();
-        self.execute(&operations).await?;
+        let servers = our_servers(&mut self.ipvs).await?;
+        let operations: Vec<_> = servers.into_iter().map(|server| Operation::RemoveVirtual(server.key)).collect();
+        execute(&mut self.ipvs, &operations).await?;
         self.host.restore().await
     }
 
+    /// How many virtual servers are left; none if everything else was removed too.
+    async fn drain_or_end(&mut self) -> Result<Option<usize>, SyncError> {
+        match self.drain().await? {
+            0 => self.end().await.map(|()| None),
+            left => Ok(Some(left)),
+        }
+    }
+
+    /// It is tried again every few seconds: an error that stays is logged once.
+    fn warn_once(&mut self, error: SyncError) {
+        if self.warned.as_ref() != Some(&error) {
+            tracing::warn!(%error, "what IPVS needed could not be removed, trying again");
+            self.warned = Some(error);
+        }
+    }
+
     /// Drains what does not yet, and removes what has. How many virtual servers are left.
-    async fn look(&mut self) -> Result<usize, SyncError> {
-        let servers = self.servers().await?;
+    async fn drain(&mut self) -> Result<usize, SyncError> {
         let now = self.ipvs.now();
-        let deadline = now.saturating_add(u32::try_from(self.drain.as_secs()).unwrap_or(u32::MAX));
+        let deadline = Deadline::after(now, self.drain);
         let mut left = 0;
         let mut operations = Vec::new();
-        for (key, reals) in &servers {
-            let retired = retire(*key, reals, now, deadline);
-            left += usize::from(!retired.contains(&Operation::RemoveVirtual(*key)));
+        for server in our_servers(&mut self.ipvs).await? {
+            let reals = self.ipvs.real_servers(&server.key).await.map_err(from_read)?;
+            let retired = retire(server.key, &reals, now, deadline);
+            left += usize::from(!retired.contains(&Operation::RemoveVirtual(server.key)));
             operations.extend(retired);
         }
-        self.execute(&operations).await?;
+        // What is refused is gone already, or is tried again in the next round.
+        execute(&mut self.ipvs, &operations).await?;
         Ok(left)
     }
 
-    /// What was for connections' sake goes.
+    /// Removes what was there for the sake of connections.
     async fn end(&mut self) -> Result<(), SyncError> {
-        self.tables.remove().await?;
-        self.host.hand_over().await?;
-        tracing::info!("the last connection of IPVS has ended, and nothing of it is left");
+        // One does not wait for the other: what can be removed is removed.
+        let tables = self.tables.remove().await;
+        let unwritten = self.host.hand_over().await?;
+        tables?;
+        for Unwritten { sysctl, value, reason, .. } in &unwritten {
+            tracing::warn!(
+                sysctl,
+                value,
+                reason,
+                "sysctl that IPVS needed cannot be set back: set it on the node, or run `switchyard cleanup` there as root"
+            );
+        }
+        if unwritten.is_empty() {
+            tracing::info!("the last connection of IPVS has ended, and nothing of it is left");
+        } else {
+            tracing::info!("the last connection of IPVS has ended, and only sysctls of it are left");
+        }
         Ok(())
     }
 
+    /// Ends flows of UDP and SCTP whose endpoints are not there any more. How many writes that took.
     async fn cut(&mut self, desired: &ServiceState) -> Result<usize, SyncError> {
-        let cutting = match self.cutting.take() {
+        let mut cutting = match self.cutting.take() {
             Some(cutting) => cutting,
             None => self.cutting_now().await?,
         };
-        if cutting.is_empty() {
-            self.cutting = Some(cutting);
-            return Ok(0);
-        }
-        let untied = desired.services().flat_map(|service| &service.ports).filter(|port| is_cut(port.protocol));
-        let there: HashSet<SocketAddr> =
-            untied.flat_map(|port| &port.endpoints).map(|endpoint| endpoint.address.into()).collect();
-        let mut kept = cutting;
         let mut operations = Vec::new();
-        for (key, reals) in &mut kept {
-            let (stay, gone) = std::mem::take(reals).into_iter().partition(|address| there.contains(address));
-            let gone: BTreeSet<SocketAddr> = gone;
-            *reals = stay;
-            operations.extend(gone.into_iter().map(|address| Operation::RemoveReal(*key, address)));
+        if !cutting.is_empty() {
+            let listed = endpoints_that_are_cut(desired);
+            for (key, reals) in &mut cutting {
+                operations.extend(reals.difference(&listed).map(|gone| Operation::RemoveReal(*key, *gone)));
+                reals.retain(|address| listed.contains(address));
+            }
+            cutting.retain(|_, reals| !reals.is_empty());
         }
-        kept.retain(|_, reals| !reals.is_empty());
-        self.execute(&operations).await?;
-        self.cutting = Some(kept);
+        execute(&mut self.ipvs, &operations).await?;
+        self.cutting = Some(cutting);
         Ok(operations.len())
     }
 
     async fn cutting_now(&mut self) -> Result<BTreeMap<VirtualKey, BTreeSet<SocketAddr>>, SyncError> {
         let mut cutting = BTreeMap::new();
-        for entry in self.ipvs.virtual_servers().await.map_err(from_read)? {
-            let key = entry.server.key;
-            if ours(key).is_some_and(cuts) {
-                let reals = self.ipvs.real_servers(&key).await.map_err(from_read)?;
-                cutting.insert(key, reals.into_iter().map(|entry| entry.server.address).collect());
+        for server in our_servers(&mut self.ipvs).await? {
+            if our_mark(server.key).is_some_and(cuts) {
+                let reals = self.ipvs.real_servers(&server.key).await.map_err(from_read)?;
+                cutting.insert(server.key, reals.into_iter().map(|entry| entry.server.address).collect());
             }
         }
         Ok(cutting)
     }
-
-    async fn servers(&mut self) -> Result<BTreeMap<VirtualKey, Vec<RealServerEntry>>, SyncError> {
-        let mut servers = BTreeMap::new();
-        for entry in self.ipvs.virtual_servers().await.map_err(from_read)? {
-            let key = entry.server.key;
-            if ours(key).is_some() {
-                servers.insert(key, self.ipvs.real_servers(&key).await.map_err(from_read)?);
-            }
-        }
-        Ok(servers)
-    }
-
-    /// Executes; what is gone already is as good.
-    async fn execute(&mut self, operations: &[Operation]) -> Result<(), SyncError> {
-        if operations.is_empty() {
-            return Ok(());
-        }
-        let refusals = self.ipvs.execute(operations).await.map_err(|error| from_socket(&error))?;
-        from_refusals(&refusals).map_or(Ok(()), Err)
-    }
 }
 
-fn is_cut(protocol: Protocol) -> bool {
-    match protocol {
-        Protocol::Tcp => false,
-        Protocol::Udp | Protocol::Sctp => true,
-    }
+/// Endpoints of ports whose flows end with them.
+fn endpoints_that_are_cut(desired: &ServiceState) -> BTreeSet<SocketAddr> {
+    let ports = desired.services().flat_map(|service| &service.ports);
+    let endpoints = ports.filter(|port| ends_at_once(port.protocol)).flat_map(|port| &port.endpoints);
+    endpoints.map(|endpoint| socket_address(endpoint.address)).collect()
 }
 
 /// What is to be done to a virtual server that nothing new comes to. The weight is set to 0 for what that allows: the
 /// deadline is kept in the upper threshold then.
-fn retire(key: VirtualKey, reals: &[RealServerEntry], now: u32, deadline: u32) -> Vec<Operation> {
+fn retire(key: VirtualKey, reals: &[RealServerEntry], now: u32, deadline: Deadline) -> Vec<Operation> {
     let mut operations = Vec::new();
     let mut left = false;
-    for RealServerEntry { server, connections, .. } in reals {
-        let is_idle = connections.active == 0 && connections.inactive == 0;
-        if is_idle || (drains(server) && server.thresholds.upper <= now) {
-            operations.push(Operation::RemoveReal(key, server.address));
+    for entry in reals {
+        if is_done(entry, now) {
+            operations.push(Operation::RemoveReal(key, entry.server.address));
             continue;
         }
         left = true;
-        if !drains(server) {
-            let thresholds = Thresholds { upper: deadline.max(1), lower: 0 };
-            operations.push(Operation::EditReal(key, RealServer { weight: 0, thresholds, ..*server }));
+        if !drains(&entry.server) {
+            operations.push(Operation::EditReal(key, draining(&entry.server, deadline)));
         }
     }
     if left { operations } else { vec![Operation::RemoveVirtual(key)] }
@@ -257,9 +252,9 @@ fn retire(key: VirtualKey, reals: &[RealServerEntry], now: u32, deadline: u32) -
 #[cfg(test)]
 mod tests {
     use netlink::Family;
+    use netlink::ipvs::{Connections, Forwarding, RealServer, Statistics, Thresholds};
 
     use super::*;
-    use netlink::ipvs::{Connections, Forwarding, Statistics};
 
     const KEY: VirtualKey = VirtualKey::Mark { family: Family::Ipv4, mark: 0x5300_0007 };
 
@@ -276,7 +271,7 @@ mod tests {
 
     /// At second 100, when what begins to drain has until second 150.
     fn check(reals: &[RealServerEntry], expected: &[Operation]) {
-        assert_eq!(retire(KEY, reals, 100, 150), expected, "{reals:?}");
+        assert_eq!(retire(KEY, reals, 100, Deadline::after(100, Duration::from_secs(50))), expected, "{reals:?}");
     }
 
     fn drain(host: u8) -> Operation {

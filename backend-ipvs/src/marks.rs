@@ -1,17 +1,18 @@
 //! Which mark a virtual server gets.
 //!
-//! A hash of what it is for says where to look first; so a restarted process finds most again without being told, and all
-//! with what the tables tell. Numbers of one process that are taken are passed over, for both families at once:
-//! a mark alone says which virtual server is meant.
+//! A hash of what the virtual server is for says which marks to try first.
+//! So a restarted process finds most marks again by itself, and all of them with what the tables say.
+//! A number that is taken is passed over in both families at once: a mark alone says which virtual server is meant.
 
 use std::net::IpAddr;
 
-use backend_api::{EndpointAddress, FrontendKey, Pool, Protocol, ServiceName};
-
-use crate::render::Role;
+use backend_api::{EndpointAddress, Family, FrontendKey, Pool, ServiceName};
 use backend_nft::marking::{Mark, Target};
-use netlink::Family;
 use netlink::ipvs::VirtualKey;
+
+use crate::drain::ends_at_once;
+use crate::render::Role;
+use crate::servers::key;
 
 /// No virtual server of a service has this number, the last: schedulers are tried with it.
 pub(crate) const TRIAL: Mark = marked(LAST, 0);
@@ -19,19 +20,11 @@ pub(crate) const TRIAL: Mark = marked(LAST, 0);
 /// The last of 20 bits. The first, 0, is [`Mark::DELIVER`]'s.
 const LAST: u32 = (1 << 20) - 1;
 
-/// How many marks are looked at for a virtual server that is there and nobody's.
+/// How many marks are looked at for a virtual server that is there and belongs to no service.
 const NEAR: usize = 8;
 
 /// How many marks a virtual server may have had.
 const FAR: usize = 64;
-
-/// Whether a virtual server is ours, whoever made it.
-pub(crate) fn ours(key: VirtualKey) -> Option<Mark> {
-    match key {
-        VirtualKey::Mark { mark, .. } => Some(Mark(mark)).filter(|mark| mark.0 & Mark::MASK == Mark::PREFIX),
-        VirtualKey::Address { .. } => None,
-    }
-}
 
 /// Whether connections end with their endpoint instead of going on until they are done.
 pub(crate) fn cuts(mark: Mark) -> bool {
@@ -43,35 +36,36 @@ pub(crate) fn recall(service: &ServiceName, role: &Role, knows: impl Fn(Mark) ->
     marks(service, role).take(FAR).find(|mark| knows(*mark))
 }
 
-/// A mark for a new virtual server: of one that is there for nobody, most likely this one's from before; else one
-/// that is free.
+/// A mark for a new virtual server: that of one that is there for no service, most likely this one's from before;
+/// otherwise a mark that is free.
 pub(crate) fn choose(
     service: &ServiceName,
     role: &Role,
     is_taken: impl Fn(Mark) -> bool,
     is_there: impl Fn(VirtualKey) -> bool,
 ) -> Mark {
-    let key = |family, mark: Mark| VirtualKey::Mark { family, mark: mark.0 };
-    let is_free = |mark: &Mark| !is_taken(*mark);
-    let idle = |mark: &Mark| is_free(mark) && is_there(role.key(*mark));
-    let absent = |mark: &Mark| is_free(mark) && !Family::ALL.iter().any(|family| is_there(key(*family, *mark)));
-    let found = marks(service, role).take(NEAR).find(idle);
-    found.or_else(|| marks(service, role).find(absent)).expect("there are more marks than virtual servers")
+    let idle = marks(service, role).take(NEAR).find(|mark| !is_taken(*mark) && is_there(role.key(*mark)));
+    idle.unwrap_or_else(|| {
+        marks(service, role)
+            .find(|mark| !is_taken(*mark) && !Family::ALL.iter().any(|family| is_there(key(*family, *mark))))
+            .expect("there are more marks than virtual servers")
+    })
 }
 
 /// All marks that a virtual server can have, in an order of its own.
 fn marks<'a>(service: &ServiceName, role: &'a Role) -> impl Iterator<Item = Mark> + use<'a> {
-    let cut = match role.port.protocol {
-        Protocol::Tcp => 0,
-        Protocol::Udp | Protocol::Sctp => Mark::CUT,
-    };
+    let cut = if ends_at_once(role.port.protocol) { Mark::CUT } else { 0 };
     let identity = hash(service, role);
-    let number = move |attempt: u64| 1 + (mix(identity.wrapping_add(attempt)) % u64::from(LAST - 1)) as u32;
-    (0..).map(move |attempt| marked(number(attempt), cut))
+    (0..).map(move |attempt| marked(number(identity.wrapping_add(attempt)), cut))
 }
 
-/// A mark of this number. Bits 13 to 15 stay 0: `KUBE-MARK-DROP`, `KUBE-MARK-MASQ` and the CNI plugin `portmap` look for
-/// one of them each, in whatever mark a packet has.
+/// Which number comes of a hash.
+fn number(hash: u64) -> u32 {
+    1 + (mix(hash) % u64::from(LAST - 1)) as u32
+}
+
+/// A mark of this number. Bits 13 to 15 stay 0: `KUBE-MARK-DROP`, `KUBE-MARK-MASQ` and the CNI plugin `portmap` look
+/// for one of them each, in whatever mark a packet has.
 const fn marked(number: u32, cut: u32) -> Mark {
     Mark(Mark::PREFIX | cut | (number >> 13) << 16 | number & 0x1fff)
 }
@@ -115,13 +109,14 @@ fn mix(number: u64) -> u64 {
 mod tests {
     use std::collections::HashSet;
 
-    use backend_api::ServicePort;
+    use backend_api::{Protocol, ServicePort};
 
     use super::*;
+    use crate::servers::our_mark;
 
     fn role(protocol: Protocol, target: Target) -> Role {
         let frontend = FrontendKey::address([10, 96, 0, 1].into(), protocol, 80);
-        let port = ServicePort { name: "web".into(), ..ServicePort::new(backend_api::Family::V4, protocol) };
+        let port = ServicePort { name: "web".into(), ..ServicePort::new(Family::V4, protocol) };
         Role::of(&port, frontend, target)
     }
 
@@ -131,7 +126,7 @@ mod tests {
 
     const CLUSTER: Target = Target::Pool(Pool::Cluster);
 
-    /// Who changes this cuts everybody's connections at the next upgrade.
+    /// A change here cuts every connection at the next upgrade.
     #[test]
     fn marks_are_the_same_in_every_build() {
         let first = |target, protocol| marks(&name(1), &role(protocol, target)).next().unwrap().to_string();
@@ -154,24 +149,23 @@ mod tests {
     #[test]
     fn ten_thousand_services_have_a_mark_each() {
         let mut taken = HashSet::new();
-        let role = role(Protocol::Tcp, CLUSTER);
+        let cluster = role(Protocol::Tcp, CLUSTER);
         for number in 0..10_000 {
-            let mark = choose(&name(number), &role, |mark| taken.contains(&mark), |_| false);
+            let mark = choose(&name(number), &cluster, |mark| taken.contains(&mark), |_| false);
             assert!(taken.insert(mark));
         }
-        let first: HashSet<_> = (0..10_000).map(|number| marks(&name(number), &role).next().unwrap()).collect();
+        let first: HashSet<_> = (0..10_000).map(|number| marks(&name(number), &cluster).next().unwrap()).collect();
         assert!(first.len() > 9_900, "{} differ at first", first.len());
     }
 
     #[test]
-    fn one_that_is_there_for_nobody_is_taken_over() {
-        let (service, role) = (name(1), role(Protocol::Tcp, CLUSTER));
-        let all: Vec<Mark> = marks(&service, &role).take(4).collect();
-        let there = |key| ours(key) == Some(all[2]);
-        assert_eq!(choose(&service, &role, |_| false, there), all[2]);
-        assert_eq!(choose(&service, &role, |mark| mark == all[2], there), all[0]);
-        assert_eq!(choose(&service, &role, |mark| mark == all[0], |_| false), all[1]);
-        let other_family = |key: VirtualKey| key == VirtualKey::Mark { family: Family::Ipv6, mark: all[0].0 };
-        assert_eq!(choose(&service, &role, |_| false, other_family), all[1], "the mark alone must say it all");
+    fn a_virtual_server_of_no_service_is_taken_over() {
+        let (service, web) = (name(1), role(Protocol::Tcp, CLUSTER));
+        let all: Vec<Mark> = marks(&service, &web).take(4).collect();
+        assert_eq!(choose(&service, &web, |_| false, |key| our_mark(key) == Some(all[2])), all[2]);
+        assert_eq!(choose(&service, &web, |mark| mark == all[2], |key| our_mark(key) == Some(all[2])), all[0]);
+        assert_eq!(choose(&service, &web, |mark| mark == all[0], |_| false), all[1]);
+        let in_ipv6 = key(Family::V6, all[0]);
+        assert_eq!(choose(&service, &web, |_| false, |key| key == in_ipv6), all[1], "the mark alone must say it all");
     }
 }

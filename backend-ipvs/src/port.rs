@@ -5,18 +5,20 @@ use std::future::Future;
 use std::io;
 
 use backend_api::{Report, Scope, ServiceState, SyncError};
+use backend_nft::marking::{Marked, Marks};
 use netlink::ReadError;
+use netlink::ipvs::{Ipvs, Operation, RealServerEntry, Refusal, VirtualKey, VirtualServer, VirtualServerEntry};
 use nix::time::{ClockId, clock_gettime};
 
-use backend_nft::marking::{Marked, Marks};
-use netlink::ipvs::{Ipvs, Operation, RealServerEntry, Refusal, VirtualKey, VirtualServerEntry};
+use crate::errors::{from_read, from_refusals, from_socket};
+use crate::servers::our_mark;
 
 /// Where virtual servers are.
 pub(crate) trait Port: Debug + Send {
-    /// Does all operations in order, each for itself. Which were refused.
+    /// Does all operations in order, each for itself; returns those that were refused.
     fn execute(&mut self, operations: &[Operation]) -> impl Future<Output = io::Result<Vec<Refusal>>> + Send;
 
-    /// Every virtual server, whoever made it.
+    /// Every virtual server, those of other programs too.
     fn virtual_servers(&mut self) -> impl Future<Output = Result<Vec<VirtualServerEntry>, ReadError>> + Send;
 
     /// The virtual server of this key, if there is one.
@@ -31,7 +33,7 @@ pub(crate) trait Port: Debug + Send {
         key: &VirtualKey,
     ) -> impl Future<Output = Result<Vec<RealServerEntry>, ReadError>> + Send;
 
-    /// Seconds since boot, those asleep included: what deadlines in the kernel are told in.
+    /// Seconds since boot, those asleep included: the unit of deadlines.
     fn now(&self) -> u32;
 }
 
@@ -56,6 +58,27 @@ pub(crate) trait Tables: Send {
 
     /// What a sync did, for the caller.
     fn report(synced: &mut Self::Synced) -> &mut Report;
+}
+
+/// Executes; returns refusals that are about their own operation.
+///
+/// # Errors
+/// The socket's, and the first refusal that is about no operation in particular.
+pub(crate) async fn execute<P: Port>(port: &mut P, operations: &[Operation]) -> Result<Vec<Refusal>, SyncError> {
+    if operations.is_empty() {
+        return Ok(Vec::new());
+    }
+    let refusals = port.execute(operations).await.map_err(|error| from_socket(&error))?;
+    from_refusals(&refusals).map_or(Ok(refusals), Err)
+}
+
+/// Every virtual server of ours, whichever process made it.
+///
+/// # Errors
+/// As [`Port::virtual_servers`].
+pub(crate) async fn our_servers<P: Port>(port: &mut P) -> Result<Vec<VirtualServer>, SyncError> {
+    let all = port.virtual_servers().await.map_err(from_read)?.into_iter().map(|entry| entry.server);
+    Ok(all.filter(|server| our_mark(server.key).is_some()).collect())
 }
 
 impl Port for Ipvs {

@@ -1,20 +1,22 @@
 //! Services as the virtual servers that they need; pure and total.
 //!
-//! Who may dial what, refusals and session affinity are the tables' part. Here is only whom a mark leads to.
+//! Which clients may dial, refusals and session affinity are the tables' part. Here is only which endpoints a mark
+//! leads to.
 //!
 //! **Invariant:** a virtual server has at least one real server (`tests::an_empty_pool_has_no_virtual_server`).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use backend_api::{
-    Affinity, Answer, Endpoint, Family, Frontend, FrontendKey, Pool, PortName, Protocol, Route, Scheduler, Service,
-    ServicePort,
+    Affinity, Answer, Endpoint, EndpointAddress, Family, Frontend, FrontendKey, Pool, PortName, Protocol, Route,
+    Scheduler, Service, ServicePort,
 };
+use backend_nft::marking::{Mark, Target};
+use netlink::ipvs::VirtualKey;
 
+use crate::drain::ends_at_once;
 use crate::schedulers::Schedulers;
-use backend_nft::marking::{self, Mark, Target};
-use netlink::ipvs::{Flags, Forwarding, RealServer, Thresholds, VirtualKey, VirtualServer};
+use crate::servers::{Server, key, real_server, virtual_server};
 
 /// What a port is called inside its service: no two have the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,8 +30,8 @@ pub(crate) struct PortId {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Role {
     pub(crate) port: PortId,
-    /// Whom it answers, if not every frontend of the port: flows of UDP and SCTP end with their frontend, and all that
-    /// IPVS can end is a virtual server.
+    /// Which frontend it answers, if not every frontend of the port: flows of UDP and SCTP end with their frontend, and
+    /// all that IPVS can end is a virtual server.
     pub(crate) frontend: Option<FrontendKey>,
     pub(crate) target: Target,
 }
@@ -39,15 +41,8 @@ pub(crate) struct Role {
 pub(crate) struct Wanted {
     pub(crate) role: Role,
     pub(crate) scheduler: Scheduler,
-    /// Its real servers; 0 gets nothing new. Never empty.
-    pub(crate) weights: BTreeMap<SocketAddr, u32>,
-}
-
-/// A virtual server with its real servers, as it is or as it shall be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Server {
-    pub(crate) server: VirtualServer,
-    pub(crate) reals: BTreeMap<SocketAddr, RealServer>,
+    /// Its endpoints, each with its weight; 0 gets nothing new. Never empty.
+    pub(crate) weights: BTreeMap<EndpointAddress, u32>,
 }
 
 /// The tables have chosen, so any weight will do, but for scheduler `ovf`: it takes a weight for the most
@@ -60,45 +55,58 @@ pub(crate) fn render(service: &Service, schedulers: &Schedulers) -> Vec<Wanted> 
 }
 
 fn render_port(port: &ServicePort, scheduler: Scheduler) -> Vec<Wanted> {
-    if shares(port.protocol) {
-        return render_for(port, &port.frontends, scheduler);
+    if ends_at_once(port.protocol) {
+        return port.frontends.chunks(1).flat_map(|frontend| render_for(port, frontend, scheduler)).collect();
     }
-    port.frontends.chunks(1).flat_map(|frontend| render_for(port, frontend, scheduler)).collect()
+    render_for(port, &port.frontends, scheduler)
 }
 
 /// The virtual servers that these frontends share.
 fn render_for(port: &ServicePort, frontends: &[Frontend], scheduler: Scheduler) -> Vec<Wanted> {
     let Some(Frontend { key: frontend, .. }) = frontends.first() else { return Vec::new() };
-    let both = [Pool::Cluster, Pool::Local].into_iter();
-    let pools: Vec<Pool> = both.filter(|pool| frontends.iter().any(|one| balances_over(one, *pool))).collect();
-    let wanted = |target, weights| Wanted { role: Role::of(port, *frontend, target), scheduler, weights };
+    let mut pools = vec![Pool::Cluster, Pool::Local];
+    pools.retain(|pool| frontends.iter().any(|frontend| balances_over(frontend, *pool)));
+    let mut all = Vec::new();
     match port.affinity {
         Affinity::None => {
-            let pools = pools.into_iter().map(|pool| wanted(Target::Pool(pool), weights(port, pool)));
-            pools.filter(|wanted| !wanted.weights.is_empty()).collect()
+            for pool in pools {
+                let role = Role::of(port, *frontend, Target::Pool(pool));
+                all.push(Wanted { role, scheduler, weights: weights(port, pool) });
+            }
         }
-        Affinity::ClientIp { .. } if pools.is_empty() => Vec::new(),
+        Affinity::ClientIp { .. } if pools.is_empty() => {}
         Affinity::ClientIp { .. } => {
-            let weight = |endpoint: &Endpoint| {
-                let is_live = endpoint.weight > 0 && pools.iter().any(|pool| endpoint.pools.contains(*pool));
-                if is_live { CHOSEN } else { 0 }
-            };
-            let alone = |endpoint: &Endpoint| BTreeMap::from([(endpoint.address.into(), weight(endpoint))]);
-            let endpoints = port.endpoints.iter();
-            endpoints.map(|endpoint| wanted(Target::Endpoint(endpoint.address), alone(endpoint))).collect()
+            for endpoint in &port.endpoints {
+                let role = Role::of(port, *frontend, Target::Endpoint(endpoint.address));
+                let weight = weight_alone(endpoint, &pools);
+                all.push(Wanted { role, scheduler, weights: BTreeMap::from([(endpoint.address, weight)]) });
+            }
         }
     }
+    all.retain(|wanted| !wanted.weights.is_empty());
+    all
 }
 
-/// The endpoints that the pool's virtual server has: those in the pool, and with weight 0 those that may still have
-/// connections from when they were in it.
-fn weights(port: &ServicePort, pool: Pool) -> BTreeMap<SocketAddr, u32> {
-    let weight = |endpoint: &Endpoint| match (endpoint.pools.contains(pool), pool) {
+/// The endpoints that the pool's virtual server has, with their weights.
+fn weights(port: &ServicePort, pool: Pool) -> BTreeMap<EndpointAddress, u32> {
+    let endpoints = port.endpoints.iter();
+    endpoints.filter_map(|endpoint| Some((endpoint.address, weight_in(endpoint, pool)?))).collect()
+}
+
+/// The weight of an endpoint in the pool's virtual server: 0 if it is not in the pool, but may still have connections
+/// from when it was; none if it cannot have any.
+fn weight_in(endpoint: &Endpoint, pool: Pool) -> Option<u32> {
+    match (endpoint.pools.contains(pool), pool) {
         (true, _) => Some(endpoint.weight.into()),
         (false, Pool::Cluster) => Some(0),
         (false, Pool::Local) => endpoint.on_this_node.then_some(0),
-    };
-    port.endpoints.iter().filter_map(|endpoint| Some((endpoint.address.into(), weight(endpoint)?))).collect()
+    }
+}
+
+/// The weight of an endpoint in a virtual server of its own, for frontends that balance over these pools.
+fn weight_alone(endpoint: &Endpoint, pools: &[Pool]) -> u32 {
+    let is_live = endpoint.weight > 0 && pools.iter().any(|pool| endpoint.pools.contains(*pool));
+    if is_live { CHOSEN } else { 0 }
 }
 
 fn balances_over(frontend: &Frontend, pool: Pool) -> bool {
@@ -106,14 +114,6 @@ fn balances_over(frontend: &Frontend, pool: Pool) -> bool {
     match frontend.route {
         Route::Everyone(answer) => answer == wanted,
         Route::Split { inside, outside } => inside == wanted || outside == wanted,
-    }
-}
-
-/// Whether all frontends of a port have one virtual server: connections outlive the frontend.
-fn shares(protocol: Protocol) -> bool {
-    match protocol {
-        Protocol::Tcp => true,
-        Protocol::Udp | Protocol::Sctp => false,
     }
 }
 
@@ -127,46 +127,26 @@ impl PortId {
 impl Role {
     /// Of what answers this frontend for `target`.
     pub(crate) fn of(port: &ServicePort, frontend: FrontendKey, target: Target) -> Self {
-        let frontend = (!shares(port.protocol)).then_some(frontend);
+        let frontend = ends_at_once(port.protocol).then_some(frontend);
         Self { port: PortId::of(port), frontend, target }
     }
 
     /// What names the virtual server of this mark.
     pub(crate) fn key(&self, mark: Mark) -> VirtualKey {
-        VirtualKey::Mark { family: marking::kernel_family(self.port.family), mark: mark.0 }
+        key(self.port.family, mark)
     }
 }
 
 impl Wanted {
     /// With this mark.
     pub(crate) fn server(&self, mark: Mark) -> Server {
-        let reals = self.weights.iter().map(|(address, weight)| (*address, real(*address, *weight)));
-        Server { server: virtual_server(self.role.key(mark), self.scheduler), reals: reals.collect() }
+        let mut reals = BTreeMap::new();
+        for (endpoint, weight) in &self.weights {
+            let real = real_server(*endpoint, *weight);
+            reals.insert(real.address, real);
+        }
+        Server { server: virtual_server(self.role.key(mark), self.scheduler), reals }
     }
-}
-
-fn virtual_server(key: VirtualKey, scheduler: Scheduler) -> VirtualServer {
-    let flags = match scheduler {
-        // Without it clients whose real server has weight 0 are dropped.
-        Scheduler::Sh | Scheduler::Mh => Flags::HASH_FALLBACK,
-        Scheduler::Rr
-        | Scheduler::Wrr
-        | Scheduler::Lc
-        | Scheduler::Wlc
-        | Scheduler::Fo
-        | Scheduler::Ovf
-        | Scheduler::Lblc
-        | Scheduler::Lblcr
-        | Scheduler::Dh
-        | Scheduler::Sed
-        | Scheduler::Nq
-        | Scheduler::Twos => Flags::NONE,
-    };
-    VirtualServer { key, scheduler: scheduler.name().to_owned(), flags, persistence: None, engine: None }
-}
-
-fn real(address: SocketAddr, weight: u32) -> RealServer {
-    RealServer { address, forwarding: Forwarding::Masquerade, weight, thresholds: Thresholds::default() }
 }
 
 #[cfg(test)]
@@ -181,15 +161,15 @@ mod tests {
     fn port(change: impl FnOnce(&mut ServicePort)) -> ServicePort {
         let mut port = ServicePort {
             frontends: vec![Frontend::cluster_ip([10, 96, 0, 1].into(), Protocol::Tcp, 80)],
-            endpoints: [1, 2, 3].map(|host| Endpoint::here(at(host).into())).to_vec(),
+            endpoints: [1, 2, 3].map(|host| Endpoint::here(at(host))).to_vec(),
             ..ServicePort::new(Family::V4, Protocol::Tcp)
         };
         change(&mut port);
         port
     }
 
-    fn at(host: u8) -> SocketAddr {
-        SocketAddr::new([10, 244, 0, host].into(), 80)
+    fn at(host: u8) -> EndpointAddress {
+        EndpointAddress::new([10, 244, 0, host].into(), 80)
     }
 
     /// What each virtual server is for, and the weights of its real servers.
@@ -197,9 +177,12 @@ mod tests {
         let service = Service::new(ServiceName::new("default", "web"), vec![port]);
         let rendered = render(&service, &Schedulers::new(Scheduler::Wrr));
         let found: Vec<_> = rendered.into_iter().map(|wanted| (wanted.role.target, wanted.weights)).collect();
-        let weights = |weights: &[(u8, u32)]| weights.iter().map(|(host, weight)| (at(*host), *weight)).collect();
-        let expected: Vec<_> = expected.iter().map(|(target, of)| (*target, weights(of))).collect();
+        let expected: Vec<_> = expected.iter().map(|(target, weights)| (*target, by_address(weights))).collect();
         assert_eq!(found, expected);
+    }
+
+    fn by_address(weights: &[(u8, u32)]) -> BTreeMap<EndpointAddress, u32> {
+        weights.iter().map(|(host, weight)| (at(*host), *weight)).collect()
     }
 
     const CLUSTER: Target = Target::Pool(Pool::Cluster);
@@ -214,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_somebody_balances_over_has_a_virtual_server() {
+    fn a_pool_that_a_frontend_balances_over_has_a_virtual_server() {
         check(port(|_| ()), &[(CLUSTER, &[(1, 1), (2, 1), (3, 1)])]);
         check(port(split), &[(CLUSTER, &[(1, 1), (2, 1), (3, 1)]), (LOCAL, &[(1, 1), (2, 1), (3, 1)])]);
         check(port(|port| port.frontends[0].route = Route::Everyone(Answer::Drop)), &[]);
@@ -224,32 +207,26 @@ mod tests {
     #[test]
     fn an_empty_pool_has_no_virtual_server() {
         check(port(|port| port.endpoints.clear()), &[]);
-        let elsewhere = |port: &mut ServicePort| {
+        let elsewhere = port(|port| {
             split(port);
-            port.endpoints = vec![Endpoint::elsewhere(at(1).into())];
-        };
-        check(port(elsewhere), &[(CLUSTER, &[(1, 1)])]);
+            port.endpoints = vec![Endpoint::elsewhere(at(1))];
+        });
+        check(elsewhere, &[(CLUSTER, &[(1, 1)])]);
     }
 
     #[test]
-    fn who_is_listed_keeps_its_connections() {
-        let terminating = |port: &mut ServicePort| {
+    fn an_endpoint_that_is_listed_keeps_its_connections() {
+        let terminating = port(|port| {
             split(port);
             port.endpoints[0].weight = 0;
             port.endpoints[1].pools = Pools::NONE;
-            port.endpoints[2] = Endpoint { weight: 7, ..Endpoint::elsewhere(at(3).into()) };
-        };
-        check(port(terminating), &[(CLUSTER, &[(1, 0), (2, 0), (3, 7)]), (LOCAL, &[(1, 0), (2, 0)])]);
+            port.endpoints[2] = Endpoint { weight: 7, ..Endpoint::elsewhere(at(3)) };
+        });
+        check(terminating, &[(CLUSTER, &[(1, 0), (2, 0), (3, 7)]), (LOCAL, &[(1, 0), (2, 0)])]);
     }
 
     #[test]
-    fn where_clients_come_back_each_endpoint_has_a_virtual_server() {
-        let sticky = |port: &mut ServicePort| {
-            port.affinity = Affinity::ClientIp { timeout: NonZeroU32::MIN };
-            port.endpoints[1].pools = Pools::NONE;
-            port.endpoints[2].pools = Pools::LOCAL;
-        };
-        let alone = |host| Target::Endpoint(at(host).into());
+    fn with_affinity_each_endpoint_has_a_virtual_server() {
         check(port(sticky), &[(alone(1), &[(1, CHOSEN)]), (alone(2), &[(2, 0)]), (alone(3), &[(3, 0)])]);
         let with_local = port(|port| {
             sticky(port);
@@ -258,12 +235,13 @@ mod tests {
         check(with_local, &[(alone(1), &[(1, CHOSEN)]), (alone(2), &[(2, 0)]), (alone(3), &[(3, CHOSEN)])]);
     }
 
-    #[test]
-    fn who_hashes_falls_back() {
-        for scheduler in Scheduler::ALL {
-            let hashes = matches!(scheduler, Scheduler::Sh | Scheduler::Mh);
-            let key = VirtualKey::Mark { family: netlink::Family::Ipv4, mark: 1 };
-            assert_eq!(virtual_server(key, scheduler).flags == Flags::HASH_FALLBACK, hashes, "{scheduler}");
-        }
+    fn sticky(port: &mut ServicePort) {
+        port.affinity = Affinity::ClientIp { timeout: NonZeroU32::MIN };
+        port.endpoints[1].pools = Pools::NONE;
+        port.endpoints[2].pools = Pools::LOCAL;
+    }
+
+    fn alone(host: u8) -> Target {
+        Target::Endpoint(at(host))
     }
 }

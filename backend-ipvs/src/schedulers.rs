@@ -30,7 +30,7 @@ impl Schedulers {
         }
     }
 
-    /// Those that `ports` ask for and nobody has tried.
+    /// Those that `ports` ask for and that were not tried yet.
     pub(crate) fn untried<'a>(&self, ports: impl IntoIterator<Item = &'a ServicePort>) -> BTreeSet<Scheduler> {
         let asked = ports.into_iter().filter_map(|port| port.scheduler);
         asked.filter(|scheduler| !self.tried.contains_key(scheduler)).collect()
@@ -41,10 +41,10 @@ impl Schedulers {
         port.scheduler.filter(|scheduler| self.tried.get(scheduler) == Some(&false))
     }
 
-    /// Why nobody gets this one, though the kernel may have it.
+    /// Why no port gets this one, though the kernel may have it.
     pub(crate) fn flaw(scheduler: Scheduler) -> Option<&'static str> {
         match scheduler {
-            // An address keeps its bucket, so while the endpoint in it drains nobody reaches the address.
+            // An address keeps its bucket, so while the endpoint in it drains the address is not answered.
             Scheduler::Dh => Some("it finds no way round an endpoint that drains"),
             Scheduler::Rr
             | Scheduler::Wrr

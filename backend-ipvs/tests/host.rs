@@ -1,488 +1,107 @@
-//! What IPVS needs of the node, against a real kernel. What needs IPVS itself is reported as ignored where the kernel has none; the
-//! machine of `cargo run -p switchyard-conformance --bin vm -- --tests backend-ipvs` has it.
-//!
-//! Each test runs on a thread of its own in a fresh network namespace, which goes away with the thread.
+//! What IPVS needs of the node, with IPVS. Where the kernel has none each test is reported as ignored; the machine of
+//! `cargo run -p switchyard-conformance --bin vm -- --tests backend-ipvs` has it. What needs no IPVS is in
+//! `src/host/tests.rs`.
+
+mod isolated;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Duration;
 
-use backend_api::SyncError;
-use futures_util::TryStreamExt;
-use libtest_mimic::{Arguments, Trial};
+use backend_api::{NodeNetwork, Scope, ServiceState};
+use isolated::in_namespace;
 use netlink::ipvs::Ipvs;
-use netlink::nftables::{Batch, Nftables, Table};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
-use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use rtnetlink::{Handle, IpVersion, LinkUnspec};
-use switchyard_ipvs::host::originals::{self, OriginalsTable};
-use switchyard_ipvs::host::routing::Routing;
-use switchyard_ipvs::host::rules::{LOOPBACK, PROTOCOL, Place, TABLE};
-use switchyard_ipvs::host::settings::Values;
-use switchyard_ipvs::host::sysctls::Sysctls;
-use switchyard_ipvs::host::{Host, HostOptions, Timeouts};
+use switchyard_ipvs::{Host, Leaving, Options, Timeouts};
 
 fn main() {
-    let has_ipvs = runtime().block_on(Ipvs::open()).is_ok();
-    let trial = |name: &str, test: fn()| {
-        Trial::test(name, move || {
-            test();
-            Ok(())
-        })
-    };
-    let anywhere = [
-        trial("rules_and_routes_come_once_and_go_without_a_trace", rules_and_routes_come_once_and_go_without_a_trace),
-        trial("the_kernel_lists_the_rules_that_are_documented", the_kernel_lists_the_rules_that_are_documented),
-        trial("marked_packets_are_delivered_but_not_the_nodes_own", marked_packets_are_delivered_but_not_the_nodes_own),
-        trial("leftovers_of_ours_in_another_form_are_replaced", leftovers_of_ours_in_another_form_are_replaced),
-        trial("what_others_put_in_the_same_places_stays", what_others_put_in_the_same_places_stays),
-        trial("without_ipv6_there_is_ipv4", without_ipv6_there_is_ipv4),
-        trial("whatever_is_taken_away_is_noticed_and_comes_back", whatever_is_taken_away_is_noticed_and_comes_back),
-        trial("what_others_do_elsewhere_is_not_noticed", what_others_do_elsewhere_is_not_noticed),
-        trial("a_cancelled_watch_misses_nothing", a_cancelled_watch_misses_nothing),
-        trial("originals_outlive_the_process", originals_outlive_the_process),
-        trial("originals_come_back_after_a_flush_while_we_live", originals_come_back_after_a_flush_while_we_live),
-        trial("a_table_of_somebody_elses_is_left_alone", a_table_of_somebody_elses_is_left_alone),
-        trial(
-            "sysctls_are_those_of_the_namespace_that_they_were_opened_in",
-            sysctls_are_those_of_the_namespace_that_they_were_opened_in,
-        ),
-    ];
-    let with_ipvs = [
-        trial("a_host_is_established_once_and_restored", a_host_is_established_once_and_restored),
-        trial("a_restart_keeps_the_first_originals", a_restart_keeps_the_first_originals),
-        trial("what_is_chosen_no_more_goes_back", what_is_chosen_no_more_goes_back),
-        trial("chosen_timeouts_are_set_and_tcp_lives_as_long_as_in_conntrack", chosen_timeouts_are_set),
-        trial("read_only_sysctls_matter_only_if_they_are_wrong", read_only_sysctls_matter_only_if_they_are_wrong),
-        trial("a_host_tells_of_changes", a_host_tells_of_changes),
-    ];
-    let mut trials = Vec::from(anywhere);
-    trials.extend(with_ipvs.into_iter().map(|trial| trial.with_ignored_flag(!has_ipvs)));
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
-}
-
-/// Runs a test in a network namespace of its own.
-fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
-        runtime().block_on(async {
-            let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-            tokio::spawn(connection);
-            test(Node { handle }).await;
-        });
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-/// The namespace, as somebody else sees it.
-struct Node {
-    handle: Handle,
-}
-
-/// Every rule, and every route of every table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    rules: Vec<RuleMessage>,
-    routes: Vec<RouteMessage>,
-}
-
-impl Node {
-    async fn rules(&self, version: IpVersion) -> Vec<RuleMessage> {
-        self.handle.rule().get(version).execute().try_collect().await.unwrap()
-    }
-
-    async fn seen(&self) -> Seen {
-        let mut rules = self.rules(IpVersion::V4).await;
-        rules.extend(self.rules(IpVersion::V6).await);
-        let mut routes = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut all = RouteMessage::default();
-            all.header.address_family = family;
-            let mut found: Vec<_> = self.handle.route().get(all).execute().try_collect().await.unwrap();
-            // Ages.
-            for route in &mut found {
-                route.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::CacheInfo(_)));
-            }
-            routes.extend(found);
-        }
-        Seen { rules, routes }
-    }
-
-    async fn add(&self, rule: RuleMessage) {
-        let mut request = self.handle.rule().add();
-        *request.message_mut() = rule;
-        request.execute().await.unwrap();
-    }
-
-    async fn set_loopback(&self, is_up: bool) {
-        let lo = LinkUnspec::new_with_index(LOOPBACK);
-        let lo = if is_up { lo.up() } else { lo.down() };
-        self.handle.link().set(lo.build()).execute().await.unwrap();
-    }
+    isolated::run(&[
+        ("a_host_is_established_once_and_restored", a_host_is_established_once_and_restored),
+        ("a_restart_keeps_the_first_originals", a_restart_keeps_the_first_originals),
+        ("what_is_chosen_no_more_goes_back", what_is_chosen_no_more_goes_back),
+        ("chosen_timeouts_are_set_and_tcp_lives_as_long_as_in_conntrack", chosen_timeouts_are_set),
+        ("read_only_sysctls_matter_only_if_they_are_wrong", read_only_sysctls_matter_only_if_they_are_wrong),
+        ("read_only_sysctls_keep_no_rules_and_routes", read_only_sysctls_keep_no_rules_and_routes),
+        ("a_host_tells_of_changes", a_host_tells_of_changes),
+    ]);
 }
 
 /// How many writes it takes from nothing: lo, and in each family a route and three rules.
 const WRITES: usize = 1 + 2 * 4;
 
 /// A test that waits longer waits in vain.
-const DEADLINE: Duration = Duration::from_secs(10);
-
-fn v4() -> backend_api::Family {
-    backend_api::Family::V4
-}
-
-fn v6() -> backend_api::Family {
-    backend_api::Family::V6
-}
-
-fn rules_and_routes_come_once_and_go_without_a_trace() {
-    in_namespace(async |node| {
-        node.set_loopback(true).await;
-        let before = node.seen().await;
-        let mut routing = Routing::open().unwrap();
-        assert_eq!(routing.establish().await.unwrap(), WRITES - 1);
-        assert_eq!(routing.establish().await.unwrap(), 0);
-        let mut restarted = Routing::open().unwrap();
-        assert_eq!(restarted.establish().await.unwrap(), 0);
-        assert_ne!(node.seen().await, before);
-        assert_eq!(restarted.remove().await.unwrap(), WRITES - 1);
-        assert_eq!(node.seen().await, before);
-        assert_eq!(restarted.remove().await.unwrap(), 0);
-    });
-}
-
-/// Against another reader than our own, so that a mistake made both in writing and in reading is seen.
-fn the_kernel_lists_the_rules_that_are_documented() {
-    in_namespace(async |_| {
-        Routing::open().unwrap().establish().await.unwrap();
-        for family in ["-4", "-6"] {
-            let listing = |arguments: &[&str]| {
-                let output = Command::new("ip").arg(family).args(arguments).output().unwrap();
-                assert!(output.status.success(), "{output:?}");
-                let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-                String::from_utf8(output.stdout).unwrap().lines().map(words).collect::<Vec<_>>()
-            };
-            let ours: Vec<_> = listing(&["rule"]).into_iter().filter(|rule| rule.starts_with("10")).collect();
-            let expected = [
-                "100: from all iif lo goto 103 proto 83",
-                "101: from all fwmark 0x53000000/0xff000000 lookup 21337 proto 83",
-                "103: from all nop proto 83",
-            ];
-            assert_eq!(ours, expected, "{family}");
-            let routes = listing(&["route", "show", "table", "21337"]);
-            let expected = match family {
-                "-4" => "local default dev lo proto 83 scope host",
-                _ => "local default dev lo proto 83 metric 1024 pref medium",
-            };
-            assert_eq!(routes, [expected]);
-        }
-    });
-}
-
-/// The rules' meaning: what the kernel decides for a packet with the mark, and one without.
-fn marked_packets_are_delivered_but_not_the_nodes_own() {
-    in_namespace(async |_| {
-        Routing::open().unwrap().establish().await.unwrap();
-        let run = |arguments: &str| {
-            let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-            assert!(output.status.success(), "ip {arguments}: {output:?}");
-            String::from_utf8(output.stdout).unwrap()
-        };
-        run("link add other type veth peer name peer");
-        run("link set peer up");
-        run("link set other up");
-        run("address add 10.9.0.1/24 dev other");
-        run("route add default via 10.9.0.2");
-        fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-        let get = |rest: &str| run(&format!("route get 198.51.100.7{rest}"));
-        let stranger = " from 10.9.0.5 iif other";
-        assert!(get(&format!("{stranger} mark 0x53000001")).starts_with("local 198.51.100.7"), "not delivered");
-        assert!(get(&format!("{stranger} mark 0x53800000")).starts_with("local 198.51.100.7"), "not delivered");
-        assert!(get(&format!("{stranger} mark 0x54000001")).contains("via 10.9.0.2"), "delivered without our mark");
-        assert!(get(stranger).contains("via 10.9.0.2"), "delivered without a mark");
-        assert!(get(" mark 0x53000001").contains("via 10.9.0.2"), "the node's own was delivered");
-    });
-}
-
-fn leftovers_of_ours_in_another_form_are_replaced() {
-    in_namespace(async |node| {
-        let mut routing = Routing::open().unwrap();
-        routing.establish().await.unwrap();
-        let right = node.seen().await;
-        routing.remove().await.unwrap();
-        for family in [v4(), v6()] {
-            // A goto to somewhere else, the right one behind it, a wider mask, a route that is narrower.
-            let mut goto = Place::Own.rule(family);
-            goto.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::Goto(_)));
-            goto.attributes.push(RuleAttribute::Goto(104));
-            node.add(goto).await;
-            let mut marked = Place::Marked.rule(family);
-            marked.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::FwMask(_)));
-            marked.attributes.push(RuleAttribute::FwMask(0xf000_0000));
-            node.add(marked).await;
-            node.add(Place::Marked.rule(family)).await;
-            let mut narrow = switchyard_ipvs::host::rules::route(family);
-            narrow.header.destination_prefix_length = 8;
-            let ten = match family {
-                backend_api::Family::V4 => std::net::Ipv4Addr::new(10, 0, 0, 0).into(),
-                backend_api::Family::V6 => "fd00::".parse::<std::net::Ipv6Addr>().unwrap().into(),
-            };
-            narrow.attributes.push(RouteAttribute::Destination(ten));
-            node.handle.route().add(narrow).execute().await.unwrap();
-        }
-        let mut restarted = Routing::open().unwrap();
-        assert!(restarted.establish().await.unwrap() > 0);
-        assert_eq!(node.seen().await, right);
-    });
-}
-
-fn what_others_put_in_the_same_places_stays() {
-    in_namespace(async |node| {
-        node.set_loopback(true).await;
-        for place in Place::ALL {
-            // Something else, and the very same but for whose it is.
-            let mut others = RuleMessage::default();
-            others.header.family = AddressFamily::Inet;
-            others.header.action = RuleAction::ToTable;
-            others.attributes = vec![RuleAttribute::Priority(place.priority()), RuleAttribute::Table(TABLE)];
-            let mut same = place.rule(v4());
-            same.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::Protocol(_)));
-            for mut rule in [others, same] {
-                rule.attributes.push(RuleAttribute::Protocol(RouteProtocol::Static));
-                node.add(rule).await;
-            }
-        }
-        let mut route = RouteMessage::default();
-        route.header.address_family = AddressFamily::Inet;
-        route.header.destination_prefix_length = 8;
-        route.header.protocol = RouteProtocol::Static;
-        route.header.scope = RouteScope::Host;
-        route.header.kind = RouteType::Local;
-        route.attributes = vec![
-            RouteAttribute::Table(TABLE),
-            RouteAttribute::Oif(LOOPBACK),
-            RouteAttribute::Destination(std::net::Ipv4Addr::new(11, 0, 0, 0).into()),
-        ];
-        node.handle.route().add(route).execute().await.unwrap();
-        let before = node.seen().await;
-        let mut routing = Routing::open().unwrap();
-        assert_eq!(routing.establish().await.unwrap(), WRITES - 1);
-        let after = node.seen().await;
-        let is_ours = |rule: &RuleMessage| rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL));
-        let theirs: Vec<_> = after.rules.into_iter().filter(|rule| !is_ours(rule)).collect();
-        assert_eq!(theirs, before.rules);
-        routing.remove().await.unwrap();
-        assert_eq!(node.seen().await, before);
-    });
-}
-
-fn without_ipv6_there_is_ipv4() {
-    in_namespace(async |node| {
-        fs::write("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1").unwrap();
-        let before = node.rules(IpVersion::V6).await;
-        let mut routing = Routing::open().unwrap();
-        assert_eq!(routing.establish().await.unwrap(), 1 + 4);
-        assert_eq!(node.rules(IpVersion::V6).await, before);
-        // IPv4's route stays when lo goes down, and nobody speaks of it.
-        node.set_loopback(false).await;
-        noticed(&mut routing, "lo down").await;
-        assert_eq!(routing.establish().await.unwrap(), 1);
-        fs::write("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "0").unwrap();
-        assert_eq!(routing.establish().await.unwrap(), 4);
-        // Its rules stay when it is switched off, and go with the others all the same.
-        fs::write("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1").unwrap();
-        routing.remove().await.unwrap();
-        assert_eq!(node.rules(IpVersion::V6).await, before);
-    });
-}
-
-async fn noticed(routing: &mut Routing, what: &str) {
-    match tokio::time::timeout(DEADLINE, routing.changed()).await {
-        Ok(outcome) => outcome.unwrap(),
-        Err(_) => panic!("{what}: not noticed"),
-    }
-}
-
-fn whatever_is_taken_away_is_noticed_and_comes_back() {
-    in_namespace(async |node| {
-        let mut routing = Routing::open().unwrap();
-        routing.establish().await.unwrap();
-        let right = node.seen().await;
-        for family in [v4(), v6()] {
-            for place in Place::ALL {
-                node.handle.rule().del(place.any(family)).execute().await.unwrap();
-                noticed(&mut routing, &format!("{family:?} {place:?}")).await;
-                assert_eq!(routing.establish().await.unwrap(), 1);
-                assert_eq!(node.seen().await, right);
-            }
-            let route = switchyard_ipvs::host::rules::route(family);
-            node.handle.route().del(route).execute().await.unwrap();
-            noticed(&mut routing, &format!("{family:?} route")).await;
-            assert_eq!(routing.establish().await.unwrap(), 1);
-            assert_eq!(node.seen().await, right);
-        }
-        // Up again before we look: the routes over it are gone all the same.
-        node.set_loopback(false).await;
-        node.set_loopback(true).await;
-        noticed(&mut routing, "lo down and up").await;
-        assert!(routing.establish().await.unwrap() > 0);
-        assert_eq!(node.seen().await.routes, right.routes);
-        node.set_loopback(false).await;
-        noticed(&mut routing, "lo down").await;
-        assert!(routing.establish().await.unwrap() > 1);
-        assert_eq!(node.seen().await.routes, right.routes);
-    });
-}
-
-fn what_others_do_elsewhere_is_not_noticed() {
-    in_namespace(async |node| {
-        let mut routing = Routing::open().unwrap();
-        routing.establish().await.unwrap();
-        let mut others = RuleMessage::default();
-        others.header.family = AddressFamily::Inet;
-        others.header.action = RuleAction::ToTable;
-        others.attributes = vec![RuleAttribute::Priority(100), RuleAttribute::Table(77)];
-        node.add(others.clone()).await;
-        node.handle.rule().del(others).execute().await.unwrap();
-        // Ours once more, by somebody else: it is there again when we look.
-        node.handle.rule().del(Place::Marked.any(v4())).execute().await.unwrap();
-        node.add(Place::Marked.rule(v4())).await;
-        // The kernel has told of it all by now: notifications are queued within each request.
-        let noticed = tokio::time::timeout(Duration::from_millis(200), routing.changed()).await;
-        assert!(noticed.is_err(), "noticed though nothing is missing");
-        // What we take away ourselves is missed by nobody.
-        routing.remove().await.unwrap();
-        let noticed = tokio::time::timeout(Duration::from_millis(200), routing.changed()).await;
-        assert!(noticed.is_err(), "noticed what was removed by ourselves");
-    });
-}
-
-fn a_cancelled_watch_misses_nothing() {
-    in_namespace(async |node| {
-        let mut routing = Routing::open().unwrap();
-        routing.establish().await.unwrap();
-        node.handle.rule().del(Place::Marked.any(v4())).execute().await.unwrap();
-        // One poll has no time to look: the suspicion must outlive it.
-        for _ in 0..10 {
-            let polled = std::future::poll_fn(|context| {
-                std::task::Poll::Ready(std::pin::pin!(routing.changed()).poll(context).is_pending())
-            });
-            assert!(polled.await, "one poll was enough, nothing was cancelled");
-            tokio::task::yield_now().await;
-        }
-        noticed(&mut routing, "a rule that was removed").await;
-    });
-}
-
-async fn read(table: &mut OriginalsTable) -> Values {
-    table.read().await.unwrap()
-}
-
-fn originals_outlive_the_process() {
-    in_namespace(async |_| {
-        let first: Values = [("ip_forward", 0), ("timeout/tcp", 900)].into();
-        let mut table = OriginalsTable::open().unwrap();
-        assert_eq!(read(&mut table).await, Values::new());
-        assert_eq!(table.write(&Values::new()).await.unwrap(), 0, "a table for nothing");
-        assert_eq!(table.write(&first).await.unwrap(), 1);
-        assert_eq!(table.write(&first).await.unwrap(), 0);
-        let mut restarted = OriginalsTable::open().unwrap();
-        assert_eq!(read(&mut restarted).await, first);
-        assert_eq!(restarted.write(&first).await.unwrap(), 0);
-        let more: Values = [("ip_forward", 0), ("timeout/tcp", 900), ("vs/conntrack", 0)].into();
-        assert_eq!(restarted.write(&more).await.unwrap(), 1);
-        let listing = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
-        let expected = "table ip switchyard-originals {\n\t\
-            comment \"switchyard originals: ip_forward=0 timeout/tcp=900 vs/conntrack=0\"\n}\n";
-        assert_eq!(String::from_utf8(listing.stdout).unwrap(), expected);
-        assert_eq!(restarted.write(&Values::new()).await.unwrap(), 1);
-        let listing = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
-        assert_eq!(String::from_utf8(listing.stdout).unwrap(), "");
-    });
-}
-
-fn originals_come_back_after_a_flush_while_we_live() {
-    in_namespace(async |_| {
-        let originals: Values = [("ip_forward", 0)].into();
-        let mut table = OriginalsTable::open().unwrap();
-        read(&mut table).await;
-        table.write(&originals).await.unwrap();
-        assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
-        assert_eq!(read(&mut table).await, originals);
-        assert_eq!(table.write(&originals).await.unwrap(), 1);
-        assert_eq!(read(&mut OriginalsTable::open().unwrap()).await, originals);
-    });
-}
-
-fn a_table_of_somebody_elses_is_left_alone() {
-    in_namespace(async |_| {
-        let mut nftables = Nftables::open(originals::TABLE).unwrap();
-        let mut batch = Batch::new(originals::TABLE);
-        let family = netlink::nftables::Family::Ipv4;
-        batch.put_table(0, &Table { family, flags: 0, owner: None, userdata: Vec::new() });
-        nftables.commit(&mut batch).await.unwrap();
-        let mut table = OriginalsTable::open().unwrap();
-        let refused = table.read().await.unwrap_err();
-        assert!(matches!(&refused, SyncError::Refused { object, .. } if object == "table ip switchyard-originals"));
-    });
-}
-
-fn sysctls_are_those_of_the_namespace_that_they_were_opened_in() {
-    in_namespace(async |_| {
-        let value = || fs::read_to_string("/proc/sys/net/ipv4/conf/all/arp_ignore").unwrap().trim().to_owned();
-        assert_eq!(value(), "0");
-        let sysctls = Sysctls::open();
-        std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            sysctls.write(&[("conf/all/arp_ignore", 1)].into()).unwrap();
-            assert_eq!(sysctls.all()["conf/all/arp_ignore"], 1);
-            assert_eq!(Sysctls::open().all()["conf/all/arp_ignore"], 0);
-        })
-        .join()
-        .unwrap();
-        assert_eq!(value(), "1");
-    });
-}
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Everything that a host may change.
 async fn settings() -> BTreeMap<&'static str, u32> {
-    let mut all = Sysctls::open().all();
+    let mut all = BTreeMap::new();
+    for name in ["vs/conntrack", "vs/expire_nodest_conn", "ip_forward", "conf/all/arp_ignore", "conf/all/arp_announce"]
+    {
+        all.insert(name, fs::read_to_string(sysctl(name)).unwrap().trim().parse().unwrap());
+    }
     let timeouts = Ipvs::open().await.unwrap().timeouts().await.unwrap();
     all.extend([("tcp", timeouts.tcp), ("tcp-fin", timeouts.tcp_fin), ("udp", timeouts.udp)]);
     all
 }
 
-async fn open(options: HostOptions) -> Host {
-    Host::open(options).await.unwrap()
+fn sysctl(name: &str) -> String {
+    format!("/proc/sys/net/ipv4/{name}")
 }
 
-fn set(sysctl: &str, value: u32) {
-    fs::write(format!("/proc/sys/net/ipv4/{sysctl}"), value.to_string()).unwrap();
+fn set(name: &str, value: u32) {
+    fs::write(sysctl(name), value.to_string()).unwrap();
 }
 
-fn strict() -> HostOptions {
-    HostOptions { strict_arp: true, ..HostOptions::default() }
+/// Every rule and route, as another program sees them.
+fn routing() -> Vec<String> {
+    ["-4 rule", "-6 rule", "-4 route show table all", "-6 route show table all"]
+        .map(|arguments| run("ip", arguments))
+        .into()
+}
+
+fn ruleset() -> String {
+    run("nft", "list ruleset")
+}
+
+fn run(program: &str, arguments: &str) -> String {
+    let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// As in a container without privileges. For this thread alone.
+fn make_sysctls_read_only() {
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(Some("/proc/sys"), "/proc/sys", none, MsFlags::MS_BIND, none).unwrap();
+    mount(none, "/proc/sys", none, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none).unwrap();
+}
+
+fn make_sysctls_writable_again() {
+    umount2("/proc/sys", MntFlags::MNT_DETACH).unwrap();
+}
+
+async fn open(options: Options) -> Host {
+    Host::open(&options).await.unwrap()
+}
+
+fn strict() -> Options {
+    Options::default().strict_arp(true)
 }
 
 fn a_host_is_established_once_and_restored() {
-    in_namespace(async |node| {
-        node.set_loopback(true).await;
-        for sysctl in ["vs/conntrack", "vs/expire_nodest_conn", "ip_forward"] {
-            set(sysctl, 0);
+    in_namespace(async || {
+        run("ip", "link set lo up");
+        for name in ["vs/conntrack", "vs/expire_nodest_conn", "ip_forward"] {
+            set(name, 0);
         }
-        let before = (settings().await, node.seen().await);
+        let before = (settings().await, routing());
         let mut host = open(strict()).await;
-        assert_eq!((settings().await, node.seen().await), before, "opening wrote something");
+        assert_eq!((settings().await, routing()), before, "opening wrote something");
         // Five sysctls, TCP's timeout, and the table that remembers them.
         assert_eq!(host.establish().await.unwrap(), WRITES - 1 + 5 + 1 + 1);
         assert_eq!(host.establish().await.unwrap(), 0);
@@ -501,15 +120,14 @@ fn a_host_is_established_once_and_restored() {
         let mut restarted = open(strict()).await;
         assert_eq!(restarted.establish().await.unwrap(), 0);
         restarted.restore().await.unwrap();
-        assert_eq!((settings().await, node.seen().await), before);
-        let listing = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
-        assert_eq!(String::from_utf8(listing.stdout).unwrap(), "");
+        assert_eq!((settings().await, routing()), before);
+        assert_eq!(ruleset(), "");
         restarted.restore().await.unwrap();
     });
 }
 
 fn a_restart_keeps_the_first_originals() {
-    in_namespace(async |_| {
+    in_namespace(async || {
         set("ip_forward", 0);
         let before = settings().await;
         open(strict()).await.establish().await.unwrap();
@@ -524,12 +142,12 @@ fn a_restart_keeps_the_first_originals() {
 }
 
 fn what_is_chosen_no_more_goes_back() {
-    in_namespace(async |_| {
+    in_namespace(async || {
         let before = settings().await;
         let udp = Timeouts { udp: Some(Duration::from_secs(77)), ..Timeouts::default() };
-        open(HostOptions { timeouts: udp, ..strict() }).await.establish().await.unwrap();
+        open(strict().timeouts(udp)).await.establish().await.unwrap();
         assert_eq!(settings().await["udp"], 77);
-        let mut restarted = open(HostOptions::default()).await;
+        let mut restarted = open(Options::default()).await;
         // Two sysctls, the timeout, and what is remembered.
         assert_eq!(restarted.establish().await.unwrap(), 4);
         assert_eq!(restarted.establish().await.unwrap(), 0);
@@ -537,7 +155,7 @@ fn what_is_chosen_no_more_goes_back() {
         for name in ["conf/all/arp_ignore", "conf/all/arp_announce", "udp"] {
             assert_eq!(now[name], before[name], "{name}");
         }
-        // By whoever likes: it is not ours any more.
+        // Another program may set it: it is not ours any more.
         set("conf/all/arp_ignore", 1);
         assert_eq!(restarted.establish().await.unwrap(), 0);
         assert_eq!(settings().await["conf/all/arp_ignore"], 1);
@@ -545,56 +163,81 @@ fn what_is_chosen_no_more_goes_back() {
 }
 
 fn chosen_timeouts_are_set() {
-    in_namespace(async |_| {
+    in_namespace(async || {
         set("../netfilter/nf_conntrack_tcp_timeout_established", 5000);
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-        let chosen = Timeouts { tcp: seconds(60), tcp_fin: seconds(10), udp: seconds(20) };
-        open(HostOptions { timeouts: chosen, ..HostOptions::default() }).await.establish().await.unwrap();
+        let [tcp, tcp_fin, udp] = [60, 10, 20].map(|seconds| Some(Duration::from_secs(seconds)));
+        let chosen = Timeouts { tcp, tcp_fin, udp };
+        open(Options::default().timeouts(chosen)).await.establish().await.unwrap();
         let now = settings().await;
         assert_eq!([now["tcp"], now["tcp-fin"], now["udp"]], [60, 10, 20]);
-        open(HostOptions::default()).await.establish().await.unwrap();
+        open(Options::default()).await.establish().await.unwrap();
         assert_eq!(settings().await["tcp"], 5000);
         // What is longer stays.
         set("../netfilter/nf_conntrack_tcp_timeout_established", 4000);
-        assert_eq!(open(HostOptions::default()).await.establish().await.unwrap(), 0);
+        assert_eq!(open(Options::default()).await.establish().await.unwrap(), 0);
         assert_eq!(settings().await["tcp"], 5000);
     });
 }
 
 fn read_only_sysctls_matter_only_if_they_are_wrong() {
-    in_namespace(async |_| {
-        for sysctl in ["vs/conntrack", "vs/expire_nodest_conn"] {
-            set(sysctl, 1);
+    in_namespace(async || {
+        for name in ["vs/conntrack", "vs/expire_nodest_conn"] {
+            set(name, 1);
         }
         set("ip_forward", 0);
-        let read_only = || {
-            unshare(CloneFlags::CLONE_NEWNS).unwrap();
-            let (none, flags) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
-            mount(none, "/", none, flags, none).unwrap();
-            mount(Some("/proc/sys"), "/proc/sys", none, MsFlags::MS_BIND, none).unwrap();
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-            mount(none, "/proc/sys", none, flags, none).unwrap();
-        };
-        // Opened while it could still be written.
-        let sysctls = Sysctls::open();
-        read_only();
+        let conntrack = writable("vs/conntrack");
+        make_sysctls_read_only();
         let mut host = open(strict()).await;
         // Not ip_forward, not ARP: they are warned of. TCP's timeout and its original are no sysctls.
         assert_eq!(host.establish().await.unwrap(), WRITES + 2);
         assert_eq!(host.establish().await.unwrap(), 0);
-        assert_eq!(Sysctls::open().all()["ip_forward"], 0);
+        assert_eq!(settings().await["ip_forward"], 0);
         host.restore().await.unwrap();
-        sysctls.write(&[("vs/conntrack", 0)].into()).unwrap();
-        let refused = Host::open(strict()).await.unwrap_err().to_string();
+        conntrack.write_all_at(b"0", 0).unwrap();
+        let refused = Host::open(&strict()).await.unwrap_err().to_string();
         assert_eq!(refused, "sysctl net.ipv4.vs.conntrack: not available: is 0, Read-only file system (os error 30)");
     });
 }
 
+/// Opened while it can still be written.
+fn writable(name: &str) -> File {
+    OpenOptions::new().write(true).open(sysctl(name)).unwrap()
+}
+
+/// The agent in a container, after another backend has taken over.
+fn read_only_sysctls_keep_no_rules_and_routes() {
+    in_namespace(async || {
+        run("ip", "link set lo up");
+        set("vs/conntrack", 0);
+        let (before, routing_before) = (settings().await, routing());
+        open(strict()).await.establish().await.unwrap();
+        let established = settings().await;
+        assert!(established["vs/conntrack"] == 1 && established != before && routing() != routing_before);
+        make_sysctls_read_only();
+        let mut leaving = Leaving::find(&Options::default()).await.unwrap().expect("rules and routes are there");
+        leaving.hold(&ServiceState::new(NodeNetwork::unknown()), Scope::All).await.unwrap();
+        leaving.taken_over();
+        tokio::time::timeout(DEADLINE, leaving.over()).await.expect("nothing keeps it");
+        assert_eq!(routing(), routing_before);
+        let after = settings().await;
+        assert_eq!(after["conf/all/arp_announce"], 2, "it cannot be written");
+        assert_eq!([after["tcp"], after["udp"]], [before["tcp"], before["udp"]], "no sysctl keeps these");
+        let remembered = ruleset();
+        assert!(remembered.contains("switchyard originals:") && remembered.contains("vs/conntrack=0"), "{remembered}");
+        assert!(!remembered.contains("switchyard-leaving"), "{remembered}");
+        assert!(Leaving::find(&Options::default()).await.unwrap().is_none(), "a restarted process has nothing to do");
+        // What `switchyard cleanup` does on the node.
+        make_sysctls_writable_again();
+        open(strict()).await.restore().await.unwrap();
+        assert_eq!((settings().await, ruleset()), (before, String::new()));
+    });
+}
+
 fn a_host_tells_of_changes() {
-    in_namespace(async |node| {
-        let mut host = open(HostOptions::default()).await;
+    in_namespace(async || {
+        let mut host = open(Options::default()).await;
         host.establish().await.unwrap();
-        node.handle.rule().del(Place::Own.any(v4())).execute().await.unwrap();
+        run("ip", "rule delete priority 100");
         tokio::time::timeout(DEADLINE, host.changed()).await.expect("noticed");
         assert_eq!(host.establish().await.unwrap(), 1);
     });

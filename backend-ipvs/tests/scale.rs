@@ -1,5 +1,6 @@
-//! Numbers, and how they compare with `ipvsadm -R` restoring the same virtual servers. Where there is IPVS:
-//! `cargo test --release -p switchyard-ipvs --test scale --no-run`, then in the machine (`vm -- PROGRAM --ignored --nocapture`).
+//! Numbers, and how they compare with `ipvsadm -R` restoring the same virtual servers. Where there is IPVS: `cargo
+//! test --release -p switchyard-ipvs --test scale --no-run`, then in the machine (`vm -- PROGRAM --ignored
+//! --nocapture`).
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -42,12 +42,12 @@ pub(crate) fn live(port: &ServicePort, pool: Pool) -> Vec<Live> {
 
 /// The slots of `pool`, as few as possible changed from what they were.
 pub(crate) fn assign(before: Option<&Slots>, port: &ServicePort, pool: Pool) -> Slots {
-    let live = live(port, pool);
+    let endpoints = live(port, pool);
     match (port.affinity, before) {
-        (Affinity::None, Some(Slots::Plain(before))) => Slots::Plain(dense(before, &live)),
-        (Affinity::None, _) => Slots::Plain(dense(&[], &live)),
-        (Affinity::ClientIp { .. }, Some(Slots::Sticky(before))) => Slots::Sticky(sticky(before, &live)),
-        (Affinity::ClientIp { .. }, _) => Slots::Sticky(sticky(&Sticky::default(), &live)),
+        (Affinity::None, Some(Slots::Plain(before))) => Slots::Plain(dense(before, &endpoints)),
+        (Affinity::None, _) => Slots::Plain(dense(&[], &endpoints)),
+        (Affinity::ClientIp { .. }, Some(Slots::Sticky(before))) => Slots::Sticky(sticky(before, &endpoints)),
+        (Affinity::ClientIp { .. }, _) => Slots::Sticky(sticky(&Sticky::default(), &endpoints)),
     }
 }
 
@@ -77,7 +77,7 @@ impl Slots {
     }
 }
 
-/// Keeps who stays, fills the holes with who comes, then with the last ones.
+/// Keeps those that stay; fills the holes with the last ones, then with those that come.
 fn dense<T: Copy + Ord>(before: &[T], wanted: &[(T, u32)]) -> Vec<T> {
     let mut missing: BTreeMap<T, u32> = wanted.iter().copied().collect();
     let size: usize = wanted.iter().map(|(_, share)| *share as usize).sum();
@@ -97,9 +97,8 @@ fn dense<T: Copy + Ord>(before: &[T], wanted: &[(T, u32)]) -> Vec<T> {
 }
 
 fn sticky(before: &Sticky, live: &[Live]) -> Sticky {
-    let stays = |old: &EndpointAddress| live.iter().any(|(endpoint, _)| endpoint == old);
     let mut endpoints: Vec<Option<EndpointAddress>> =
-        before.endpoints.iter().map(|slot| slot.filter(|old| stays(old))).collect();
+        before.endpoints.iter().map(|slot| slot.filter(|old| share(live, *old).is_some())).collect();
     for (endpoint, _) in live {
         if !endpoints.contains(&Some(*endpoint)) {
             match endpoints.iter_mut().find(|slot| slot.is_none()) {
@@ -111,10 +110,14 @@ fn sticky(before: &Sticky, live: &[Live]) -> Sticky {
     while endpoints.last() == Some(&None) {
         endpoints.pop();
     }
-    let share = |endpoint: EndpointAddress| live.iter().find(|(live, _)| *live == endpoint).map(|(_, share)| *share);
     let wanted: Vec<(u16, u32)> =
-        (0..).zip(&endpoints).filter_map(|(slot, endpoint)| Some((slot, share((*endpoint)?)?))).collect();
+        (0..).zip(&endpoints).filter_map(|(slot, endpoint)| Some((slot, share(live, (*endpoint)?)?))).collect();
     Sticky { picks: dense(&before.picks, &wanted), endpoints }
+}
+
+/// The share of `endpoint`; none if it is not live.
+fn share(live: &[Live], endpoint: EndpointAddress) -> Option<u32> {
+    live.iter().find(|(live, _)| *live == endpoint).map(|(_, share)| *share)
 }
 
 fn gcd(a: u32, b: u32) -> u32 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use backend_api::{Family, NodeNetwork, PerFamily, Pool, Service, ServiceName, ServicePort};
 
 use crate::assign::Slots;
-use crate::marking::Marks;
+use crate::marks::Marks;
 use crate::render::{Assignment, service_elements};
 use crate::ruleset::{ChainName, Element, Key, SetName};
 

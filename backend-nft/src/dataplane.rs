@@ -5,26 +5,10 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
 
+use crate::options::Options;
 use crate::programmer::Outcome;
 use crate::ruleset::Delivery;
 use crate::tables::Tables;
-
-/// What an embedder may choose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Whether others may touch our tables while we run.
-    pub others: Others,
-}
-
-/// Whether others may touch our tables.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Others {
-    /// Not while we run, where the kernel can see to it (Linux 6.9): `nft flush ruleset` passes over them.
-    #[default]
-    KeptOut,
-    /// As they like. We repair what they do.
-    LetIn,
-}
 
 /// Programs services into the tables `switchyard` of the network namespace that it was opened in.
 ///
@@ -35,8 +19,8 @@ pub struct NftDataplane {
 }
 
 impl NftDataplane {
-    /// Opens the dataplane in the network namespace of this thread; needs `CAP_NET_ADMIN` there, and a tokio runtime.
-    /// Nothing is written before the first sync.
+    /// Opens the dataplane in the network namespace that `options` name: that of this thread, if they name none. Needs
+    /// `CAP_NET_ADMIN` there, and a tokio runtime. Nothing is written before the first sync.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`] where the kernel or the process lacks something.

@@ -10,11 +10,11 @@ use netlink::nftables::CommitError;
 pub(crate) fn from_commit(error: CommitError) -> SyncError {
     let object = "transaction".to_owned();
     match error {
-        CommitError::Refused(refusals) => {
-            let first = refusals.into_iter().next();
-            let object = first.as_ref().map_or(object, |refusal| refusal.object.clone());
-            SyncError::Refused { object, reason: first.map_or_else(String::new, |refusal| refusal.to_string()) }
-        }
+        CommitError::Refused(refusals) => match refusals.into_iter().next() {
+            // The error names the object by itself: a refusal as text would name it again.
+            Some(first) => SyncError::Refused { object: first.object, reason: why(first.errno, &first.text) },
+            None => SyncError::Refused { object, reason: "no reason given".to_owned() },
+        },
         CommitError::Raced => SyncError::Raced { object },
         CommitError::Whole { errno, text } => from_errno(object, errno, &text),
         CommitError::Unclear => {
@@ -41,7 +41,7 @@ pub(crate) fn from_open(error: std::io::Error) -> SyncError {
 }
 
 fn from_errno(object: String, errno: Errno, text: &str) -> SyncError {
-    let reason = if text.is_empty() { errno.desc().to_owned() } else { format!("{} ({text})", errno.desc()) };
+    let reason = why(errno, text);
     match errno {
         Errno::EPERM | Errno::EACCES => SyncError::Unsupported { feature: "CAP_NET_ADMIN".to_owned(), reason },
         Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT => {
@@ -51,5 +51,37 @@ fn from_errno(object: String, errno: Errno, text: &str) -> SyncError {
             SyncError::Transient { object, reason }
         }
         _ => SyncError::Refused { object, reason },
+    }
+}
+
+/// The kernel's error, and what it said beside.
+fn why(errno: Errno, text: &str) -> String {
+    if text.is_empty() { errno.desc().to_owned() } else { format!("{} ({text})", errno.desc()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink::nftables::Refusal;
+
+    use super::*;
+
+    fn check(error: SyncError, expected: &str) {
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn an_error_names_its_object_once() {
+        let refusal = |text: &str| {
+            let (object, text) = ("table ip switchyard".to_owned(), text.to_owned());
+            CommitError::Refused(vec![Refusal { operations: vec![0], object, errno: Errno::EEXIST, text }])
+        };
+        check(from_commit(refusal("")), "table ip switchyard: kernel refused: File exists");
+        check(from_commit(refusal("said more")), "table ip switchyard: kernel refused: File exists (said more)");
+        check(from_commit(CommitError::Refused(Vec::new())), "transaction: kernel refused: no reason given");
+        let whole = CommitError::Whole { errno: Errno::ENOMEM, text: String::new() };
+        check(from_commit(whole), "transaction: Cannot allocate memory");
+        let (object, text) = ("map services".to_owned(), String::new());
+        let read = ReadError::Refused { object, errno: Errno::EINVAL, text };
+        check(from_read(read), "map services: kernel refused: Invalid argument");
     }
 }

@@ -40,11 +40,11 @@ pub(crate) async fn delete_stale(
 
 fn as_seen(flow: &netlink::conntrack::Flow, protocol: Protocol) -> Flow {
     debug_assert_eq!(kernel_family(Family::of(flow.original.source)), flow.family);
-    let at = |ip, port| EndpointAddress { ip, port }.into();
+    let (original, reply) = (&flow.original, &flow.reply);
     Flow {
         protocol,
-        source: at(flow.original.source, flow.original.source_port),
-        destination: at(flow.original.destination, flow.original.destination_port),
-        reply_source: at(flow.reply.source, flow.reply.source_port),
+        source: EndpointAddress::new(original.source, original.source_port).into(),
+        destination: EndpointAddress::new(original.destination, original.destination_port).into(),
+        reply_source: EndpointAddress::new(reply.source, reply.source_port).into(),
     }
 }

@@ -14,11 +14,12 @@ use backend_api::{
     ServicePort, ServiceState,
 };
 
-use crate::content::layout;
-use crate::marking::{Marks, Target};
-use crate::plan::{Found, Plan, Terms};
+use crate::content::Found;
+use crate::marks::{Marks, Target};
+use crate::ownership::Layout;
+use crate::plan::{Plan, Terms};
 use crate::render::{base, rules};
-use crate::ruleset::rule::keyword;
+use crate::ruleset::name::keyword;
 use crate::ruleset::{ChainName, Element, FLOWTABLE, Mark, Policy, SetName, TABLE, Tag, Value};
 use crate::transaction::Transaction;
 
@@ -75,28 +76,28 @@ fn check_kind(name: &str, state: &ServiceState, marks: Option<&dyn Marks>) {
     assert_eq!(text.lines().count(), golden.lines().count(), "{}", path.display());
 }
 
-/// The chains that somebody needs.
+/// The chains that elements lead to.
 fn used(elements: &[Element]) -> BTreeSet<ChainName> {
-    let chain = |element: &Element| match (element.set, element.value) {
+    let chains = elements.iter().filter_map(|element| match (element.set, element.value) {
         (SetName::Services(by) | SetName::Inside(by) | SetName::Outside(by), Value::Code(code)) => {
             Policy::of(code)?.sized_chain(by)
         }
         (SetName::StickyPicks(by), Value::Code(code)) => Some(ChainName::Slot(by, Tag::of(code))),
         _ => None,
-    };
-    elements.iter().filter_map(chain).collect()
+    });
+    chains.collect()
 }
 
 fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> String {
     let mut elements: Vec<Element> =
         transaction.add_elements.iter().filter(|element| element.family == family).copied().collect();
     elements.sort_unstable();
-    let used = used(&elements);
-    let is_shown = |chain: ChainName| !matches!(chain, ChainName::Pick(..)) || used.contains(&chain);
+    let shown_picks = used(&elements);
+    let is_shown = |chain: ChainName| !matches!(chain, ChainName::Pick(..)) || shown_picks.contains(&chain);
     let mut text = format!(
         "table {} {TABLE} {{\n  comment \"switchyard layout {}\"\n",
         keyword(family),
-        layout(transaction.delivery)
+        Layout::from(transaction.delivery).text()
     );
     for set in SetName::of(transaction.delivery) {
         writeln!(text, "\n  {} {set} {{", set.noun()).unwrap();

@@ -17,26 +17,33 @@ mod belief;
 mod content;
 mod dataplane;
 mod diff;
+mod encode;
 mod errors;
 #[cfg(test)]
 mod fake;
 mod flows;
 #[cfg(test)]
 mod golden;
-#[doc(hidden)] // for the IPVS backend
-pub mod leaving;
-#[doc(hidden)] // for the IPVS backend
+mod kernel;
 pub mod marking;
+mod marks;
+#[cfg(test)]
+#[path = "../tests/netns/mod.rs"]
+mod netns;
 mod observe;
+mod options;
+mod ownership;
 mod plan;
 mod port;
 mod probe;
 mod programmer;
 mod refused;
 mod render;
-pub mod ruleset;
+mod ruleset;
 mod tables;
 mod transaction;
 
-pub use dataplane::{NftDataplane, Options, Others};
+pub use dataplane::NftDataplane;
+pub use netlink::Namespace;
+pub use options::{Options, Others};
 pub use refused::RefusedConnections;

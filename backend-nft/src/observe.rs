@@ -5,23 +5,22 @@ use std::num::NonZeroU32;
 
 use backend_api::{
     Affinity, EndpointAddress, Family, FrontendKey, FrontendKind, Masquerade, Observed, ObservedAnswer,
-    ObservedFrontend, ObservedOffload, ObservedRoute, SourceRanges,
+    ObservedFrontend, ObservedOffload, ObservedRoute, Pool, SourceRanges,
 };
 
 use crate::assign::first_slot;
 use crate::content::Content;
 use crate::ruleset::code::masquerade_of;
-use crate::ruleset::{By, ChainName, Element, FLOWTABLE, Key, Mark, Policy, SetName, Tag, Value};
-use netlink::nftables as kernel;
-use netlink::nftables::Expr;
+use crate::ruleset::{By, ChainName, Element, FLOWTABLE, Key, Mark, Policy, SetName, Tag, Value, value_at};
 use netlink::nftables::expr::CtDirection;
+use netlink::nftables::{Expr, Rule};
 
-/// Who answers a mark, each with its share.
+/// The endpoints that answer a mark, each with its share.
 pub(crate) type Servers<'a> = dyn Fn(Mark) -> BTreeMap<EndpointAddress, u32> + Sync + 'a;
 
-/// Every frontend in one of our tables.
+/// Adds every frontend in one of our tables.
 pub(crate) fn observe(content: &Content, family: Family, servers: &Servers<'_>, into: &mut Observed) {
-    let cluster_default = cluster_default(content);
+    let default = cluster_default(content);
     let view = View { elements: &content.elements, family, servers };
     for (element, counter) in &content.counters {
         let (SetName::Services(by), Key::Frontend(frontend), Value::Code(code)) =
@@ -30,7 +29,7 @@ pub(crate) fn observe(content: &Content, family: Family, servers: &Servers<'_>, 
             continue;
         };
         let Some(policy) = Policy::of(code) else { continue };
-        let observed = view.frontend((frontend, by), policy, cluster_default);
+        let observed = view.frontend((frontend, by), policy, default);
         into.frontends.insert(frontend, ObservedFrontend { connections: counter.packets, ..observed });
     }
 }
@@ -39,14 +38,15 @@ pub(crate) fn observe(content: &Content, family: Family, servers: &Servers<'_>, 
 pub(crate) fn offload(content: &Content) -> Option<ObservedOffload> {
     let flowtable = content.flowtables.iter().find(|flowtable| flowtable.name == FLOWTABLE)?;
     let chain = ChainName::Fastpath.to_string();
-    let exprs = content.rules.iter().filter(|rule| rule.chain == chain).flat_map(|rule| &rule.exprs);
-    let drawn = |expr: &Expr| match expr {
+    let mut exprs = content.rules.iter().filter(|rule| rule.chain == chain).flat_map(|rule| &rule.exprs);
+    let after = exprs.find_map(|expr| match expr {
         Expr::NumgenRandom { modulus, .. } => NonZeroU32::new(*modulus),
         _ => None,
-    };
-    Some(ObservedOffload { after: exprs.filter_map(drawn).next()?, devices: flowtable.devices.clone() })
+    })?;
+    Some(ObservedOffload { after, devices: flowtable.devices.clone() })
 }
 
+/// The elements of one table, and what the marks in them mean.
 struct View<'a> {
     elements: &'a [Element],
     family: Family,
@@ -56,25 +56,16 @@ struct View<'a> {
 impl View<'_> {
     fn frontend(&self, at: (FrontendKey, By), policy: Policy, cluster_default: Masquerade) -> ObservedFrontend {
         let (frontend, by) = at;
-        let kind = match frontend {
-            FrontendKey::NodePort { .. } => FrontendKind::NodePort,
-            FrontendKey::Address { address, .. } if self.has(SetName::ClusterIps, Key::Address(address)) => {
-                FrontendKind::ClusterIp
-            }
-            FrontendKey::Address { .. } => FrontendKind::External,
-        };
-        let side = |set| match self.value(set, Key::Frontend(frontend)) {
-            Some(Value::Code(code)) => Policy::of(code),
-            _ => None,
-        };
+        let kind = self.kind(frontend);
         let (inside, outside) = match policy {
-            Policy::Split => (side(SetName::Inside(by)), side(SetName::Outside(by))),
+            Policy::Split => (self.policy(SetName::Inside(by), frontend), self.policy(SetName::Outside(by), frontend)),
             _ => (Some(policy), None),
         };
-        let answer = |policy: Option<Policy>| policy.map_or(ObservedAnswer::Drop, |policy| self.answer(at, policy));
         let route = match policy {
-            Policy::Split => ObservedRoute::Split { inside: answer(inside), outside: answer(outside) },
-            _ => ObservedRoute::Everyone(answer(inside)),
+            Policy::Split => {
+                ObservedRoute::Split { inside: self.answer(at, inside), outside: self.answer(at, outside) }
+            }
+            _ => ObservedRoute::Everyone(self.answer(at, inside)),
         };
         let default = match kind {
             FrontendKind::ClusterIp => cluster_default,
@@ -90,45 +81,70 @@ impl View<'_> {
         }
     }
 
-    fn answer(&self, at: (FrontendKey, By), policy: Policy) -> ObservedAnswer {
-        let (frontend, by) = at;
-        let mut shares = BTreeMap::new();
-        let mut count = |answer: Option<Value>| match answer {
-            Some(Value::Endpoint(endpoint)) => *shares.entry(endpoint).or_insert(0) += 1,
-            Some(Value::Mark(mark)) => {
-                (self.servers)(mark)
-                    .into_iter()
-                    .for_each(|(endpoint, share)| *shares.entry(endpoint).or_insert(0) += share);
+    fn kind(&self, frontend: FrontendKey) -> FrontendKind {
+        match frontend {
+            FrontendKey::NodePort { .. } => FrontendKind::NodePort,
+            FrontendKey::Address { address, .. } if self.has(SetName::ClusterIps, Key::Address(address)) => {
+                FrontendKind::ClusterIp
             }
-            _ => {}
-        };
-        match policy {
-            Policy::Refuse => return ObservedAnswer::Reject,
-            Policy::Drop | Policy::Split => return ObservedAnswer::Drop,
-            Policy::Pick(pool, size) => {
-                for slot in (first_slot(pool)..).take(size.into()) {
-                    count(self.value(SetName::Endpoints(by), Key::Slot(frontend, slot)));
-                }
-            }
-            Policy::Sticky(pool, size) => {
-                for index in (first_slot(pool)..).take(size.into()) {
-                    let tag = self.tag(at, index);
-                    let endpoint =
-                        |tag: Tag| self.value(SetName::StickyEndpoints(by), Key::Remembered(frontend, tag.slot));
-                    count(tag.and_then(endpoint));
-                }
-            }
+            FrontendKey::Address { .. } => FrontendKind::External,
         }
+    }
+
+    fn policy(&self, set: SetName, frontend: FrontendKey) -> Option<Policy> {
+        match self.value(set, Key::Frontend(frontend))? {
+            Value::Code(code) => Policy::of(code),
+            _ => None,
+        }
+    }
+
+    /// What clients meet; without a policy their packets are dropped.
+    fn answer(&self, at: (FrontendKey, By), policy: Option<Policy>) -> ObservedAnswer {
+        let shares = match policy {
+            Some(Policy::Refuse) => return ObservedAnswer::Reject,
+            None | Some(Policy::Drop | Policy::Split) => return ObservedAnswer::Drop,
+            Some(Policy::Pick(pool, size)) => self.shares(numbers(pool, size).filter_map(|slot| self.plain(at, slot))),
+            Some(Policy::Sticky(pool, size)) => {
+                self.shares(numbers(pool, size).filter_map(|index| self.sticky(at, index)))
+            }
+        };
         if shares.is_empty() { ObservedAnswer::Reject } else { ObservedAnswer::Balance(shares) }
     }
 
+    /// How often each endpoint is meant by the values of slots.
+    fn shares(&self, values: impl Iterator<Item = Value>) -> BTreeMap<EndpointAddress, u32> {
+        let mut shares = BTreeMap::new();
+        for value in values {
+            match value {
+                Value::Endpoint(endpoint) => *shares.entry(endpoint).or_insert(0) += 1,
+                Value::Mark(mark) => {
+                    for (endpoint, share) in (self.servers)(mark) {
+                        *shares.entry(endpoint).or_insert(0) += share;
+                    }
+                }
+                _ => {}
+            }
+        }
+        shares
+    }
+
+    fn plain(&self, (frontend, by): (FrontendKey, By), slot: u32) -> Option<Value> {
+        self.value(SetName::Endpoints(by), Key::Slot(frontend, slot))
+    }
+
+    fn sticky(&self, at: (FrontendKey, By), index: u32) -> Option<Value> {
+        let (frontend, by) = at;
+        let tag = self.tag(at, index)?;
+        self.value(SetName::StickyEndpoints(by), Key::Remembered(frontend, tag.slot))
+    }
+
     fn affinity(&self, at: (FrontendKey, By), policies: [Option<Policy>; 2]) -> Affinity {
-        let timeout = policies.into_iter().flatten().find_map(|policy| match policy {
+        let tag = policies.into_iter().flatten().find_map(|policy| match policy {
             Policy::Sticky(pool, _) => self.tag(at, first_slot(pool)),
             _ => None,
         });
         // Without an endpoint nothing is drawn, and nothing needs to be remembered.
-        match timeout.and_then(|tag| NonZeroU32::new(tag.timeout)) {
+        match tag.and_then(|tag| NonZeroU32::new(tag.timeout)) {
             Some(timeout) => Affinity::ClientIp { timeout },
             None => Affinity::None,
         }
@@ -168,10 +184,13 @@ impl View<'_> {
     }
 
     fn value(&self, set: SetName, key: Key) -> Option<Value> {
-        let place = (self.family, set, key);
-        let at = self.elements.binary_search_by(|element| element.place().cmp(&place)).ok()?;
-        Some(self.elements[at].value)
+        value_at(self.elements, (self.family, set, key))
     }
+}
+
+/// The numbers that are drawn from in a pool of that size.
+fn numbers(pool: Pool, size: u16) -> impl Iterator<Item = u32> {
+    (first_slot(pool)..).take(size.into())
 }
 
 fn dialled(key: Key) -> Option<FrontendKey> {
@@ -184,16 +203,23 @@ fn dialled(key: Key) -> Option<FrontendKey> {
 /// What holds for cluster addresses that have no code: how the rules about all of them end.
 fn cluster_default(content: &Content) -> Masquerade {
     let chain = ChainName::NatPostrouting.to_string();
-    let about_all = |rule: &&kernel::Rule| {
-        let dialled = |expr: &Expr| matches!(expr, Expr::Ct { direction: Some(CtDirection::Original), .. });
-        let looked_up = |expr: &Expr| matches!(expr, Expr::Lookup { set, .. } if set == SetName::ClusterIps.as_str());
-        rule.chain == chain && rule.exprs.iter().any(dialled) && rule.exprs.iter().any(looked_up)
-    };
-    let ends: Vec<Option<&Expr>> = content.rules.iter().filter(about_all).map(|rule| rule.exprs.last()).collect();
+    let about_all = content.rules.iter().filter(|rule| rule.chain == chain && is_about_cluster_addresses(rule));
+    let ends: Vec<Option<&Expr>> = about_all.map(|rule| rule.exprs.last()).collect();
     match ends[..] {
         [Some(Expr::Masquerade { .. })] => Masquerade::Always,
         // Pods are let go first.
         [Some(Expr::Verdict(_)), Some(Expr::Masquerade { .. })] => Masquerade::UnlessPod,
         _ => Masquerade::Never,
     }
+}
+
+/// Whether a rule looks the dialled address up among the cluster addresses.
+fn is_about_cluster_addresses(rule: &Rule) -> bool {
+    let mut is_dialled = false;
+    let mut is_looked_up = false;
+    for expr in &rule.exprs {
+        is_dialled |= matches!(expr, Expr::Ct { direction: Some(CtDirection::Original), .. });
+        is_looked_up |= matches!(expr, Expr::Lookup { set, .. } if set == SetName::ClusterIps.as_str());
+    }
+    is_dialled && is_looked_up
 }

@@ -9,9 +9,9 @@ use backend_api::{Family, NodeNetwork, Pool, SyncError};
 
 use crate::errors::from_commit;
 use crate::render::{base, flowtable, rules};
-use crate::ruleset::lower::{kernel_family, lower};
+use crate::ruleset::lower::{kernel_family, kernel_rule};
 use crate::ruleset::{By, ChainName, Delivery, Rule, SetName, Statement, Tag};
-use netlink::nftables::{Batch, Chain, CommitError, Expr, Nftables, Refusal, Rule as KernelRule, Table};
+use netlink::nftables::{Batch, Chain, CommitError, Nftables, Refusal, Table};
 
 /// Tries everything that a rule or a set of ours needs.
 ///
@@ -41,17 +41,15 @@ pub(crate) async fn lacks_flowtables(nftables: &mut Nftables) -> Result<Option<S
     for family in Family::ALL {
         let of = kernel_family(family);
         let chain = ChainName::Fastpath;
-        let table = Table { family: of, flags: 0, owner: None, userdata: Vec::new() };
-        batch.put_table(name(&mut features, "nf_tables"), &table);
+        batch.put_table(name(&mut features, "nf_tables"), &Table::new(of));
         batch.put_flowtable(
             name(&mut features, "CONFIG_NF_FLOW_TABLE, CONFIG_NF_FLOW_TABLE_INET"),
             of,
             &flowtable(BTreeSet::new()),
         );
-        let base = base(chain, Delivery::Translate);
-        batch.put_chain(name(&mut features, "nf_tables"), of, &Chain { name: chain.to_string(), base });
-        let exprs = lower(&Rule(vec![Statement::HandOver]), family);
-        let rule = KernelRule { chain: chain.to_string(), handle: 0, exprs, userdata: Vec::new() };
+        let chain = Chain { name: chain.to_string(), base: base(chain, Delivery::Translate) };
+        batch.put_chain(name(&mut features, "nf_tables"), of, &chain);
+        let rule = kernel_rule(&chain.name, &Rule(vec![Statement::HandOver]), family);
         batch.append_rule(name(&mut features, "CONFIG_NFT_FLOW_OFFLOAD"), of, &rule);
     }
     match missing(nftables, batch, &features).await {
@@ -89,8 +87,7 @@ async fn missing(
 
 fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family, delivery: Delivery) {
     let of = kernel_family(family);
-    let mut next = |feature| name(features, feature);
-    batch.put_table(next("nf_tables"), &Table { family: of, flags: 0, owner: None, userdata: Vec::new() });
+    batch.put_table(name(features, "nf_tables"), &Table::new(of));
     let sets = [
         (SetName::Services(By::Address), "nf_tables: maps that count"),
         (SetName::Allowed(By::Address), "nf_tables: ranges in concatenations (Linux 5.6)"),
@@ -101,7 +98,7 @@ fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family, deli
         (SetName::StickyEndpoints(By::Address), "nf_tables: maps"),
     ];
     for (set, feature) in sets {
-        batch.put_set(next(feature), of, &set.kernel_set(family, delivery));
+        batch.put_set(name(features, feature), of, &set.kernel_set(family, delivery));
     }
     let chains = [
         (ChainName::NatOutput, "CONFIG_NFT_NAT"),
@@ -119,17 +116,17 @@ fn put(batch: &mut Batch, features: &mut Vec<&'static str>, family: Family, deli
     ];
     let marking = marking.into_iter().filter(|_| delivery == Delivery::Mark);
     for (chain, feature) in chains.into_iter().chain(marking) {
-        batch.put_chain(next(feature), of, &Chain { name: chain.to_string(), base: base(chain, delivery) });
+        batch.put_chain(name(features, feature), of, &Chain { name: chain.to_string(), base: base(chain, delivery) });
         for rule in trial(chain, family, delivery) {
-            let rule = KernelRule { chain: chain.to_string(), handle: 0, exprs: rule, userdata: Vec::new() };
-            batch.append_rule(next(feature), of, &rule);
+            let rule = kernel_rule(&chain.to_string(), &rule, family);
+            batch.append_rule(name(features, feature), of, &rule);
         }
     }
 }
 
 /// Rules that use what the chain stands for, and nothing that is not in the table.
-fn trial(chain: ChainName, family: Family, delivery: Delivery) -> Vec<Vec<Expr>> {
-    let rules = match chain {
+fn trial(chain: ChainName, family: Family, delivery: Delivery) -> Vec<Rule> {
+    match chain {
         ChainName::Deliver
         | ChainName::Pick(..)
         | ChainName::Slot(..)
@@ -138,31 +135,22 @@ fn trial(chain: ChainName, family: Family, delivery: Delivery) -> Vec<Vec<Expr>>
         ChainName::Split(_) => vec![Rule(vec![Statement::SourceIsLocal, Statement::DestinationIsNotLocal])],
         ChainName::MasqueradeFromNode => vec![Rule(vec![Statement::NotTranslated, Statement::Accept])],
         _ => Vec::new(),
-    };
-    rules.iter().map(|rule| lower(rule, family)).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use nix::sched::{CloneFlags, unshare};
-
     use super::*;
+    use crate::netns::isolated;
 
     #[test]
     fn this_kernel_has_everything_and_nothing_is_left_behind() {
-        let outcome = std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).expect("network namespaces need CAP_SYS_ADMIN");
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut nftables = Nftables::open("switchyard").unwrap();
-                let before = nftables.generation().await.unwrap();
-                probe(&mut nftables, Delivery::Translate).await.unwrap();
-                assert_eq!(nftables.generation().await.unwrap(), before);
-            });
+        isolated(|| async {
+            let mut nftables = Nftables::open("switchyard").unwrap();
+            let before = nftables.generation().await.unwrap();
+            probe(&mut nftables, Delivery::Translate).await.unwrap();
+            assert_eq!(nftables.generation().await.unwrap(), before);
         });
-        if let Err(panic) = outcome.join() {
-            std::panic::resume_unwind(panic);
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How many connections our rules turned away, and why.
 //!
-//! Kept apart from observing frontends because it is cheap: the rules are a fixed number, so whoever wants nothing else reads
-//! them as often as it likes, beside a dataplane that runs ([`RefusedConnections`]).
+//! Kept apart from observing frontends because it is cheap: the rules are a fixed number, so a caller that wants nothing else
+//! reads them as often as it likes, beside a dataplane that runs ([`RefusedConnections`]).
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use backend_api::{Family, SyncError, TurnedAway};
 use crate::errors::{from_open, from_read};
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{ChainName, TABLE};
+use netlink::Namespace;
 use netlink::nftables::{Expr, Nftables, Rule, Verdict};
 
 /// Reads the counters of the tables `switchyard` of one network namespace, whichever backend has them.
@@ -24,10 +25,18 @@ impl RefusedConnections {
     /// # Errors
     /// [`SyncError::Unsupported`] where the process lacks something.
     pub fn open() -> Result<Self, SyncError> {
-        Ok(Self { nftables: Nftables::open(TABLE).map_err(from_open)? })
+        Self::open_in(&Namespace::Current)
     }
 
-    /// First packets that were turned away until now, by why; reasons that nobody met are left out.
+    /// Opens a socket in a network namespace. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`SyncError::Unsupported`] where the process lacks something.
+    pub fn open_in(namespace: &Namespace) -> Result<Self, SyncError> {
+        Ok(Self { nftables: Nftables::open_in(namespace, TABLE).map_err(from_open)? })
+    }
+
+    /// First packets that were turned away until now, by why; reasons without any are left out.
     ///
     /// # Errors
     /// As [`backend_api::Dataplane::observe`].
@@ -77,7 +86,7 @@ mod tests {
     use super::*;
     use crate::render::{initial_chains, rules};
     use crate::ruleset::Delivery;
-    use crate::transaction::kernel_rule;
+    use crate::ruleset::lower::kernel_rule;
     use netlink::nftables::Counter;
 
     /// Every rule that counts, in a table where each has counted 1.
@@ -85,15 +94,15 @@ mod tests {
         let range: Cidr = "10.96.0.0/12".parse().unwrap();
         let node = NodeNetwork { service_cidrs: [range].into(), ..NodeNetwork::unknown() };
         let all = initial_chains(delivery).flat_map(|chain| {
-            let rules = rules(chain, &node, Family::V4, delivery);
-            rules.into_iter().map(move |rule| kernel_rule(Family::V4, chain, &rule))
+            let of_chain = rules(chain, &node, Family::V4, delivery);
+            of_chain.into_iter().map(move |rule| kernel_rule(&chain.to_string(), &rule, Family::V4))
         });
-        let counted = |mut rule: Rule| {
+        let counted = all.filter_map(|mut rule| {
             let counter = rule.exprs.iter_mut().find(|expr| matches!(expr, Expr::Counter(_)))?;
             *counter = Expr::Counter(Counter { packets: 1, bytes: 60 });
             Some(rule)
-        };
-        all.filter_map(counted).collect()
+        });
+        counted.collect()
     }
 
     #[test]
@@ -112,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_met_is_left_out() {
+    fn a_reason_that_no_packet_met_is_left_out() {
         let mut rules = counting(Delivery::Translate);
         rules.retain(|rule| rule.chain == "guard");
         let mut counted = BTreeMap::new();

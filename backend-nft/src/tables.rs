@@ -1,11 +1,13 @@
-//! What both kinds of our tables need around their programmer: sockets, the watch for others' changes, stale flows.
+//! What both kinds of our tables need around their programmer: sockets, the watch for changes by other programs, stale
+//! flows.
 
-use backend_api::{Cleaning, Observed, PerFamily, ServiceName, ServiceState, StaleFlows, SyncError};
+use backend_api::{Cleaning, Observed, PerFamily, ServiceState, StaleFlows, SyncError};
 
-use crate::dataplane::{Options, Others};
-use crate::errors::{from_commit, from_open};
+use crate::errors::from_open;
 use crate::flows::delete_stale;
-use crate::port::Kernel;
+use crate::kernel::Kernel;
+use crate::options::{Options, Others};
+use crate::ownership::ownership;
 use crate::probe::probe;
 use crate::programmer::{Before, Programmer};
 use crate::ruleset::{Delivery, TABLE};
@@ -17,29 +19,23 @@ use netlink::nftables::{Nftables, Ownership};
 pub(crate) struct Tables {
     pub(crate) programmer: Programmer<Kernel>,
     conntrack: Conntrack,
-    /// Stale flows could not be deleted last time: nobody knows which, so all are suspect.
+    /// Stale flows could not be deleted last time, and it is not known which: all are suspect.
     owes_flows: bool,
 }
 
 impl Tables {
-    /// Opens them in the network namespace of this thread; nothing is written.
+    /// Opens them in the network namespace that `options` name; nothing is written.
     pub(crate) async fn open(options: Options, delivery: Delivery) -> Result<Self, SyncError> {
-        let mut nftables = Nftables::open(TABLE).map_err(from_open)?;
+        let mut nftables = Nftables::open_in(&options.namespace, TABLE).map_err(from_open)?;
         // First, so that nothing happens unseen between looking and watching.
         let watch = nftables.watch().map_err(from_open)?;
-        let conntrack = Conntrack::open().map_err(from_open)?;
+        let conntrack = Conntrack::open_in(&options.namespace).map_err(from_open)?;
         probe(&mut nftables, delivery).await?;
-        let table_flags = match options.others {
-            Others::KeptOut => match nftables.ownership().await.map_err(from_commit)? {
-                Ownership::Kept => Kernel::OWNED,
-                Ownership::None => {
-                    tracing::info!("kernel cannot keep others off the tables; what they change is repaired");
-                    0
-                }
-            },
-            Others::LetIn => 0,
-        };
-        let programmer = Programmer::new(Kernel { nftables, watch, table_flags }, delivery);
+        let owned = ownership(&mut nftables, options.others).await?;
+        if (options.others, owned) == (Others::KeptOut, Ownership::None) {
+            tracing::info!("kernel cannot keep other programs off the tables; what they change is repaired");
+        }
+        let programmer = Programmer::new(Kernel { nftables, watch, ownership: owned }, delivery);
         Ok(Self { programmer, conntrack, owes_flows: false })
     }
 
@@ -74,20 +70,19 @@ impl Tables {
                     true => StaleFlows::after_restart(&Observed::default(), desired),
                     false => StaleFlows::new(node, desired),
                 };
-                let belief = self.programmer.belief();
-                let now = |name: &ServiceName| belief?.services.get(name).map(|programmed| &*programmed.service);
                 for (name, before) in changed {
-                    stale.service_changed(before.as_deref(), now(name));
+                    let now = self.programmer.belief().and_then(|belief| belief.services.get(name));
+                    stale.service_changed(before.as_deref(), now.map(|programmed| &*programmed.service));
                 }
                 stale
             }
         }
     }
 
-    /// Resolves when somebody else has changed them; the next sync looks. Cancel-safe.
+    /// Resolves when another program has changed them; the next sync reads the kernel. Cancel-safe.
     pub(crate) async fn drifted(&mut self) {
         if let Err(error) = self.programmer.port.watch.changed().await {
-            tracing::warn!(%error, "changes by others are not noticed any more");
+            tracing::warn!(%error, "changes by other programs are not noticed any more");
             return std::future::pending().await;
         }
         self.programmer.forget();

@@ -1,14 +1,14 @@
 //! What is to be changed in our tables, in the one order that the kernel accepts.
 //!
-//! Phases instead of a list of operations: whoever fills one cannot get the order wrong. Chains are there before what leads to
-//! them, elements go before others take their places, and all of it is one batch for both families.
+//! Phases instead of a list of operations, so that a caller that fills one cannot get the order wrong. Chains exist before
+//! what leads to them, elements go before others take their places, and all of it is one batch for both families.
 
 use std::collections::HashMap;
 
 use backend_api::Family;
 
 use crate::ruleset::{ChainName, Delivery, Element, Key, Rule, SetName};
-use netlink::nftables::{Counter, Rule as KernelRule};
+use netlink::nftables::Counter;
 
 /// Changes, all or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,21 +21,21 @@ pub(crate) struct Transaction {
     pub(crate) add_tables: Vec<Family>,
     /// Flowtables that come, without devices.
     pub(crate) add_flowtables: Vec<Family>,
-    /// Tables of ours that nobody owns any more, to be owned by our socket. Changes nothing in them, and is no write.
+    /// Tables of ours that have no owner any more, to be owned by our socket. Changes nothing in them, and is no write.
     pub(crate) claim_tables: Vec<Family>,
     /// Chains that come.
     pub(crate) add_chains: Vec<(Family, ChainName)>,
     /// Chains whose rules go.
     pub(crate) flush_chains: Vec<(Family, String)>,
-    /// What somebody else put into our sets.
+    /// Elements that another program put into our sets.
     pub(crate) remove_strange: Vec<Strange>,
     /// Rules, each at the end of its chain.
     pub(crate) add_rules: Vec<(Family, ChainName, Rule)>,
     /// Elements that go; in order.
     pub(crate) remove_elements: Vec<Element>,
-    /// Chains of somebody else that go.
+    /// Chains that are not ours, and go.
     pub(crate) remove_chains: Vec<(Family, String)>,
-    /// Sets of somebody else that go.
+    /// Sets that are not ours, and go.
     pub(crate) remove_sets: Vec<(Family, String)>,
     /// Flowtables that go.
     pub(crate) remove_flowtables: Vec<(Family, String)>,
@@ -102,44 +102,83 @@ pub(crate) enum Operation<'a> {
 impl Transaction {
     /// Every operation, in the order in which the kernel is told.
     pub(crate) fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
-        let tables = self.remove_tables.iter().map(|family| Operation::RemoveTable(*family));
-        let added = self.add_tables.iter().flat_map(|family| {
-            let sets = SetName::of(self.delivery).map(|set| Operation::AddSet(*family, set));
+        // Every field by its name, so that a new one does not compile before it has its place in the order.
+        let Self {
+            delivery,
+            remove_tables,
+            add_tables,
+            add_flowtables,
+            claim_tables,
+            add_chains,
+            flush_chains,
+            remove_strange,
+            add_rules,
+            remove_elements,
+            remove_chains,
+            remove_sets,
+            remove_flowtables,
+            remove_devices,
+            add_devices,
+            add_elements,
+            counters: _,
+        } = self;
+        let remove_tables = remove_tables.iter().map(|family| Operation::RemoveTable(*family));
+        let add_tables = add_tables.iter().flat_map(|family| {
+            let sets = SetName::of(*delivery).map(|set| Operation::AddSet(*family, set));
             std::iter::once(Operation::AddTable(*family)).chain(sets)
         });
-        tables
-            .chain(added)
-            .chain(self.add_flowtables.iter().map(|family| Operation::AddFlowtable(*family)))
-            .chain(self.claim_tables.iter().map(|family| Operation::ClaimTable(*family)))
-            .chain(self.add_chains.iter().map(|(family, chain)| Operation::AddChain(*family, *chain)))
-            .chain(self.flush_chains.iter().map(|(family, chain)| Operation::FlushChain(*family, chain)))
-            .chain(self.remove_strange.iter().map(Operation::RemoveStrange))
-            .chain(self.add_rules.iter().map(|(family, chain, rule)| Operation::AddRule(*family, *chain, rule)))
-            .chain(self.remove_elements.iter().map(Operation::RemoveElement))
-            .chain(self.remove_chains.iter().map(|(family, chain)| Operation::RemoveChain(*family, chain)))
-            .chain(self.remove_sets.iter().map(|(family, set)| Operation::RemoveSet(*family, set)))
-            .chain(self.remove_flowtables.iter().map(|(family, name)| Operation::RemoveFlowtable(*family, name)))
-            .chain(self.remove_devices.iter().map(|(family, device)| Operation::RemoveDevice(*family, device)))
-            .chain(self.add_devices.iter().map(|(family, device)| Operation::AddDevice(*family, device)))
-            .chain(self.add_elements.iter().map(Operation::AddElement))
+        remove_tables
+            .chain(add_tables)
+            .chain(add_flowtables.iter().map(|family| Operation::AddFlowtable(*family)))
+            .chain(claim_tables.iter().map(|family| Operation::ClaimTable(*family)))
+            .chain(add_chains.iter().map(|(family, chain)| Operation::AddChain(*family, *chain)))
+            .chain(flush_chains.iter().map(|(family, chain)| Operation::FlushChain(*family, chain)))
+            .chain(remove_strange.iter().map(Operation::RemoveStrange))
+            .chain(add_rules.iter().map(|(family, chain, rule)| Operation::AddRule(*family, *chain, rule)))
+            .chain(remove_elements.iter().map(Operation::RemoveElement))
+            .chain(remove_chains.iter().map(|(family, chain)| Operation::RemoveChain(*family, chain)))
+            .chain(remove_sets.iter().map(|(family, set)| Operation::RemoveSet(*family, set)))
+            .chain(remove_flowtables.iter().map(|(family, name)| Operation::RemoveFlowtable(*family, name)))
+            .chain(remove_devices.iter().map(|(family, device)| Operation::RemoveDevice(*family, device)))
+            .chain(add_devices.iter().map(|(family, device)| Operation::AddDevice(*family, device)))
+            .chain(add_elements.iter().map(Operation::AddElement))
     }
 
-    /// How many operations: what a report calls writes.
+    /// How many operations: what a report calls writes. Summed, because counting them would visit every element.
     pub(crate) fn len(&self) -> usize {
-        self.remove_tables.len()
-            + self.add_tables.len() * (1 + SetName::of(self.delivery).count())
-            + self.add_flowtables.len()
-            + self.add_chains.len()
-            + self.flush_chains.len()
-            + self.remove_strange.len()
-            + self.add_rules.len()
-            + self.remove_elements.len()
-            + self.remove_chains.len()
-            + self.remove_sets.len()
-            + self.remove_flowtables.len()
-            + self.remove_devices.len()
-            + self.add_devices.len()
-            + self.add_elements.len()
+        let Self {
+            delivery,
+            remove_tables,
+            add_tables,
+            add_flowtables,
+            claim_tables: _,
+            add_chains,
+            flush_chains,
+            remove_strange,
+            add_rules,
+            remove_elements,
+            remove_chains,
+            remove_sets,
+            remove_flowtables,
+            remove_devices,
+            add_devices,
+            add_elements,
+            counters: _,
+        } = self;
+        remove_tables.len()
+            + add_tables.len() * (1 + SetName::of(*delivery).count())
+            + add_flowtables.len()
+            + add_chains.len()
+            + flush_chains.len()
+            + remove_strange.len()
+            + add_rules.len()
+            + remove_elements.len()
+            + remove_chains.len()
+            + remove_sets.len()
+            + remove_flowtables.len()
+            + remove_devices.len()
+            + add_devices.len()
+            + add_elements.len()
     }
 
     /// The kernel need not be told anything.
@@ -152,15 +191,5 @@ impl Transaction {
         let places: std::collections::HashSet<_> =
             self.remove_elements.iter().filter(|element| element.set.counts()).map(Element::place).collect();
         self.add_elements.iter().map(Element::place).filter(|place| places.contains(place)).collect()
-    }
-}
-
-/// The rule as the kernel is given it, and gives it back.
-pub(crate) fn kernel_rule(family: Family, chain: ChainName, rule: &Rule) -> KernelRule {
-    KernelRule {
-        chain: chain.to_string(),
-        handle: 0,
-        exprs: crate::ruleset::lower::lower(rule, family),
-        userdata: Vec::new(),
     }
 }

@@ -16,7 +16,7 @@ async fn open() -> NftDataplane {
     NftDataplane::open(Options::default()).await.unwrap()
 }
 
-fn state(services: impl IntoIterator<Item = backend_api::Service>) -> ServiceState {
+fn state_of(services: impl IntoIterator<Item = backend_api::Service>) -> ServiceState {
     let mut state = ServiceState::new(sample::node());
     for service in services {
         state.upsert(service).unwrap();
@@ -63,7 +63,7 @@ fn syncing_again_writes_nothing_in_this_process_and_the_next() {
 fn nft_lists_the_tables_and_loads_what_it_lists() {
     isolated(|| async {
         // A table of an owner goes with nft, who would own what it loads.
-        let mut dataplane = NftDataplane::open(Options { others: Others::LetIn }).await.unwrap();
+        let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
         dataplane.sync(&sample::everything(), Scope::All).await.unwrap();
         let Some(listing) = nft(&["list", "ruleset"], "") else { return };
         let listing = listing.unwrap();
@@ -82,7 +82,7 @@ fn nft_lists_the_tables_and_loads_what_it_lists() {
 #[test]
 fn one_change_writes_a_few_elements() {
     isolated(|| async {
-        let mut state = state(sample::plain(200));
+        let mut state = state_of(sample::plain(200));
         let mut dataplane = open().await;
         dataplane.sync(&state, Scope::All).await.unwrap();
         let change = state.upsert(sample::plain_service(7, &[1, 2, 4])).unwrap();
@@ -122,7 +122,7 @@ fn the_number_of_objects_does_not_depend_on_the_number_of_services() {
         let mut counts = Vec::new();
         for services in [10, 10_000] {
             let mut dataplane = open().await;
-            dataplane.sync(&state(sample::plain(services)), Scope::All).await.unwrap();
+            dataplane.sync(&state_of(sample::plain(services)), Scope::All).await.unwrap();
             counts.push(objects().await);
             dataplane.remove_all().await.unwrap();
         }
@@ -147,7 +147,7 @@ async fn objects() -> [usize; 3] {
 fn a_flush_by_somebody_else_is_noticed_and_repaired() {
     isolated(|| async {
         let state = sample::everything();
-        let mut dataplane = NftDataplane::open(Options { others: Others::LetIn }).await.unwrap();
+        let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
         dataplane.sync(&state, Scope::All).await.unwrap();
         for damage in [
             "flush ruleset",
@@ -247,14 +247,14 @@ fn a_changed_node_changes_rules_and_what_depends_on_them() {
 
 /// A second dataplane, to look only: whatever it wrote would be refused.
 async fn open_beside() -> NftDataplane {
-    NftDataplane::open(Options { others: Others::LetIn }).await.unwrap()
+    NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap()
 }
 
 #[test]
 fn pools_beyond_the_initial_sizes_get_their_chains() {
     isolated(|| async {
         let many: Vec<u8> = (0..100).collect();
-        let mut state = state([sample::plain_service(0, &many)]);
+        let mut state = state_of([sample::plain_service(0, &many)]);
         let mut dataplane = open().await;
         dataplane.sync(&state, Scope::All).await.unwrap();
         assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
@@ -268,8 +268,8 @@ fn pools_beyond_the_initial_sizes_get_their_chains() {
 #[test]
 fn one_operation_that_the_kernel_refuses_changes_nothing() {
     isolated(|| async {
-        let state = state(sample::plain(10));
-        let mut dataplane = NftDataplane::open(Options { others: Others::LetIn }).await.unwrap();
+        let state = state_of(sample::plain(10));
+        let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
         dataplane.sync(&state, Scope::All).await.unwrap();
         // Somebody takes a place that a service will need; we do not look between notice and sync.
         let Some(done) = nft(&["-f", "-"], "add element ip switchyard services { 10.96.0.11 . tcp . 80 : 5350:1 }")

@@ -7,8 +7,7 @@ use std::net::{TcpListener, TcpStream};
 
 use backend_api::{Dataplane, Scope};
 use netns::{isolated, nft};
-use switchyard_nft::leaving::LeavingTables;
-use switchyard_nft::marking::MarkingTables;
+use switchyard_nft::marking::{LeavingTables, Mark, MarkingTables, Marks, Target};
 use switchyard_nft::{NftDataplane, Options, Others};
 
 fn open() -> LeavingTables {
@@ -44,7 +43,7 @@ fn they_come_once_stay_with_a_restart_and_go_without_a_trace() {
 fn what_others_changed_in_them_is_made_anew() {
     isolated(|| async {
         // Others may, or nobody could.
-        let options = Options { others: Others::LetIn };
+        let options = Options::default().others(Others::LetIn);
         let mut tables = LeavingTables::open(options).unwrap();
         tables.establish().await.unwrap();
         let Some(before) = listing() else { return };
@@ -91,14 +90,14 @@ fn tables_that_mark_tell_of_ipvs_and_those_that_translate_do_not() {
 #[derive(Debug)]
 struct Unmarked;
 
-impl switchyard_nft::marking::Marks for Unmarked {
+impl Marks for Unmarked {
     fn mark(
         &self,
         _: &backend_api::ServiceName,
         _: &backend_api::ServicePort,
         _: backend_api::FrontendKey,
-        _: switchyard_nft::marking::Target,
-    ) -> Option<switchyard_nft::marking::Mark> {
+        _: Target,
+    ) -> Option<Mark> {
         None
     }
 
@@ -129,7 +128,7 @@ fn new_connections_are_not_marked() {
 #[test]
 fn nft_loads_what_it_lists() {
     isolated(|| async {
-        let options = Options { others: Others::LetIn };
+        let options = Options::default().others(Others::LetIn);
         LeavingTables::open(options).unwrap().establish().await.unwrap();
         let Some(listed) = listing() else { return };
         nft(&["-c", "-f", "-"], &format!("flush ruleset\n{listed}")).unwrap().unwrap();

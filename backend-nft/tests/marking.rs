@@ -120,7 +120,7 @@ fn a_new_process_reads_the_marks() {
 fn nft_lists_the_tables_and_loads_what_it_lists() {
     isolated(|| async {
         // A table of an owner goes with nft, who would own what it loads.
-        let mut tables = MarkingTables::open(Options { others: Others::LetIn }).await.unwrap();
+        let mut tables = MarkingTables::open(Options::default().others(Others::LetIn)).await.unwrap();
         sync(&mut tables, &sample::everything(), &Servers::default()).await;
         let Some(listing) = nft(&["list", "ruleset"], "") else { return };
         let listing = listing.unwrap();

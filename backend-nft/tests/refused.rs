@@ -91,8 +91,8 @@ fn who_is_turned_away_is_counted_by_why_and_a_restart_loses_no_count() {
 fn tables_that_do_not_count_are_taken_over_in_place() {
     isolated(|| async {
         let Some(()) = wire() else { return };
-        let options = Options { others: Others::LetIn };
-        let mut dataplane = NftDataplane::open(options).await.unwrap();
+        let options = Options::default().others(Others::LetIn);
+        let mut dataplane = NftDataplane::open(options.clone()).await.unwrap();
         dataplane.sync(&state(), Scope::All).await.unwrap();
         drop(dataplane);
         let before = "delete element ip switchyard policies { 5350:0 }\n\

@@ -37,14 +37,14 @@ fn scale() {
                 changes.push(start.elapsed());
             }
             changes.sort();
-            let resident = resident() - before;
+            let more = resident() - before;
             drop(dataplane);
             let mut next = NftDataplane::open(Options::default()).await.unwrap();
             let (start, cpu) = (Instant::now(), on_cpu());
             let adopted = next.sync(&state, Scope::All).await.unwrap();
             let (adoption, adoption_cpu) = (start.elapsed(), on_cpu() - cpu);
             println!(
-                "{count} services of {width}: first {first:.3?} (cpu {first_cpu:.3?}, {} writes), same again {again:.3?}, one change median {:.3?} p99 {:.3?} ({writes} writes), adoption {adoption:.3?} (cpu {adoption_cpu:.3?}, {} writes), {resident} kB more",
+                "{count} services of {width}: first {first:.3?} (cpu {first_cpu:.3?}, {} writes), same again {again:.3?}, one change median {:.3?} p99 {:.3?} ({writes} writes), adoption {adoption:.3?} (cpu {adoption_cpu:.3?}, {} writes), {more} kB more",
                 report.writes, changes[100], changes[197], adopted.writes
             );
         });

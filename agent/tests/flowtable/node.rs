@@ -89,7 +89,7 @@ impl Node {
     /// Another process takes over.
     pub(crate) fn restart(&mut self) {
         self.dataplane = None;
-        let options = Options { others: Others::LetIn };
+        let options = Options::default().others(Others::LetIn);
         self.dataplane = Some(self.executor.run(NftDataplane::open(options)).unwrap());
     }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use netlink::ipvs::{Flags, Forwarding, Ipvs, Thresholds};
 use nix::sched::{CloneFlags, unshare};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use netlink::ipvs::{Flags, Forwarding, Ipvs, Thresholds};
 
 /// Lists of operations that are tried.
 const ROUNDS: usize = 60;
@@ -30,7 +30,7 @@ fn server() -> impl Strategy<Value = VirtualServer> {
     })
 }
 
-/// `224.0.0.1` is nobody's.
+/// No host has `224.0.0.1`.
 fn address() -> impl Strategy<Value = SocketAddr> {
     let ip = prop::sample::select(vec![[10, 244, 0, 1], [10, 244, 0, 2], [224, 0, 0, 1]]);
     ip.prop_map(|ip| SocketAddr::new(ip.into(), 80))
@@ -58,6 +58,9 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 #[test]
 fn the_fake_and_the_kernel_refuse_the_same() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let thread = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -72,21 +75,22 @@ async fn compare() {
         return;
     };
     // Without an address in the namespace every real server is refused.
-    let mut routing = crate::host::routing::Routing::open().unwrap();
+    let mut routing = crate::host::Routing::open(&netlink::Namespace::Current).unwrap();
     routing.establish().await.unwrap();
     let mut fake = FakeIpvs::default();
     fake.with(|kernel| kernel.refuses = BTreeSet::from([[224, 0, 0, 1].into()]));
     let mut runner = TestRunner::deterministic();
     for _ in 0..ROUNDS {
         let operations = prop::collection::vec(operation(), 1..20).new_tree(&mut runner).unwrap().current();
-        let refused = |refusals: Vec<Refusal>| -> Vec<_> {
-            refusals.into_iter().map(|refusal| (refusal.operation, refusal.errno)).collect()
-        };
         let by_kernel = refused(Port::execute(&mut ipvs, &operations).await.unwrap());
         let by_fake = refused(fake.execute(&operations).await.unwrap());
         assert_eq!(by_fake, by_kernel, "{operations:#?}");
         assert_eq!(content(&mut fake).await, content(&mut ipvs).await, "{operations:#?}");
     }
+}
+
+fn refused(refusals: Vec<Refusal>) -> Vec<(usize, Errno)> {
+    refusals.into_iter().map(|refusal| (refusal.operation, refusal.errno)).collect()
 }
 
 async fn content<P: Port>(port: &mut P) -> BTreeMap<VirtualKey, (VirtualServer, BTreeSet<RealServer>)> {

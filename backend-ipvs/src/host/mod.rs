@@ -10,41 +10,39 @@
 //! Kept apart from services: all of it is static, the same for none and for 10,000. Everything is read before it is
 //! written, so a second call and a restarted process write nothing.
 
-mod errors;
-pub mod originals;
-pub mod routing;
-pub mod rules;
-pub mod settings;
-pub mod sysctls;
-pub mod timeouts;
-pub mod watch;
+mod originals;
+mod routing;
+mod rules;
+mod settings;
+mod sysctls;
+#[cfg(test)]
+mod tests;
+mod timeouts;
+mod watch;
 
 use backend_api::SyncError;
-
-use self::errors::from_open;
-use self::originals::OriginalsTable;
-use self::routing::Routing;
-use self::settings::{Plan, Values, plan};
-use self::sysctls::Sysctls;
-pub use self::timeouts::Timeouts;
 use netlink::ipvs::Ipvs;
 
-/// What may be chosen of the node's settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostOptions {
-    /// Answer ARP for an address only on the interface that has it.
-    pub strict_arp: bool,
-    /// How long IPVS remembers connections.
-    pub timeouts: Timeouts,
-}
+use self::originals::OriginalsTable;
+pub(crate) use self::routing::Routing;
+use self::settings::{SettingsPlan, plan};
+use self::sysctls::Sysctls;
+pub(crate) use self::sysctls::Unwritten;
+pub use self::timeouts::Timeouts;
+use crate::dataplane::Options;
+use crate::errors::{enter, from_open, from_socket_open, unsupported};
 
-/// The node's routing and settings.
+/// The node's routing and settings, as IPVS needs them.
 ///
-/// Sockets and files are those of the network namespace that it was opened in, whatever thread uses them later. Everything
-/// stays when this is dropped.
+/// [`IpvsDataplane`](crate::IpvsDataplane) does by itself what this does. It is of use where the process that
+/// forwards may not write sysctls, as in a container: a process that may runs [`Host::establish`] before.
+///
+/// Sockets and files are those of the network namespace that it was opened in, whatever thread uses them later.
+/// Everything stays when this is dropped.
 #[derive(Debug)]
 pub struct Host {
-    options: HostOptions,
+    strict_arp: bool,
+    timeouts: Timeouts,
     routing: Routing,
     sysctls: Sysctls,
     ipvs: Ipvs,
@@ -52,26 +50,33 @@ pub struct Host {
 }
 
 impl Host {
-    /// Opens sockets and files in the network namespace of this thread; writes nothing. Within a tokio runtime.
+    /// Opens sockets and files in the network namespace that `options` name; writes nothing. Within a tokio runtime.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`], naming what the kernel or the process lacks.
-    pub async fn open(options: HostOptions) -> Result<Self, SyncError> {
+    pub async fn open(options: &Options) -> Result<Self, SyncError> {
+        enter(&options.namespace)?;
         // IPVS first: its sysctls are there only once its module is.
-        let ipvs = Ipvs::open().await.map_err(crate::errors::from_open)?;
-        let routing = Routing::open().map_err(from_open)?;
-        let mut host = Self { options, ..Self::left(routing, ipvs)? };
+        let ipvs = Ipvs::open_in(&options.namespace).await.map_err(from_open)?;
+        let routing = Routing::open(&options.namespace).map_err(from_socket_open)?;
+        let mut host = Self::with(routing, ipvs, options)?;
         host.sysctls.current(options.strict_arp)?;
         Ok(host)
     }
 
-    /// What another left behind: to be looked after, and restored.
+    /// As [`Host::open`], with what is open already, and whether or not sysctls can be set.
     ///
     /// # Errors
     /// The sockets'.
-    pub(crate) fn left(routing: Routing, ipvs: Ipvs) -> Result<Self, SyncError> {
-        let originals = OriginalsTable::open().map_err(from_open)?;
-        Ok(Self { options: HostOptions::default(), routing, sysctls: Sysctls::open(), ipvs, originals })
+    pub(crate) fn with(routing: Routing, ipvs: Ipvs, options: &Options) -> Result<Self, SyncError> {
+        Ok(Self {
+            strict_arp: options.strict_arp,
+            timeouts: options.timeouts,
+            routing,
+            sysctls: Sysctls::open(&options.namespace).map_err(from_socket_open)?,
+            ipvs,
+            originals: OriginalsTable::open(&options.namespace).map_err(from_socket_open)?,
+        })
     }
 
     /// Makes rules and routes be there, and nothing else; how many writes that took.
@@ -92,17 +97,19 @@ impl Host {
     }
 
     async fn set(&mut self) -> Result<usize, SyncError> {
-        let sysctls = self.sysctls.current(self.options.strict_arp)?;
+        let sysctls = self.sysctls.current(self.strict_arp)?;
         let current = timeouts::read(&mut self.ipvs).await?;
         let mut now = sysctls.now;
         now.extend(timeouts::values(current));
         let mut wanted = sysctls.wanted;
-        wanted.extend(self.options.timeouts.wanted(current, self.sysctls.tcp_established()));
+        wanted.extend(self.timeouts.wanted(current, self.sysctls.tcp_established()));
         let known = self.originals.read().await?;
-        let Plan { writes, originals } = plan(&now, &wanted, &known);
-        // Remembered before it is changed: whoever comes after a crash knows what was.
+        let SettingsPlan { writes, originals } = plan(&now, &wanted, &known);
+        // Remembered before it is changed: a process that starts after a crash knows what was.
         let remembered = self.originals.write(&originals).await?;
-        self.write(&writes).await?;
+        let unwritten = self.sysctls.write(&writes);
+        timeouts::write(&mut self.ipvs, &writes).await?;
+        all_written(unwritten)?;
         Ok(remembered + writes.len())
     }
 
@@ -112,34 +119,37 @@ impl Host {
     /// The first; what could be done besides is done. Originals are remembered until all are back.
     pub async fn restore(&mut self) -> Result<(), SyncError> {
         let unrouted = self.routing.remove().await.map(drop);
-        unrouted.and(self.unset(&[]).await)
+        let unset = self.unset(&[]).await.and_then(all_written);
+        unrouted.and(unset)
     }
 
-    /// As [`Host::restore`], for a node that forwards services in another way from now on: it needs forwarding as much, so
-    /// that stays on, and how it was before stays remembered.
+    /// As [`Host::restore`], for a node that forwards services in another way from now on: it needs forwarding as
+    /// much, so that stays on, and how it was before stays remembered.
+    ///
+    /// Returns sysctls that could not be written; their originals stay remembered. In a container /proc/sys is
+    /// read-only for good, and rules and routes must not stay because of it.
     ///
     /// # Errors
-    /// As there.
-    pub(crate) async fn hand_over(&mut self) -> Result<(), SyncError> {
-        self.unset(&[sysctls::FORWARDING]).await?;
-        // Last: what is there tells who comes next that something is left.
-        self.routing.remove().await.map(drop)
+    /// As [`Host::restore`]; rules and routes are removed all the same.
+    pub(crate) async fn hand_over(&mut self) -> Result<Vec<Unwritten>, SyncError> {
+        let unset = self.unset(&[sysctls::FORWARDING]).await;
+        // Last: what is there tells the next process that something is left.
+        let unrouted = self.routing.remove().await;
+        unset.and_then(|unwritten| unrouted.map(|_| unwritten))
     }
 
-    /// Gives settings their first values back, but for those `kept`.
-    async fn unset(&mut self, kept: &[&str]) -> Result<(), SyncError> {
-        let originals = self.originals.read().await?;
+    /// Gives settings their first values back, but for those `kept`. What cannot be written stays remembered.
+    async fn unset(&mut self, kept: &[&str]) -> Result<Vec<Unwritten>, SyncError> {
+        let known = self.originals.read().await?;
         let mut now = self.sysctls.all();
         now.extend(timeouts::values(timeouts::read(&mut self.ipvs).await?));
         let kept = now.iter().filter(|(name, _)| kept.contains(name)).map(|(name, value)| (*name, *value)).collect();
-        let Plan { writes, originals } = plan(&now, &kept, &originals);
-        self.write(&writes).await?;
-        self.originals.write(&originals).await.map(drop)
-    }
-
-    async fn write(&mut self, writes: &Values) -> Result<(), SyncError> {
-        let sysctls = self.sysctls.write(writes);
-        sysctls.and(timeouts::write(&mut self.ipvs, writes).await)
+        let SettingsPlan { writes, mut originals } = plan(&now, &kept, &known);
+        let unwritten = self.sysctls.write(&writes);
+        timeouts::write(&mut self.ipvs, &writes).await?;
+        originals.extend(unwritten.iter().map(|unwritten| (unwritten.name, unwritten.value)));
+        self.originals.write(&originals).await?;
+        Ok(unwritten)
     }
 
     /// Resolves when a rule or route of ours is not as it should be any more. Cancel-safe.
@@ -148,5 +158,12 @@ impl Host {
             tracing::warn!(%error, "changes of rules and routes by others are not noticed any more");
             std::future::pending().await
         }
+    }
+}
+
+fn all_written(unwritten: Vec<Unwritten>) -> Result<(), SyncError> {
+    match unwritten.into_iter().next() {
+        None => Ok(()),
+        Some(Unwritten { sysctl, value, reason, .. }) => Err(unsupported(&format!("sysctl {sysctl}={value}"), reason)),
     }
 }

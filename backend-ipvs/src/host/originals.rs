@@ -1,19 +1,22 @@
 //! What settings were before us, kept in the kernel: the comment of a table that has nothing else.
 //!
-//! A file would need a place that outlives us and goes with the network namespace; the kernel has one. A restarted process
-//! knows the table by its name and by what its comment begins with. `nft flush ruleset` takes it away: a process that lives
-//! puts it back with the next write, to one that comes later the present values are the originals.
+//! A file would need a place that outlives us and goes with the network namespace; the kernel has one. A restarted
+//! process knows the table by its name and by what its comment begins with. `nft flush ruleset` takes it away: a
+//! process that runs puts it back with its next write; to a process that starts later the present values are the
+//! originals.
+
+use std::io;
 
 use backend_api::SyncError;
-use netlink::nftables::{Batch, Family, Nftables, Table, udata};
+use netlink::Namespace;
+use netlink::nftables::{Batch, Family, Nftables, Table};
 
-use super::errors::from_commit;
 use super::settings::Values;
 use super::{sysctls, timeouts};
-use crate::errors::from_read;
+use crate::errors::{from_commit, from_read};
 
 /// The table's name, in family `ip`.
-pub const TABLE: &str = "switchyard-originals";
+pub(crate) const TABLE: &str = "switchyard-originals";
 
 /// What its comment begins with.
 const SIGNATURE: &str = "switchyard originals:";
@@ -23,31 +26,31 @@ const COMMENT_MAX: usize = 256 - 3;
 
 /// The table in one network namespace.
 #[derive(Debug)]
-pub struct OriginalsTable {
+pub(crate) struct OriginalsTable {
     nftables: Nftables,
-    /// What is remembered; more than the table says if somebody removed it.
+    /// What is remembered; more than the table says if another program removed it.
     known: Values,
     /// What the table says; none if there is none.
     written: Option<Values>,
 }
 
 impl OriginalsTable {
-    /// Opens a socket in the network namespace of this thread. Within a tokio runtime.
+    /// Opens a socket in a network namespace. Within a tokio runtime.
     ///
     /// # Errors
     /// The socket's.
-    pub fn open() -> std::io::Result<Self> {
-        Ok(Self { nftables: Nftables::open(TABLE)?, known: Values::new(), written: None })
+    pub(crate) fn open(namespace: &Namespace) -> io::Result<Self> {
+        Ok(Self { nftables: Nftables::open_in(namespace, TABLE)?, known: Values::new(), written: None })
     }
 
     /// What is remembered. The kernel's word goes before ours: it is the older one.
     ///
     /// # Errors
-    /// The kernel's, and that the table is somebody else's.
-    pub async fn read(&mut self) -> Result<Values, SyncError> {
+    /// The kernel's, and that the table is another program's.
+    pub(crate) async fn read(&mut self) -> Result<Values, SyncError> {
         let tables = self.nftables.tables().await.map_err(from_read)?;
         let table = tables.iter().find(|table| table.family == Family::Ipv4);
-        self.written = match table.map(|table| comment(&table.userdata).and_then(parse)) {
+        self.written = match table.map(|table| table.comment().and_then(parse)) {
             Some(None) => {
                 let reason = "a table of this name is there that does not say it is ours: rename or remove it";
                 return Err(SyncError::Refused { object: object(), reason: reason.to_owned() });
@@ -66,7 +69,7 @@ impl OriginalsTable {
     ///
     /// # Errors
     /// The kernel's; the table is as it was.
-    pub async fn write(&mut self, originals: &Values) -> Result<usize, SyncError> {
+    pub(crate) async fn write(&mut self, originals: &Values) -> Result<usize, SyncError> {
         self.known.clone_from(originals);
         let wanted = Some(originals).filter(|originals| !originals.is_empty());
         if self.written.as_ref() == wanted {
@@ -78,8 +81,7 @@ impl OriginalsTable {
             batch.remove_table(0, Family::Ipv4);
         }
         if let Some(originals) = wanted {
-            let userdata = userdata(originals);
-            batch.put_table(1, &Table { family: Family::Ipv4, flags: 0, owner: None, userdata });
+            batch.put_table(1, &table(originals));
         }
         self.nftables.commit(&mut batch).await.map_err(|error| from_commit(object(), error))?;
         self.written = wanted.cloned();
@@ -91,10 +93,8 @@ fn object() -> String {
     format!("table ip {TABLE}")
 }
 
-fn userdata(originals: &Values) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    udata::put_str(&mut bytes, udata::TABLE_COMMENT, &print(originals));
-    bytes
+fn table(originals: &Values) -> Table {
+    Table::new(Family::Ipv4).with_comment(&print(originals))
 }
 
 /// `switchyard originals: ip_forward=0 vs/conntrack=0`
@@ -109,28 +109,16 @@ fn print(originals: &Values) -> String {
 
 /// What a comment says; none if it is not ours. Names that we do not know are passed over: we could not restore them.
 fn parse(comment: &str) -> Option<Values> {
-    let words = comment.strip_prefix(SIGNATURE)?.split_whitespace();
-    let pair = |word: &str| {
-        let (name, value) = word.split_once('=')?;
-        Some((names().find(|known| *known == name)?, value.parse().ok()?))
-    };
-    Some(words.filter_map(pair).collect())
+    Some(comment.strip_prefix(SIGNATURE)?.split_whitespace().filter_map(parse_pair).collect())
+}
+
+fn parse_pair(word: &str) -> Option<(&'static str, u32)> {
+    let (name, value) = word.split_once('=')?;
+    Some((names().find(|known| *known == name)?, value.parse().ok()?))
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
     sysctls::ALL.iter().map(|sysctl| sysctl.name).chain(timeouts::NAMES)
-}
-
-/// The comment in a table's user data.
-fn comment(mut userdata: &[u8]) -> Option<&str> {
-    loop {
-        let [kind, length, rest @ ..] = userdata else { return None };
-        let payload = rest.get(..usize::from(*length))?;
-        if *kind == udata::TABLE_COMMENT {
-            return std::str::from_utf8(payload).ok()?.strip_suffix('\0');
-        }
-        userdata = &rest[payload.len()..];
-    }
 }
 
 #[cfg(test)]
@@ -142,9 +130,9 @@ mod tests {
         let all: Values = names().map(|name| (name, u32::MAX)).collect();
         assert_eq!(all.len(), sysctls::ALL.len() + timeouts::NAMES.len(), "a name is there twice");
         for originals in [all, Values::new(), [("ip_forward", 0), ("timeout/tcp", 900)].into()] {
-            let userdata = userdata(&originals);
-            assert!(userdata.len() <= 256, "{} bytes", userdata.len());
-            assert_eq!(comment(&userdata).and_then(parse), Some(originals));
+            let table = table(&originals);
+            assert!(table.userdata.len() <= 256, "{} bytes", table.userdata.len());
+            assert_eq!(table.comment().and_then(parse), Some(originals));
         }
     }
 

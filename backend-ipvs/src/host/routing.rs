@@ -1,7 +1,7 @@
 //! Delivers marked packets to this node: lo up, the rules and the route, over rtnetlink.
 //!
-//! Kept apart from what they are ([`super::rules`]): here alone they are read and written. They stay when we go; whoever comes
-//! then knows them by protocol number, priority and table.
+//! Kept apart from what they are ([`super::rules`]): here alone they are read and written. They stay when we go; the
+//! next process knows them by protocol number, priority and table.
 
 use std::fs::File;
 use std::io;
@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use backend_api::{Family, SyncError};
 use futures_util::TryStreamExt;
+use netlink::Namespace;
 use nix::errno::Errno;
 use rtnetlink::packet_route::link::LinkFlags;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
@@ -16,16 +17,16 @@ use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion, LinkUnspec};
 use tokio::task::JoinSet;
 
-use super::errors::{errno, from_rtnetlink};
 use super::rules::{LOOPBACK, Place, TABLE, is_our_route, is_right, is_right_route, place, route};
 use super::watch::Watch;
+use crate::errors::{errno, from_rtnetlink};
 
 /// How often to look again when others change rules while we do.
 const ATTEMPTS: u32 = 4;
 
 /// Rules and routes of one network namespace.
 #[derive(Debug)]
-pub struct Routing {
+pub(crate) struct Routing {
     handle: Handle,
     watch: Watch,
     /// Whether anything of ours should be there.
@@ -73,11 +74,15 @@ struct InFamily {
 }
 
 impl Routing {
-    /// Opens sockets in the network namespace of this thread. Within a tokio runtime.
+    /// Opens sockets in a network namespace. Within a tokio runtime.
     ///
     /// # Errors
     /// The sockets'.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open(namespace: &Namespace) -> io::Result<Self> {
+        namespace.run(Self::open_here)?
+    }
+
+    fn open_here() -> io::Result<Self> {
         // Before anything is looked at, so that nothing happens unseen.
         let watch = Watch::open()?;
         // Strict, so that the kernel dumps our table alone, and not a router's million routes.
@@ -103,7 +108,7 @@ impl Routing {
     ///
     /// # Errors
     /// The kernel's; what was written before stays.
-    pub async fn establish(&mut self) -> Result<usize, SyncError> {
+    pub(crate) async fn establish(&mut self) -> Result<usize, SyncError> {
         self.is_wanted = true;
         let mut writes = 0;
         for _ in 0..ATTEMPTS {
@@ -122,13 +127,11 @@ impl Routing {
     ///
     /// # Errors
     /// The kernel's; what was written before stays.
-    pub async fn remove(&mut self) -> Result<usize, SyncError> {
+    pub(crate) async fn remove(&mut self) -> Result<usize, SyncError> {
         self.is_wanted = false;
         let mut writes = 0;
         for _ in 0..ATTEMPTS {
-            // In both families: one that was switched off may still have what is ours.
-            let in_kernel = |family: &Family| *family == Family::V4 || self.ipv6_disabled.is_some();
-            let steps = leftover(&self.look_at(Family::ALL.into_iter().filter(in_kernel)).await?);
+            let steps = leftover(&self.look_everywhere().await?);
             if steps.is_empty() {
                 return Ok(writes);
             }
@@ -141,9 +144,8 @@ impl Routing {
     ///
     /// # Errors
     /// The kernel's.
-    pub async fn is_there(&self) -> Result<bool, SyncError> {
-        let in_kernel = |family: &Family| *family == Family::V4 || self.ipv6_disabled.is_some();
-        match self.look_at(Family::ALL.into_iter().filter(in_kernel)).await {
+    pub(crate) async fn is_there(&self) -> Result<bool, SyncError> {
+        match self.look_everywhere().await {
             Ok(found) => Ok(!leftover(&found).is_empty()),
             Err(SyncError::Unsupported { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -154,7 +156,7 @@ impl Routing {
     ///
     /// # Errors
     /// The socket's; nothing will be noticed then.
-    pub async fn changed(&mut self) -> io::Result<()> {
+    pub(crate) async fn changed(&mut self) -> io::Result<()> {
         loop {
             if !self.is_suspicious {
                 self.watch.suspicion().await?;
@@ -176,6 +178,12 @@ impl Routing {
 
     async fn look(&self) -> Result<Found, SyncError> {
         self.look_at(Family::ALL.into_iter().filter(|family| self.has(*family))).await
+    }
+
+    /// In both families: one that was switched off may still have what is ours.
+    async fn look_everywhere(&self) -> Result<Found, SyncError> {
+        let in_kernel: &[Family] = if self.ipv6_disabled.is_some() { &Family::ALL } else { &[Family::V4] };
+        self.look_at(in_kernel.iter().copied()).await
     }
 
     async fn look_at(&self, families: impl Iterator<Item = Family>) -> Result<Found, SyncError> {
@@ -232,7 +240,7 @@ impl Routing {
         }
     }
 
-    /// How many steps were done, until somebody was faster.
+    /// How many steps were done, until another program was faster.
     async fn perform(&self, steps: &[Step]) -> Result<usize, SyncError> {
         for (done, step) in steps.iter().enumerate() {
             match self.perform_one(step).await {
@@ -280,7 +288,7 @@ impl Routing {
                 if skipped.contains(&priority) && !self.warned.contains(&(*family, priority)) {
                     self.warned.push((*family, priority));
                     let family = word(*family);
-                    tracing::warn!(family, priority, "rule of somebody else is passed over by what the node sends");
+                    tracing::warn!(family, priority, "foreign ip rule is bypassed by packets from this node");
                 }
             }
         }

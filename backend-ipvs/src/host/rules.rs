@@ -9,12 +9,13 @@
 //! table 21337: local default dev lo                            proto 83 scope host
 //! ```
 //!
-//! IPVS works on packets that are delivered locally, and no service address is bound: so a packet that has our mark goes to lo.
-//! The goto is a must: what the node sends itself, IPVS's translated packets included, is routed with the mark still on it, and would
-//! come back. (`iif lo` and the mark cannot be one rule: `not` inverts the whole selector.)
+//! IPVS works on packets that are delivered locally, and no service address is bound: so a packet that has our mark
+//! goes to lo. The goto is a must: what the node sends itself, IPVS's translated packets included, is routed with the
+//! mark still on it, and would come back. (`iif lo` and the mark cannot be one rule: `not` inverts the whole
+//! selector.)
 //!
-//! What is in the kernel is ours if it has our protocol number, and is at these priorities or in this table. Whatever anybody
-//! else put there is left alone.
+//! What is in the kernel is ours if it has our protocol number, and is at these priorities or in this table. What other
+//! programs put there is left alone.
 
 use backend_api::Family;
 use backend_nft::marking::Mark;
@@ -22,19 +23,20 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
-/// Who made a rule or a route: `rtm_protocol` and `FRA_PROTOCOL`. 83 is S, and the first byte of our marks; it belongs to nobody in
-/// linux/rtnetlink.h (Linux 6.15; the neighbours are 42 and 84) nor in iproute2's rt_protos (6.1), nor is it Calico's (80).
-pub const PROTOCOL: RouteProtocol = RouteProtocol::Other(0x53);
+/// Says that a rule or a route is ours: `rtm_protocol` and `FRA_PROTOCOL`. 83 is S, and the first byte of our marks.
+/// It is free in linux/rtnetlink.h (Linux 6.15; the neighbours are 42 and 84) and in iproute2's rt_protos (6.1);
+/// Calico has 80.
+pub(crate) const PROTOCOL: RouteProtocol = RouteProtocol::Other(0x53);
 
 /// The routing table.
-pub const TABLE: u32 = 21337;
+pub(crate) const TABLE: u32 = 21337;
 
 /// `LOOPBACK_IFINDEX` (include/net/flow.h): the kernel gives lo this index in every network namespace.
-pub const LOOPBACK: u32 = 1;
+pub(crate) const LOOPBACK: u32 = 1;
 
 /// One of our rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub(crate) enum Place {
     /// `103: nop`
     Behind,
     /// `100: iif lo goto 103`
@@ -44,12 +46,12 @@ pub enum Place {
 }
 
 impl Place {
-    /// In the order in which they come: a goto before its target, or marked packets before the goto, would let the node's
-    /// own packets loop. They go in the opposite order.
-    pub const ALL: [Self; 3] = [Self::Behind, Self::Own, Self::Marked];
+    /// In the order in which they come: a goto before its target, or marked packets before the goto, would let the
+    /// node's own packets loop. They go in the opposite order.
+    pub(crate) const ALL: [Self; 3] = [Self::Behind, Self::Own, Self::Marked];
 
     /// Where it is among all rules.
-    pub const fn priority(self) -> u32 {
+    pub(crate) const fn priority(self) -> u32 {
         match self {
             Self::Own => 100,
             Self::Marked => 101,
@@ -58,7 +60,7 @@ impl Place {
     }
 
     /// As the kernel takes it.
-    pub fn rule(self, family: Family) -> RuleMessage {
+    pub(crate) fn rule(self, family: Family) -> RuleMessage {
         let mut rule = at(self, family);
         match self {
             Self::Behind => rule.header.action = RuleAction::Nop,
@@ -78,7 +80,7 @@ impl Place {
     }
 
     /// Any rule of ours at this priority, for removal: the kernel compares what is given, and never a goto's target.
-    pub fn any(self, family: Family) -> RuleMessage {
+    pub(crate) fn any(self, family: Family) -> RuleMessage {
         at(self, family)
     }
 }
@@ -91,32 +93,35 @@ fn at(place: Place, family: Family) -> RuleMessage {
 }
 
 /// The place that a rule of ours has; none for a rule that is not.
-pub fn place(rule: &RuleMessage) -> Option<Place> {
-    let has = |attribute| rule.attributes.contains(&attribute);
-    let place = Place::ALL.into_iter().find(|place| has(RuleAttribute::Priority(place.priority())));
-    place.filter(|_| has(RuleAttribute::Protocol(PROTOCOL)))
+pub(crate) fn place(rule: &RuleMessage) -> Option<Place> {
+    let is_ours = rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL));
+    let mut places = Place::ALL.into_iter().filter(|_| is_ours);
+    places.find(|place| rule.attributes.contains(&RuleAttribute::Priority(place.priority())))
 }
 
 /// Whether a rule of ours is what it should be.
-pub fn is_right(rule: &RuleMessage, place: Place, family: Family) -> bool {
+pub(crate) fn is_right(rule: &RuleMessage, place: Place, family: Family) -> bool {
     let wanted = place.rule(family);
     let mut header = rule.header.clone();
     // What is said of others: whether a goto's target, or an interface, is there.
     header.flags.remove(RuleFlags::Unresolved | RuleFlags::IifDetached);
     header.table = wanted.header.table;
-    // What the kernel adds to every rule: no suppression, and the table once more.
-    let is_idle = |attribute: &RuleAttribute| match attribute {
-        RuleAttribute::SuppressPrefixLen(value) | RuleAttribute::SuppressIfGroup(value) => *value == u32::MAX,
-        RuleAttribute::Table(table) => *table == 0,
-        _ => false,
-    };
     header == wanted.header
         && wanted.attributes.iter().all(|attribute| rule.attributes.contains(attribute))
         && rule.attributes.iter().all(|attribute| wanted.attributes.contains(attribute) || is_idle(attribute))
 }
 
+/// What the kernel adds to every rule: no suppression, and the table once more.
+fn is_idle(attribute: &RuleAttribute) -> bool {
+    match attribute {
+        RuleAttribute::SuppressPrefixLen(value) | RuleAttribute::SuppressIfGroup(value) => *value == u32::MAX,
+        RuleAttribute::Table(table) => *table == 0,
+        _ => false,
+    }
+}
+
 /// The route: `local default dev lo table 21337 proto 83 scope host`.
-pub fn route(family: Family) -> RouteMessage {
+pub(crate) fn route(family: Family) -> RouteMessage {
     let mut route = RouteMessage::default();
     route.header.address_family = address_family(family);
     route.header.protocol = PROTOCOL;
@@ -127,27 +132,28 @@ pub fn route(family: Family) -> RouteMessage {
 }
 
 /// Whether a route is ours.
-pub fn is_our_route(route: &RouteMessage) -> bool {
+pub(crate) fn is_our_route(route: &RouteMessage) -> bool {
     route.header.protocol == PROTOCOL && route.attributes.contains(&RouteAttribute::Table(TABLE))
 }
 
 /// Whether a route of ours is what it should be.
-pub fn is_right_route(found: &RouteMessage, family: Family) -> bool {
+pub(crate) fn is_right_route(found: &RouteMessage, family: Family) -> bool {
     let wanted = route(family);
     let prefixes = (found.header.destination_prefix_length, found.header.source_prefix_length, found.header.tos);
-    let elsewhere = |attribute: &RouteAttribute| {
-        use RouteAttribute::{Encap, Gateway, MultiPath, NhId, PrefSource, Via};
-        matches!(attribute, Encap(_) | Gateway(_) | MultiPath(_) | NhId(_) | PrefSource(_) | Via(_))
-    };
     prefixes == (0, 0, 0)
         && found.header.address_family == wanted.header.address_family
         && found.header.kind == wanted.header.kind
         && found.attributes.contains(&RouteAttribute::Oif(LOOPBACK))
-        && !found.attributes.iter().any(elsewhere)
+        && !found.attributes.iter().any(leads_elsewhere)
+}
+
+fn leads_elsewhere(attribute: &RouteAttribute) -> bool {
+    use RouteAttribute::{Encap, Gateway, MultiPath, NhId, PrefSource, Via};
+    matches!(attribute, Encap(_) | Gateway(_) | MultiPath(_) | NhId(_) | PrefSource(_) | Via(_))
 }
 
 /// The family as rtnetlink says it.
-pub fn address_family(family: Family) -> AddressFamily {
+pub(crate) fn address_family(family: Family) -> AddressFamily {
     match family {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
@@ -176,19 +182,21 @@ mod tests {
             let rule = wanted.rule(Family::V4);
             assert_eq!(place(&rule), Some(wanted));
             assert_eq!(place(&wanted.any(Family::V6)), Some(wanted));
-            let is_protocol = |attribute: &RuleAttribute| matches!(attribute, RuleAttribute::Protocol(_));
-            let of_others = with(without(rule.clone(), is_protocol), &[RuleAttribute::Protocol(RouteProtocol::Static)]);
+            let mut of_others = without(rule.clone(), |found| matches!(found, RuleAttribute::Protocol(_)));
+            of_others.attributes.push(RuleAttribute::Protocol(RouteProtocol::Static));
             assert_eq!(place(&of_others), None);
-            let is_priority = |attribute: &RuleAttribute| matches!(attribute, RuleAttribute::Priority(_));
-            assert_eq!(place(&with(without(rule, is_priority), &[RuleAttribute::Priority(99)])), None);
+            let mut elsewhere = without(rule, |found| matches!(found, RuleAttribute::Priority(_)));
+            elsewhere.attributes.push(RuleAttribute::Priority(99));
+            assert_eq!(place(&elsewhere), None);
         }
+    }
+
+    fn check(rule: &RuleMessage, place: Place, expected: bool) {
+        assert_eq!(is_right(rule, place, Family::V4), expected, "{rule:?}");
     }
 
     #[test]
     fn a_rule_is_right_if_it_says_the_same_and_nothing_more() {
-        let check = |rule: &RuleMessage, place: Place, expected: bool| {
-            assert_eq!(is_right(rule, place, Family::V4), expected, "{rule:?}");
-        };
         for place in Place::ALL {
             let rule = place.rule(Family::V4);
             check(&rule, place, true);

@@ -1,8 +1,8 @@
 //! The sysctls that IPVS needs, each with its reason.
 //!
-//! **Invariant:** a sysctl is that of the network namespace that [`Sysctls::open`] was called in, whatever thread reads or
-//! writes it (`tests/host.rs::sysctls_are_those_of_the_namespace_that_they_were_opened_in`). What /proc/sys/net shows is
-//! chosen by the thread that opens; an open file stays what it is.
+//! **Invariant:** a sysctl is that of the network namespace that [`Sysctls::open`] was told, whatever thread reads or
+//! writes it (`host::tests::sysctls_are_those_of_the_namespace_that_they_were_opened_in`). What /proc/sys/net shows
+//! is chosen by the thread that opens; an open file stays what it is.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -10,24 +10,25 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use backend_api::SyncError;
+use netlink::Namespace;
 
-use super::errors::unsupported;
 use super::settings::Values;
+use crate::errors::unsupported;
 
 /// A sysctl that we set.
 #[derive(Clone, Copy, Debug)]
-pub struct Sysctl {
+pub(crate) struct Sysctl {
     /// Below /proc/sys/net/ipv4; also the name under which its original is remembered.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it must be.
-    pub value: u32,
+    pub(crate) value: u32,
     /// What if it cannot be.
-    pub need: Need,
+    pub(crate) need: Need,
 }
 
 /// How much depends on a sysctl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub(crate) enum Need {
     /// Everything.
     Always,
     /// Something, which a warning names.
@@ -37,12 +38,12 @@ pub enum Need {
 }
 
 /// What every backend needs.
-pub const FORWARDING: &str = "ip_forward";
+pub(crate) const FORWARDING: &str = "ip_forward";
 
 /// All that we set.
-pub const ALL: [Sysctl; 5] = [
-    // Without it IPVS takes its packets away from conntrack, and masquerading, the hairpin and every rule on `ct original`
-    // see nothing.
+pub(crate) const ALL: [Sysctl; 5] = [
+    // Without it IPVS takes its packets away from conntrack, and masquerading, the hairpin and every rule on `ct
+    // original` see nothing.
     Sysctl { name: "vs/conntrack", value: 1, need: Need::Always },
     // What cuts a UDP flow when its real server is removed: the flow's next packet is balanced anew. At 0 it is a black
     // hole for as long as the client keeps sending.
@@ -61,7 +62,7 @@ const TCP_ESTABLISHED: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_
 
 /// The sysctls of one network namespace.
 #[derive(Debug)]
-pub struct Sysctls {
+pub(crate) struct Sysctls {
     files: Vec<(Sysctl, io::Result<Opened>)>,
     tcp_established: io::Result<File>,
     /// What has been warned of: once is enough.
@@ -75,30 +76,46 @@ struct Opened {
     read_only: Option<io::Error>,
 }
 
+/// A sysctl that could not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unwritten {
+    /// As [`Sysctl::name`].
+    pub(crate) name: &'static str,
+    /// As sysctl(8) knows it.
+    pub(crate) sysctl: String,
+    /// What it was to be.
+    pub(crate) value: u32,
+    /// Why it is not.
+    pub(crate) reason: String,
+}
+
 /// What sysctls are, and what we ask of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Current {
+pub(crate) struct Current {
     /// The value of each that can be written, or has the right one.
-    pub now: Values,
+    pub(crate) now: Values,
     /// What they must be.
-    pub wanted: Values,
+    pub(crate) wanted: Values,
 }
 
 impl Sysctls {
-    /// Opens the files, in the network namespace of this thread.
-    pub fn open() -> Self {
-        Self {
+    /// Opens the files of a network namespace.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered.
+    pub(crate) fn open(namespace: &Namespace) -> io::Result<Self> {
+        namespace.run(|| Self {
             files: ALL.map(|sysctl| (sysctl, Opened::open(sysctl.name))).into(),
             tcp_established: File::open(TCP_ESTABLISHED),
             warned: BTreeSet::new(),
-        }
+        })
     }
 
     /// What can be had and is not, with a warning the first time for what is only helpful.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`] names a sysctl that must have another value, and cannot be written.
-    pub fn current(&mut self, strict_arp: bool) -> Result<Current, SyncError> {
+    pub(crate) fn current(&mut self, strict_arp: bool) -> Result<Current, SyncError> {
         let mut current = Current::default();
         for (sysctl, opened) in &self.files {
             let is_wanted = sysctl.need != Need::StrictArp || strict_arp;
@@ -130,31 +147,32 @@ impl Sysctls {
     }
 
     /// The value of each that can be read.
-    pub fn all(&self) -> Values {
-        let read = |opened: &io::Result<Opened>| opened.as_ref().ok().and_then(|opened| read(&opened.file).ok());
-        self.files.iter().filter_map(|(sysctl, opened)| Some((sysctl.name, read(opened)?))).collect()
+    pub(crate) fn all(&self) -> Values {
+        let mut values = Values::new();
+        for (sysctl, opened) in &self.files {
+            let Ok(opened) = opened else { continue };
+            if let Ok(value) = read(&opened.file) {
+                values.insert(sysctl.name, value);
+            }
+        }
+        values
     }
 
-    /// Sets those that are among `values`.
-    ///
-    /// # Errors
-    /// The first; the others are set.
-    pub fn write(&self, values: &Values) -> Result<(), SyncError> {
-        let mut outcome = Ok(());
+    /// Sets those that are among `values`; returns those that could not be set.
+    pub(crate) fn write(&self, values: &Values) -> Vec<Unwritten> {
+        let mut unwritten = Vec::new();
         for (sysctl, opened) in &self.files {
             let (Some(value), Ok(opened)) = (values.get(sysctl.name), opened) else { continue };
-            let written = match &opened.read_only {
-                Some(reason) => Err(reason.to_string()),
-                None => opened.file.write_all_at(value.to_string().as_bytes(), 0).map_err(|error| error.to_string()),
-            };
-            outcome = outcome
-                .and(written.map_err(|reason| unsupported(&format!("sysctl {}={value}", full_name(sysctl)), reason)));
+            if let Err(reason) = opened.write(*value) {
+                let (name, sysctl, value) = (sysctl.name, full_name(sysctl), *value);
+                unwritten.push(Unwritten { name, sysctl, value, reason });
+            }
         }
-        outcome
+        unwritten
     }
 
     /// For how many seconds conntrack remembers an established TCP connection, if it tells.
-    pub fn tcp_established(&self) -> Option<u32> {
+    pub(crate) fn tcp_established(&self) -> Option<u32> {
         read(self.tcp_established.as_ref().ok()?).ok()
     }
 }
@@ -165,6 +183,14 @@ impl Opened {
             Ok(file) => Ok(Self { file, read_only: None }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
             Err(error) => Ok(Self { file: File::open(path(name))?, read_only: Some(error) }),
+        }
+    }
+
+    /// Why not, if it cannot.
+    fn write(&self, value: u32) -> Result<(), String> {
+        match &self.read_only {
+            Some(reason) => Err(reason.to_string()),
+            None => self.file.write_all_at(value.to_string().as_bytes(), 0).map_err(|error| error.to_string()),
         }
     }
 }

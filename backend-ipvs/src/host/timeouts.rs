@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use backend_api::SyncError;
+use netlink::ipvs::{self, Ipvs, Operation};
 
-use super::errors::from_errno;
 use super::settings::Values;
-use crate::errors::{from_read, from_socket};
-use netlink::ipvs::{Ipvs, Operation};
+use crate::errors::{from_errno, from_read, from_socket};
 
 /// How long a connection without packets is remembered. None leaves the kernel's, but for TCP: there a timeout below
 /// conntrack's is raised to it.
@@ -29,14 +28,14 @@ const TCP_FIN: &str = "timeout/tcp-fin";
 const UDP: &str = "timeout/udp";
 
 /// All of them.
-pub const NAMES: [&str; 3] = [TCP, TCP_FIN, UDP];
+pub(crate) const NAMES: [&str; 3] = [TCP, TCP_FIN, UDP];
 
 impl Timeouts {
     /// What is wanted where IPVS has `now`, and conntrack remembers established TCP for `tcp_established` seconds.
     ///
-    /// IPVS forgets an idle TCP connection after 15 minutes, and its next packet is answered with silence; conntrack, and so
-    /// the nftables backend, keeps it for 5 days (<https://github.com/kubernetes/kubernetes/issues/80298>).
-    pub fn wanted(&self, now: netlink::ipvs::Timeouts, tcp_established: Option<u32>) -> Values {
+    /// IPVS forgets an idle TCP connection after 15 minutes, and its next packet is answered with silence; conntrack,
+    /// and so the nftables backend, keeps it for 5 days (<https://github.com/kubernetes/kubernetes/issues/80298>).
+    pub(crate) fn wanted(&self, now: ipvs::Timeouts, tcp_established: Option<u32>) -> Values {
         let tcp = seconds(self.tcp).or(tcp_established.map(|conntrack| conntrack.max(now.tcp)));
         let all = [(TCP, tcp), (TCP_FIN, seconds(self.tcp_fin)), (UDP, seconds(self.udp))];
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
@@ -51,23 +50,24 @@ fn seconds(duration: Option<Duration>) -> Option<u32> {
 }
 
 /// The kernel's, by name.
-pub(super) fn values(timeouts: netlink::ipvs::Timeouts) -> Values {
+pub(super) fn values(timeouts: ipvs::Timeouts) -> Values {
     [(TCP, timeouts.tcp), (TCP_FIN, timeouts.tcp_fin), (UDP, timeouts.udp)].into()
 }
 
 /// The kernel's.
-pub(super) async fn read(ipvs: &mut Ipvs) -> Result<netlink::ipvs::Timeouts, SyncError> {
-    ipvs.timeouts().await.map_err(from_read)
+pub(super) async fn read(kernel: &mut Ipvs) -> Result<ipvs::Timeouts, SyncError> {
+    kernel.timeouts().await.map_err(from_read)
 }
 
 /// Sets those timeouts that are among `values`.
-pub(super) async fn write(ipvs: &mut Ipvs, values: &Values) -> Result<(), SyncError> {
-    let of = |name| values.get(name).copied().unwrap_or_default();
-    let timeouts = netlink::ipvs::Timeouts { tcp: of(TCP), tcp_fin: of(TCP_FIN), udp: of(UDP) };
-    if timeouts == netlink::ipvs::Timeouts::default() {
+pub(super) async fn write(kernel: &mut Ipvs, values: &Values) -> Result<(), SyncError> {
+    // 0 leaves a timeout as it is.
+    let [tcp, tcp_fin, udp] = NAMES.map(|name| values.get(name).copied().unwrap_or_default());
+    let timeouts = ipvs::Timeouts { tcp, tcp_fin, udp };
+    if timeouts == ipvs::Timeouts::default() {
         return Ok(());
     }
-    let refusals = ipvs.execute(&[Operation::SetTimeouts(timeouts)]).await.map_err(|error| from_socket(&error))?;
+    let refusals = kernel.execute(&[Operation::SetTimeouts(timeouts)]).await.map_err(|error| from_socket(&error))?;
     match refusals.into_iter().next() {
         Some(refusal) => Err(from_errno(refusal.object, refusal.errno, &refusal.text)),
         None => Ok(()),
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn check(chosen: Timeouts, tcp_established: Option<u32>, expected: &[(&'static str, u32)]) {
-        let now = netlink::ipvs::Timeouts { tcp: 900, tcp_fin: 120, udp: 300 };
+        let now = ipvs::Timeouts { tcp: 900, tcp_fin: 120, udp: 300 };
         assert_eq!(chosen.wanted(now, tcp_established), expected.iter().copied().collect(), "{chosen:?}");
     }
 

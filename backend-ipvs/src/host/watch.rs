@@ -1,7 +1,7 @@
 //! Tells when rules or routes of ours may have been changed.
 //!
-//! On a socket of its own: notifications come unasked. They only raise a suspicion; whoever hears it looks at what is there, so nothing
-//! depends on their order or completeness, and our own writes need not be told from others'.
+//! On a socket of its own: notifications come unasked. They only raise a suspicion, and then what is there is read.
+//! So nothing depends on their order or completeness, and our own writes need not be told from others'.
 
 use std::io;
 
@@ -28,7 +28,7 @@ const GROUPS: [MulticastGroup; 5] = [
 ];
 
 /// A subscription to rtnetlink's notifications.
-pub struct Watch {
+pub(crate) struct Watch {
     socket: TokioSocket,
     datagram: Vec<u8>,
 }
@@ -44,19 +44,19 @@ impl Watch {
     ///
     /// # Errors
     /// The socket's.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
         let groups = GROUPS.iter().fold(0, |groups, group| groups | 1 << (*group as u32 - 1));
         socket.socket_mut().bind(&SocketAddr::new(0, groups))?;
         Ok(Self { socket, datagram: Vec::with_capacity(DATAGRAM) })
     }
 
-    /// Resolves when something of ours may have been changed, or when notifications were lost. What has been queued until then is
-    /// reported once. Cancel-safe.
+    /// Resolves when something of ours may have been changed, or when notifications were lost. What has been queued
+    /// until then is reported once. Cancel-safe.
     ///
     /// # Errors
     /// The socket's.
-    pub async fn suspicion(&mut self) -> io::Result<()> {
+    pub(crate) async fn suspicion(&mut self) -> io::Result<()> {
         loop {
             self.datagram.clear();
             match self.socket.recv(&mut self.datagram).await {

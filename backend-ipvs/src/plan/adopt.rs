@@ -4,16 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use backend_api::{FrontendKey, Pool, Service, ServicePort, ServiceState};
+use backend_nft::marking::{Mark, Marked, Target};
 
-use super::{Found, Plan, Terms, unfit};
+use super::{Plan, Terms, unfit};
 use crate::belief::{Assigned, Programmed};
 use crate::diff::diff;
 use crate::marks::{choose, recall};
-use crate::render::{Role, Wanted, render};
-use backend_nft::marking::{Mark, Marked, Target, kernel_family};
-use netlink::ipvs::VirtualKey;
+use crate::render::{PortId, Role, Wanted, render};
+use crate::servers::{Servers, socket_address};
 
-/// What the tables say of the marks that virtual servers had.
+/// Which marks virtual servers had, as the tables say it.
 #[derive(Debug, Default)]
 pub(crate) struct Recalled {
     /// Which marks a frontend leads to.
@@ -33,10 +33,9 @@ impl Recalled {
 
 impl Plan {
     /// What leads from `found` to `desired`.
-    pub(crate) fn adopt(mut found: Found, recalled: &Recalled, desired: &ServiceState, terms: Terms<'_>) -> Self {
+    pub(crate) fn adopt(mut found: Servers, recalled: &Recalled, desired: &ServiceState, terms: Terms<'_>) -> Self {
         let mut plan = Plan::default();
-        let services = marks(&mut plan, &found, recalled, desired, terms);
-        for (service, wanted, marks) in services {
+        for Marking { service, wanted, marks } in assign(&mut plan, &found, recalled, desired, terms) {
             for wanted in wanted {
                 let wanted = wanted.server(marks[&wanted.role]);
                 let before = found.remove(&wanted.server.key);
@@ -56,66 +55,81 @@ impl Plan {
 }
 
 /// A service, its virtual servers, and their marks.
-type Marking<'a> = (&'a Arc<Service>, Vec<Wanted>, Assigned);
+struct Marking<'a> {
+    service: &'a Arc<Service>,
+    wanted: Vec<Wanted>,
+    marks: Assigned,
+}
 
-/// Who had a mark gets it back, before the others choose.
-fn marks<'a>(
+/// Virtual servers that had a mark get it back, before the others choose.
+fn assign<'a>(
     plan: &mut Plan,
-    found: &Found,
+    found: &Servers,
     recalled: &Recalled,
     desired: &'a ServiceState,
     terms: Terms<'_>,
 ) -> Vec<Marking<'a>> {
-    let mut services: Vec<Marking<'a>> = Vec::new();
+    let mut services = Vec::new();
     for service in desired.services() {
         if let Some(reason) = unfit(service, terms) {
             plan.belief.unfit.insert(service.name.clone(), reason);
             continue;
         }
-        let wanted = render(service, terms.schedulers);
-        let mut marks = Assigned::new();
-        for port in &service.ports {
-            let remembered = Remembered { port, found, recalled };
-            for Wanted { role, .. } in wanted.iter().filter(|wanted| is_of(&wanted.role, port)) {
-                let knows = |mark| remembered.knows(role, mark) && !plan.belief.taken.contains_key(&mark);
-                if let Some(mark) = recall(&service.name, role, knows) {
-                    plan.belief.taken.insert(mark, kernel_family(role.port.family));
-                    marks.insert(role.clone(), mark);
-                }
-            }
-        }
-        services.push((service, wanted, marks));
+        let mut marking = Marking { service, wanted: render(service, terms.schedulers), marks: Assigned::new() };
+        marking.recall(plan, found, recalled);
+        services.push(marking);
     }
-    for (service, wanted, marks) in &mut services {
-        for Wanted { role, .. } in wanted.iter() {
-            if !marks.contains_key(role) {
-                let is_taken = |mark| plan.belief.taken.contains_key(&mark);
-                let mark = choose(&service.name, role, is_taken, |key| found.contains_key(&key));
-                plan.belief.taken.insert(mark, kernel_family(role.port.family));
-                marks.insert(role.clone(), mark);
-            }
-        }
+    for marking in &mut services {
+        marking.choose(plan, found);
     }
     services
 }
 
-fn is_of(role: &Role, port: &ServicePort) -> bool {
-    (&role.port.name, role.port.family, role.port.protocol) == (&port.name, port.family, port.protocol)
+impl Marking<'_> {
+    /// Gives each virtual server the mark that it had, if that is known.
+    fn recall(&mut self, plan: &mut Plan, found: &Servers, recalled: &Recalled) {
+        for port in &self.service.ports {
+            let memory = Memory { port, found, recalled };
+            let id = PortId::of(port);
+            for Wanted { role, .. } in self.wanted.iter().filter(|wanted| wanted.role.port == id) {
+                let taken = &plan.belief.taken;
+                let mark =
+                    recall(&self.service.name, role, |mark| memory.knows(role, mark) && !taken.contains_key(&mark));
+                if let Some(mark) = mark {
+                    plan.belief.taken.insert(mark, role.port.family);
+                    self.marks.insert(role.clone(), mark);
+                }
+            }
+        }
+    }
+
+    /// Gives a mark to each virtual server that has none.
+    fn choose(&mut self, plan: &mut Plan, found: &Servers) {
+        for Wanted { role, .. } in &self.wanted {
+            if !self.marks.contains_key(role) {
+                let taken = &plan.belief.taken;
+                let mark =
+                    choose(&self.service.name, role, |mark| taken.contains_key(&mark), |key| found.contains_key(&key));
+                plan.belief.taken.insert(mark, role.port.family);
+                self.marks.insert(role.clone(), mark);
+            }
+        }
+    }
 }
 
 /// What is known of a port's marks.
-struct Remembered<'a> {
+struct Memory<'a> {
     port: &'a ServicePort,
-    found: &'a Found,
+    found: &'a Servers,
     recalled: &'a Recalled,
 }
 
-impl Remembered<'_> {
-    /// Whether `mark` was this virtual server's, and may go on being it.
+impl Memory<'_> {
+    /// Whether `mark` was this virtual server's, and may stay its mark.
     fn knows(&self, role: &Role, mark: Mark) -> bool {
-        let of_role = |frontend: &FrontendKey| role.frontend.is_none_or(|own| own == *frontend);
-        let mut frontends = self.port.frontends.iter().map(|frontend| frontend.key).filter(of_role);
-        frontends.any(|frontend| self.hints(role, frontend, mark))
+        let frontends = self.port.frontends.iter().map(|frontend| frontend.key);
+        let mut of_role = frontends.filter(|frontend| role.frontend.is_none_or(|own| own == *frontend));
+        of_role.any(|frontend| self.hints(role, frontend, mark))
     }
 
     fn hints(&self, role: &Role, frontend: FrontendKey, mark: Mark) -> bool {
@@ -123,8 +137,9 @@ impl Remembered<'_> {
         match role.target {
             Target::Pool(pool) => hints.contains(&(Some(pool), mark)),
             Target::Endpoint(endpoint) => {
-                let leads_there = |key: VirtualKey| self.found.get(&key)?.reals.get(&endpoint.into());
-                hints.contains(&(None, mark)) && leads_there(role.key(mark)).is_some()
+                let server = self.found.get(&role.key(mark));
+                hints.contains(&(None, mark))
+                    && server.is_some_and(|server| server.reals.contains_key(&socket_address(endpoint)))
             }
         }
     }

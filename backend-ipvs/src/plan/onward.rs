@@ -1,17 +1,18 @@
 //! From what we believe to be in the kernel: the cost is the size of the change.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use backend_api::{Scope, ServiceName, ServiceState};
+use backend_nft::marking::Mark;
+use netlink::ipvs::VirtualKey;
 
 use super::{Plan, Terms, changed_names, unfit};
 use crate::belief::{Assigned, Belief, Programmed};
 use crate::diff::diff;
 use crate::marks::choose;
-use crate::render::{Role, Server, Wanted, render};
-use backend_nft::marking::{Mark, kernel_family};
-use netlink::ipvs::VirtualKey;
+use crate::render::{Wanted, render};
+use crate::servers::Servers;
 
 impl Plan {
     /// What leads from `belief` to `desired`.
@@ -26,7 +27,7 @@ impl Plan {
         };
         let mut onward = Onward { plan: Plan { belief, ..Plan::default() }, left: HashSet::new(), terms };
         for name in names {
-            onward.service(name, desired);
+            onward.add(name, desired);
         }
         onward.plan
     }
@@ -34,13 +35,14 @@ impl Plan {
 
 struct Onward<'a> {
     plan: Plan,
-    /// Marks that this plan takes from somebody: nobody else gets them before it is carried out.
+    /// Marks that this plan takes from a virtual server: no other gets them before the plan is carried out.
     left: HashSet<Mark>,
     terms: Terms<'a>,
 }
 
 impl Onward<'_> {
-    fn service(&mut self, name: &ServiceName, desired: &ServiceState) {
+    /// Adds what leads to the desired form of a service.
+    fn add(&mut self, name: &ServiceName, desired: &ServiceState) {
         let mut service = desired.service(name);
         let before = self.plan.belief.services.remove(name);
         self.plan.belief.unfit.remove(name);
@@ -59,16 +61,14 @@ impl Onward<'_> {
         for (key, server) in &mut there {
             server.reals.extend(self.plan.belief.draining_of(*key));
         }
-        let marks = self.marks(name, before.as_ref(), &wanted);
-        let wanted: BTreeMap<VirtualKey, Server> = wanted
+        let marks = self.assign(name, before.as_ref(), &wanted);
+        let wanted: Servers = wanted
             .iter()
-            .map(|wanted| {
-                let mark = marks[&wanted.role];
-                (wanted.role.key(mark), wanted.server(mark))
-            })
+            .map(|wanted| wanted.server(marks[&wanted.role]))
+            .map(|server| (server.server.key, server))
             .collect();
         for key in wanted.keys() {
-            // One that drains, and that nobody had.
+            // One that drains, and that belonged to no service.
             if !there.contains_key(key)
                 && let Some(server) = self.plan.belief.draining.get(key)
             {
@@ -89,14 +89,17 @@ impl Onward<'_> {
         }
     }
 
-    /// The marks of the service's next form: who had one keeps it.
-    fn marks(&mut self, name: &ServiceName, before: Option<&Programmed>, wanted: &[Wanted]) -> Assigned {
+    /// The marks of the service's next form. A virtual server that had a mark keeps it.
+    fn assign(&mut self, name: &ServiceName, before: Option<&Programmed>, wanted: &[Wanted]) -> Assigned {
         let had = before.map(|before| &before.marks);
-        let kept = |role: &Role| had?.get(role).copied();
-        let mut marks: Assigned =
-            wanted.iter().filter_map(|wanted| Some((wanted.role.clone(), kept(&wanted.role)?))).collect();
+        let mut marks = Assigned::new();
+        for Wanted { role, .. } in wanted {
+            if let Some(mark) = had.and_then(|had| had.get(role)) {
+                marks.insert(role.clone(), *mark);
+            }
+        }
         for (role, mark) in had.into_iter().flatten() {
-            if marks.get(role) != Some(mark) {
+            if !marks.contains_key(role) {
                 self.plan.belief.taken.remove(mark);
                 self.left.insert(*mark);
             }
@@ -104,9 +107,13 @@ impl Onward<'_> {
         for Wanted { role, .. } in wanted {
             if !marks.contains_key(role) {
                 let belief = &self.plan.belief;
-                let is_taken = |mark| belief.taken.contains_key(&mark) || self.left.contains(&mark);
-                let mark = choose(name, role, is_taken, |key| belief.draining.contains_key(&key));
-                self.plan.belief.taken.insert(mark, kernel_family(role.port.family));
+                let mark = choose(
+                    name,
+                    role,
+                    |mark| belief.taken.contains_key(&mark) || self.left.contains(&mark),
+                    |key| belief.draining.contains_key(&key),
+                );
+                self.plan.belief.taken.insert(mark, role.port.family);
                 marks.insert(role.clone(), mark);
             }
         }

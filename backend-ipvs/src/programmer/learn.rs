@@ -1,13 +1,15 @@
 //! Finds out which schedulers there are, each once, by trying it.
 
-use backend_api::{Scheduler, Scope, Service, ServiceState, SyncError};
+use backend_api::{Family, Scheduler, Scope, Service, ServiceState, SyncError};
+use netlink::ipvs::{Flags, Operation, VirtualServer};
 use nix::errno::Errno;
 
 use super::Programmer;
+use crate::errors::from_refusal;
 use crate::marks::TRIAL;
-use crate::port::Port;
+use crate::port::{Port, execute};
 use crate::schedulers::Schedulers;
-use netlink::ipvs::{Flags, Operation, Refusal, VirtualKey, VirtualServer};
+use crate::servers::key;
 
 /// Why most schedulers are not used.
 const MISSING: &str = "not in this kernel, and could not be loaded";
@@ -22,8 +24,8 @@ impl<P: Port> Programmer<P> {
             Scope::Services(_) | Scope::All => desired.services().map(|service| &**service).collect(),
         };
         for scheduler in self.schedulers.untried(services.iter().flat_map(|service| &service.ports)) {
-            let lacks = self.lacks(scheduler).await?;
-            self.schedulers.learn(scheduler, lacks.is_none());
+            let reason = self.lacks(scheduler).await?;
+            self.schedulers.learn(scheduler, reason.is_none());
         }
         for service in services {
             let missing = service.ports.iter().find_map(|port| self.schedulers.missing(port));
@@ -44,16 +46,16 @@ impl<P: Port> Programmer<P> {
         if let Some(flaw) = Schedulers::flaw(scheduler) {
             return Ok(Some(flaw));
         }
-        let key = VirtualKey::Mark { family: netlink::Family::Ipv4, mark: TRIAL.0 };
+        let key = key(Family::V4, TRIAL);
         let scheduler = scheduler.name().to_owned();
         let trial = VirtualServer { key, scheduler, flags: Flags::NONE, persistence: None, engine: None };
-        // Removed first: whoever tried before may have died in between.
+        // Removed first: a process that tried before may have died in between.
         let operations = [Operation::RemoveVirtual(key), Operation::AddVirtual(trial), Operation::RemoveVirtual(key)];
-        let refusals = self.execute(&operations).await?;
+        let refusals = execute(&mut self.port, &operations).await?;
         match refusals.into_iter().find(|refusal| refusal.operation == 1) {
             None => Ok(None),
-            Some(Refusal { errno: Errno::ENOENT, .. }) => Ok(Some(MISSING)),
-            Some(Refusal { object, errno, .. }) => Err(SyncError::Refused { object, reason: errno.desc().to_owned() }),
+            Some(refusal) if refusal.errno == Errno::ENOENT => Ok(Some(MISSING)),
+            Some(refusal) => Err(from_refusal(refusal)),
         }
     }
 }

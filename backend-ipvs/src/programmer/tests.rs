@@ -1,23 +1,24 @@
-//! What programming promises, on a fake kernel. The fake tables see to it that nothing leads to nobody.
+//! What programming promises, on a fake kernel. The fake tables see to it that every mark leads to a real server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use backend_api::*;
-use backend_nft::marking::{Marked, Target, kernel_family};
+use backend_nft::marking::{Marked, Target};
+use netlink::ipvs::{Connections, Flags, Operation, VirtualKey, VirtualServer};
 use nix::errno::Errno;
 use proptest::prelude::*;
 
 use super::{Programmer, Seen};
-use crate::diff::drains;
+use crate::drain::drains;
 use crate::fake::{FakeIpvs, FakeKernel, FakeTables};
-use crate::marks::{TRIAL, choose, cuts, ours};
+use crate::marks::{TRIAL, choose, cuts};
 use crate::render::Role;
-use netlink::ipvs::{Connections, Flags, Operation, VirtualKey, VirtualServer};
+use crate::servers::{endpoint, key, our_mark, socket_address};
 
 /// An hour.
 const DRAIN: Duration = Duration::from_secs(3600);
@@ -110,7 +111,7 @@ fn name(host: u8) -> ServiceName {
     ServiceName::new("default", &format!("s{host}"))
 }
 
-fn endpoint(host: u8) -> Endpoint {
+fn endpoint_at(host: u8) -> Endpoint {
     Endpoint::elsewhere(EndpointAddress::new([10, 244, 0, host].into(), 8080))
 }
 
@@ -118,7 +119,7 @@ fn endpoint(host: u8) -> Endpoint {
 fn service(host: u8, protocol: Protocol, endpoints: &[u8]) -> Service {
     let port = ServicePort {
         frontends: vec![Frontend::cluster_ip([10, 96, 0, host].into(), protocol, 80)],
-        endpoints: endpoints.iter().map(|host| endpoint(*host)).collect(),
+        endpoints: endpoints.iter().map(|host| endpoint_at(*host)).collect(),
         ..ServicePort::new(Family::V4, protocol)
     };
     Service::new(name(host), vec![port])
@@ -145,7 +146,7 @@ fn failed(report: &Report) -> Vec<&ServiceName> {
 }
 
 #[test]
-fn who_leaves_drains_and_who_comes_back_revives() {
+fn an_endpoint_that_leaves_drains_and_one_that_returns_revives() {
     let mut world = World::new();
     world.kernel(|kernel| kernel.is_busy = true);
     let mut state = state([tcp(1, &[1, 2])]);
@@ -212,15 +213,9 @@ fn udp_is_cut_with_its_endpoint() {
 
 #[test]
 fn udp_is_cut_with_its_frontend() {
-    let two = |service: Service, host| {
-        let mut service: Service = service;
-        let protocol = service.ports[0].protocol;
-        service.ports[0].frontends.push(Frontend::external([10, 240, 0, host].into(), protocol, 80));
-        service
-    };
     for restarts in [false, true] {
         let mut world = World::new();
-        let mut state = state([two(udp(1, &[1]), 1), two(tcp(2, &[2]), 2)]);
+        let mut state = state([with_external(udp(1, &[1]), 1), with_external(tcp(2, &[2]), 2)]);
         world.sync(&state, Scope::All);
         let before = world.keys();
         assert_eq!(before.len(), 3, "UDP has one for each frontend");
@@ -232,9 +227,16 @@ fn udp_is_cut_with_its_frontend() {
         world.sync(&state, Scope::Services(&change));
         let after = world.keys();
         assert!(after.len() == 2 && after.iter().all(|key| before.contains(key)), "{before:?} {after:?}");
-        assert_eq!(after.iter().filter(|key| cuts(ours(**key).unwrap())).count(), 1, "the other frontend's");
+        assert_eq!(after.iter().filter(|key| cuts(our_mark(**key).unwrap())).count(), 1, "the other frontend's");
         assert_eq!(world.restarted().sync(&state, Scope::All).writes, 0);
     }
+}
+
+/// With a frontend at `10.240.0.host` beside its own.
+fn with_external(mut service: Service, host: u8) -> Service {
+    let port = &mut service.ports[0];
+    port.frontends.push(Frontend::external([10, 240, 0, host].into(), port.protocol, 80));
+    service
 }
 
 /// Two services whose marks begin alike, in order of names.
@@ -253,7 +255,7 @@ fn rivals() -> [ServiceName; 2] {
 }
 
 #[test]
-fn who_has_a_mark_keeps_it_whoever_comes_first_by_name() {
+fn a_virtual_server_keeps_its_mark_whatever_the_order_of_names() {
     let [early, late] = rivals();
     let mut world = World::new();
     let mut state = state([Service { name: late, ..tcp(1, &[1]) }]);
@@ -272,7 +274,7 @@ fn who_has_a_mark_keeps_it_whoever_comes_first_by_name() {
 }
 
 #[test]
-fn who_terminates_gets_nothing_new_and_no_deadline() {
+fn a_terminating_endpoint_gets_nothing_new_and_no_deadline() {
     let mut world = World::new();
     let mut state = state([tcp(1, &[1, 2])]);
     world.sync(&state, Scope::All);
@@ -287,13 +289,14 @@ fn who_terminates_gets_nothing_new_and_no_deadline() {
 #[test]
 fn others_virtual_servers_are_left_alone() {
     let mut world = World::new();
-    let plain =
-        |key| VirtualServer { key, scheduler: "rr".to_owned(), flags: Flags::NONE, persistence: None, engine: None };
     let theirs = [
         VirtualKey::Address { protocol: 6, address: [10, 96, 0, 1].into(), port: 80 },
         VirtualKey::Mark { family: netlink::Family::Ipv4, mark: 0x5400_0001 },
     ];
-    let add: Vec<_> = theirs.into_iter().map(|key| Operation::AddVirtual(plain(key))).collect();
+    let add = theirs.map(|key| {
+        let (scheduler, flags) = ("rr".to_owned(), Flags::NONE);
+        Operation::AddVirtual(VirtualServer { key, scheduler, flags, persistence: None, engine: None })
+    });
     run(crate::port::Port::execute(&mut world.ipvs, &add)).unwrap();
     world.sync(&state([tcp(1, &[1])]), Scope::All);
     assert_eq!(world.keys().len(), 3);
@@ -366,50 +369,55 @@ fn what_others_remove_is_noticed() {
     let mut world = World::new();
     let state = state((1..6).map(|host| tcp(host, &[host])));
     world.sync(&state, Scope::All);
-    let round = |world: &mut World| {
-        let seen: Vec<_> = (0..6).map(|_| run(world.programmer.compare_some()).unwrap()).collect();
-        (seen, run(world.programmer.compare_all()).unwrap())
-    };
-    assert_eq!(round(&mut world), (vec![Seen::AsBelieved; 6], Seen::AsBelieved));
+    assert_eq!(compare(&mut world), (vec![Seen::AsBelieved; 6], Seen::AsBelieved));
     let last = world.keys()[4];
     world.kernel(|kernel| kernel.servers.get_mut(&last).unwrap().1.clear());
-    let (seen, all) = round(&mut world);
+    let (seen, all) = compare(&mut world);
     assert!(seen.contains(&Seen::Otherwise));
     assert_eq!(all, Seen::AsBelieved, "only virtual servers are counted");
     world.kernel(|kernel| kernel.servers.remove(&last));
-    assert_eq!(round(&mut world).1, Seen::Otherwise);
+    assert_eq!(compare(&mut world).1, Seen::Otherwise);
     world.kernel(|kernel| kernel.servers.clear());
     assert_eq!(run(world.programmer.compare_some()).unwrap(), Seen::Otherwise, "a flush at once");
+}
+
+/// What a round of comparing some brings, and what comparing all brings.
+fn compare(world: &mut World) -> (Vec<Seen>, Seen) {
+    let some = (0..6).map(|_| run(world.programmer.compare_some()).unwrap()).collect();
+    (some, run(world.programmer.compare_all()).unwrap())
 }
 
 #[test]
 fn a_scheduler_that_cannot_be_used_is_replaced_by_the_default() {
     let mut world = World::new();
     world.kernel(|kernel| kernel.schedulers = BTreeSet::from(["wrr", "mh"]));
-    let asking = |host, scheduler| {
-        let mut service = tcp(host, &[host]);
-        service.ports[0].scheduler = Some(scheduler);
-        service
-    };
-    let asking_for = [(1, Scheduler::Twos), (2, Scheduler::Mh), (4, Scheduler::Dh)];
-    let mut state =
-        state(asking_for.map(|(host, scheduler)| asking(host, scheduler)).into_iter().chain([tcp(3, &[3])]));
+    let services = [tcp_by(1, Scheduler::Twos), tcp_by(2, Scheduler::Mh), tcp(3, &[3]), tcp_by(4, Scheduler::Dh)];
+    let mut state = state(services);
     assert!(failed(&world.sync(&state, Scope::All)).is_empty());
-    let schedulers = |world: &World| {
-        world.kernel(|kernel| {
-            let of = |reals: &BTreeMap<SocketAddr, _>| last_byte(reals.keys().next().unwrap().ip());
-            let one =
-                kernel.servers.values().map(|(server, reals)| (of(reals), server.scheduler.clone(), server.flags));
-            one.map(|(host, scheduler, flags)| (host, (scheduler, flags))).collect::<BTreeMap<_, _>>()
-        })
-    };
-    let wrr = ("wrr", Flags::NONE);
-    let expected = [wrr, ("mh", Flags::HASH_FALLBACK), wrr, wrr];
-    let expected: BTreeMap<_, _> = (1..).zip(expected.map(|(name, flags)| (name.to_owned(), flags))).collect();
-    assert_eq!(schedulers(&world), expected);
-    assert_eq!(world.upsert(&mut state, asking(3, Scheduler::Mh)).writes, 1, "edited, not made anew");
-    assert_eq!(schedulers(&world)[&3].0, "mh");
-    assert!(world.keys().iter().all(|key| ours(*key) != Some(TRIAL)));
+    let [wrr, mh] = [("wrr", Flags::NONE), ("mh", Flags::HASH_FALLBACK)].map(|(name, flags)| (name.to_owned(), flags));
+    assert_eq!(schedulers(&world), [(1, wrr.clone()), (2, mh.clone()), (3, wrr.clone()), (4, wrr)].into());
+    assert_eq!(world.upsert(&mut state, tcp_by(3, Scheduler::Mh)).writes, 1, "edited, not made anew");
+    assert_eq!(schedulers(&world)[&3], mh);
+    assert!(world.keys().iter().all(|key| our_mark(*key) != Some(TRIAL)));
+}
+
+/// A service with one endpoint that asks for a scheduler.
+fn tcp_by(host: u8, scheduler: Scheduler) -> Service {
+    let mut service = tcp(host, &[host]);
+    service.ports[0].scheduler = Some(scheduler);
+    service
+}
+
+/// Scheduler and flags of each virtual server, by its first real server.
+fn schedulers(world: &World) -> BTreeMap<u8, (String, Flags)> {
+    let mut found = BTreeMap::new();
+    world.kernel(|kernel| {
+        for (server, reals) in kernel.servers.values() {
+            let host = last_byte(reals.keys().next().unwrap().ip());
+            found.insert(host, (server.scheduler.clone(), server.flags));
+        }
+    });
+    found
 }
 
 #[test]
@@ -457,12 +465,14 @@ fn assert_leads(world: &World, state: &ServiceState) {
             };
             for answer in answers {
                 let Answer::Balance(pool) = answer else { continue };
-                let weight = |endpoint: &Endpoint| match port.affinity {
-                    Affinity::None => u32::from(endpoint.weight),
-                    Affinity::ClientIp { .. } => 65_535,
-                };
-                let live = port.pool(pool).map(|endpoint| (endpoint.address, weight(endpoint)));
-                expected.entry(frontend.key).or_default().extend(live);
+                let live = expected.entry(frontend.key).or_default();
+                for endpoint in port.pool(pool) {
+                    let weight = match port.affinity {
+                        Affinity::None => u32::from(endpoint.weight),
+                        Affinity::ClientIp { .. } => 65_535,
+                    };
+                    live.insert((endpoint.address, weight));
+                }
             }
         }
     }
@@ -470,11 +480,11 @@ fn assert_leads(world: &World, state: &ServiceState) {
     let mut found = BTreeMap::<FrontendKey, BTreeSet<(EndpointAddress, u32)>>::new();
     let mut led = BTreeSet::new();
     for Marked { frontend, mark, .. } in world.tables.marked() {
-        let key = VirtualKey::Mark { family: kernel_family(frontend.family()), mark: mark.0 };
+        let key = key(frontend.family(), mark);
         led.insert(key);
         let live = world.kernel(|kernel| {
-            let live = kernel.servers[&key].1.values().filter(|entry| entry.server.weight > 0);
-            live.map(|entry| (EndpointAddress::from(entry.server.address), entry.server.weight)).collect::<Vec<_>>()
+            let live = kernel.servers[&key].1.values().map(|entry| entry.server).filter(|real| real.weight > 0);
+            live.map(|real| (endpoint(&real), real.weight)).collect::<Vec<_>>()
         });
         found.entry(frontend).or_default().extend(live);
     }
@@ -483,7 +493,7 @@ fn assert_leads(world: &World, state: &ServiceState) {
         for (key, (_, reals)) in &kernel.servers {
             assert!(!reals.is_empty(), "{key} has real servers");
             let is_live = reals.values().any(|entry| entry.server.weight > 0);
-            assert!(led.contains(key) || !is_live, "{key}: somebody leads there");
+            assert!(led.contains(key) || !is_live, "{key}: no mark leads there");
         }
     });
 }
@@ -510,23 +520,15 @@ fn any_service() -> impl Strategy<Value = Service> {
     let frontends = prop::collection::btree_map(1u8..6, route, 0..3);
     (1u8..4, frontends, endpoints, affinity, protocol, scheduler).prop_map(
         |(host, frontends, endpoints, affinity, protocol, scheduler)| {
-            let frontend = |(address, route): (u8, Route)| Frontend {
-                route,
-                ..Frontend::external([10, 240, 0, address].into(), protocol, 53)
-            };
-            let weighted = |(host, (weight, (cluster, local, on_this_node)))| Endpoint {
-                weight,
-                pools: Pools { cluster, local },
-                on_this_node,
-                ..endpoint(host)
-            };
-            let port = ServicePort {
-                affinity,
-                scheduler,
-                frontends: frontends.into_iter().map(frontend).collect(),
-                endpoints: endpoints.into_iter().map(weighted).collect(),
-                ..ServicePort::new(Family::V4, protocol)
-            };
+            let mut port = ServicePort { affinity, scheduler, ..ServicePort::new(Family::V4, protocol) };
+            for (address, route) in frontends {
+                let frontend = Frontend::external([10, 240, 0, address].into(), protocol, 53);
+                port.frontends.push(Frontend { route, ..frontend });
+            }
+            for (host, (weight, (cluster, local, on_this_node))) in endpoints {
+                let pools = Pools { cluster, local };
+                port.endpoints.push(Endpoint { weight, pools, on_this_node, ..endpoint_at(host) });
+            }
             Service::new(name(host), vec![port])
         },
     )
@@ -564,8 +566,8 @@ fn beside() -> impl Strategy<Value = Beside> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever happened before, marks lead where the last state says; a newcomer finds nothing to do; TCP is cut by nobody
-    /// before its time, and no flow of UDP outlives its endpoint.
+    /// Whatever happened before, marks lead where the last state says, and a restarted process finds nothing to do. No
+    /// connection of TCP is cut before its deadline, and no flow of UDP outlives its endpoint.
     #[test]
     fn history_decides_nothing(changes in prop::collection::vec((any_service(), any::<bool>(), beside()), 1..14)) {
         let mut world = World::new();
@@ -606,14 +608,13 @@ proptest! {
             assert_leads(&world, &state);
             for (key, real) in world.kernel(|kernel| std::mem::take(&mut kernel.cut)) {
                 let now = world.kernel(|kernel| kernel.now);
-                prop_assert!(cuts(ours(key).unwrap()) || (drains(&real) && real.thresholds.upper <= now), "{key}");
+                prop_assert!(cuts(our_mark(key).unwrap()) || (drains(&real) && real.thresholds.upper <= now), "{key}");
             }
+            let endpoints = state.services().flat_map(|service| &service.ports).flat_map(|port| &port.endpoints);
+            let listed: BTreeSet<_> = endpoints.map(|endpoint| socket_address(endpoint.address)).collect();
             for (key, (_, reals)) in world.kernel(|kernel| kernel.servers.clone()) {
-                let listed = |address: SocketAddr| {
-                    let mut endpoints = state.services().flat_map(|service| &service.ports).flat_map(|port| &port.endpoints);
-                    endpoints.any(|endpoint| SocketAddr::from(endpoint.address) == address)
-                };
-                prop_assert!(!cuts(ours(key).unwrap()) || reals.keys().all(|address| listed(*address)), "{key}");
+                let is_cut = cuts(our_mark(key).unwrap());
+                prop_assert!(!is_cut || reals.keys().all(|address| listed.contains(address)), "{key}");
             }
             prop_assert_eq!(run(world.programmer.compare_all()).unwrap(), Seen::AsBelieved);
             prop_assert_eq!(world.sync(&state, Scope::All).writes, 0);

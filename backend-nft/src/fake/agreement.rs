@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use backend_api::{Cidr, EndpointAddress, Family, FrontendKey, NodeNetwork, Pool, Protocol};
-use nix::sched::{CloneFlags, unshare};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::FakeKernel;
-use crate::port::{Kernel, Port};
+use crate::content::Content;
+use crate::kernel::Kernel;
+use crate::netns::isolated;
+use crate::port::Port;
 use crate::render::rules;
 use crate::ruleset::{By, ChainName, Code, Delivery, Element, Key, Policy, Rule, SetName, Statement, TABLE, Value};
 use crate::transaction::Transaction;
-use netlink::nftables::{CommitError, Nftables};
+use netlink::nftables::{CommitError, Expr, Nftables, Ownership};
 
 /// So many are accepted, and so many refused.
 const ROUNDS: usize = 30;
@@ -80,15 +82,15 @@ fn transaction() -> impl Strategy<Value = Transaction> {
 /// Chains that lead back to themselves are refused by the kernel only; we never render one.
 fn is_round(transaction: &Transaction, fake: &FakeKernel) -> bool {
     let mut edges: BTreeSet<(String, String)> = BTreeSet::new();
-    let of = |rule: &Rule| match rule.0.as_slice() {
-        [Statement::Goto(to)] => Some(to.to_string()),
-        _ => None,
-    };
-    edges.extend(transaction.add_rules.iter().filter_map(|(_, from, rule)| Some((from.to_string(), of(rule)?))));
+    for (_, from, rule) in &transaction.add_rules {
+        if let [Statement::Goto(to)] = rule.0.as_slice() {
+            edges.insert((from.to_string(), to.to_string()));
+        }
+    }
     if let Some(table) = &fake.tables.v4 {
         for (from, (_, rules)) in &table.chains {
             for expr in rules.iter().flatten() {
-                if let netlink::nftables::Expr::Verdict(netlink::nftables::Verdict::Goto(to)) = expr {
+                if let Expr::Verdict(netlink::nftables::Verdict::Goto(to)) = expr {
                     edges.insert((from.clone(), to.clone()));
                 }
             }
@@ -111,7 +113,7 @@ fn outcome(result: Result<(), CommitError>) -> Result<(), BTreeSet<(Vec<u32>, i3
 async fn compare() {
     let nftables = Nftables::open(TABLE).unwrap();
     let watch = nftables.watch().unwrap();
-    let mut kernel = Kernel { nftables, watch, table_flags: 0 };
+    let mut kernel = Kernel { nftables, watch, ownership: Ownership::None };
     let mut fake = FakeKernel::default();
     let first = Transaction { add_tables: vec![Family::V4], ..Transaction::default() };
     kernel.commit(&first).await.unwrap();
@@ -130,24 +132,19 @@ async fn compare() {
         *(if ours.is_ok() { &mut accepted } else { &mut refused }) += 1;
         let (real, ours) = (kernel.content(Family::V4).await.unwrap(), fake.content(Family::V4).await.unwrap());
         assert_eq!(real.elements, ours.elements);
-        let chains = |content: &crate::content::Content| {
-            let rules = content.rules.iter().map(|rule| (rule.chain.clone(), rule.exprs.clone()));
-            let mut rules: Vec<_> = rules.collect();
-            rules.sort_by(|one, other| one.0.cmp(&other.0));
-            (content.chains.iter().map(|chain| chain.name.clone()).collect::<BTreeSet<_>>(), rules)
-        };
         assert_eq!(chains(&real), chains(&ours));
     }
 }
 
+/// The names of the chains, and the rules by chain.
+fn chains(content: &Content) -> (BTreeSet<String>, Vec<(String, Vec<Expr>)>) {
+    let rules = content.rules.iter().map(|rule| (rule.chain.clone(), rule.exprs.clone()));
+    let mut rules: Vec<_> = rules.collect();
+    rules.sort_by(|one, other| one.0.cmp(&other.0));
+    (content.chains.iter().map(|chain| chain.name.clone()).collect(), rules)
+}
+
 #[test]
 fn the_fake_refuses_what_the_kernel_refuses() {
-    let outcome = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("network namespaces need CAP_SYS_ADMIN");
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(compare());
-    })
-    .join();
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    isolated(compare);
 }

@@ -11,38 +11,17 @@ use tracing::trace_span;
 use super::{Plan, Terms, add_chain, is_sized, sized_chains, unfit};
 use crate::assign::{Slots, Sticky, first_slot, first_sticky_slot};
 use crate::belief::{Belief, Programmed};
-use crate::content::Content;
+use crate::content::{Content, Found};
 use crate::diff::diff_of_unsorted;
-use crate::marking::{Marks, Target};
+use crate::marks::{Marks, Target};
 use crate::render::{
     base, constant_elements, fastpath, flowtable, initial_chains, node_elements, rules, sized_element,
 };
 use crate::ruleset::lower::lower;
-use crate::ruleset::{By, ChainName, Delivery, Element, FLOWTABLE, Key, Mark, SetName, Tag, Value};
+use crate::ruleset::{By, ChainName, Delivery, Element, FLOWTABLE, Key, Mark, Rule, SetName, Tag, Value, value_at};
 use crate::transaction::Transaction;
 use netlink::nftables as kernel;
 use netlink::nftables::{Expr, Flowtable, Set};
-
-/// What is in the kernel under our name, and ours.
-#[derive(Debug)]
-pub(crate) enum Found {
-    /// No table.
-    Nothing,
-    /// A table of ours, of another layout.
-    OfOld,
-    /// A table of ours.
-    Table(Content),
-}
-
-impl Found {
-    /// What is in our table.
-    pub(crate) fn content(&self) -> Option<&Content> {
-        match self {
-            Self::Table(content) => Some(content),
-            Self::Nothing | Self::OfOld => None,
-        }
-    }
-}
 
 impl Plan {
     /// What leads from `found` to `desired`. Services that `excluded` names are taken for absent.
@@ -58,17 +37,20 @@ impl Plan {
         let mut belief = Belief::without_services(node.clone());
         let mut failed = Vec::new();
         let mut wanted = node_elements(&node, delivery);
-        let history = PerFamily { v4: History::of(&found.v4), v6: History::of(&found.v6) };
+        let history = PerFamily { v4: History::of(&found.v4, Family::V4), v6: History::of(&found.v6, Family::V6) };
         for service in desired.services_unordered().filter(|service| !excluded.contains(&service.name)) {
             if let Some(failure) = unfit(service, marks) {
                 failed.push(failure);
                 continue;
             }
-            let before = |port: &ServicePort, pool| {
-                let answering = Answering::new(&service.name, port, marks);
-                history.of(port.family).slots(port, pool, &answering)
-            };
-            let programmed = Programmed::new(service, before, marks);
+            let programmed = Programmed::new(
+                service,
+                |port, pool| {
+                    let answering = Answering::new(&service.name, port, marks);
+                    history.of(port.family).slots(port, pool, &answering)
+                },
+                marks,
+            );
             let mut shared = BTreeSet::new();
             programmed.elements(&node, &mut wanted, &mut shared);
             for element in &shared {
@@ -116,26 +98,27 @@ impl Plan {
 /// Whether a table can become what it should be without being made anew: what cannot be changed in place is right.
 fn is_usable(content: &Content, family: Family, delivery: Delivery) -> bool {
     let sets: HashMap<&str, &Set> = content.sets.iter().map(|set| (set.name.as_str(), set)).collect();
-    let sets_fit = SetName::of(delivery).all(|name| {
-        let wanted = name.kernel_set(family, delivery);
-        sets.get(name.as_str()).is_some_and(|there| **there == wanted)
-    });
-    let base_fits =
-        |chain: &kernel::Chain| ChainName::parse(&chain.name).is_none_or(|name| base(name, delivery) == chain.base);
-    let flowtable = flowtable(BTreeSet::new());
-    let flowtable_fits = content.flowtables.iter().filter(|there| there.name == flowtable.name).all(|there| {
-        // Devices come and go.
-        kernel::Flowtable { devices: BTreeSet::new(), ..there.clone() } == flowtable
-    });
-    sets_fit && flowtable_fits && content.chains.iter().all(base_fits)
+    let sets_fit = SetName::of(delivery)
+        .all(|name| sets.get(name.as_str()).is_some_and(|there| **there == name.kernel_set(family, delivery)));
+    let chains_fit = content
+        .chains
+        .iter()
+        .all(|chain| ChainName::parse(&chain.name).is_none_or(|name| base(name, delivery) == chain.base));
+    sets_fit && chains_fit && content.flowtables.iter().all(flowtable_fits)
+}
+
+/// Whether a flowtable of our name is as we make it. Its devices come and go.
+fn flowtable_fits(there: &Flowtable) -> bool {
+    let wanted = flowtable(BTreeSet::new());
+    there.name != wanted.name || Flowtable { devices: BTreeSet::new(), ..there.clone() } == wanted
 }
 
 /// Everything in a new table, but for elements.
 fn create(transaction: &mut Transaction, sized: &BTreeSet<ChainName>, (node, family): (&NodeNetwork, Family)) {
     transaction.add_tables.push(family);
-    let fastpath = fastpath(node, transaction.delivery);
-    transaction.add_flowtables.extend(fastpath.map(|_| family));
-    for chain in initial_chains(transaction.delivery).chain(fastpath).chain(sized.iter().copied()) {
+    let to_flowtable = fastpath(node, transaction.delivery);
+    transaction.add_flowtables.extend(to_flowtable.map(|_| family));
+    for chain in initial_chains(transaction.delivery).chain(to_flowtable).chain(sized.iter().copied()) {
         add_chain(transaction, family, chain, node);
     }
 }
@@ -155,17 +138,15 @@ fn repair(
     }
     let known = there.keys().filter_map(|name| ChainName::parse(name)).filter(|chain| is_sized(*chain));
     let sized: BTreeSet<ChainName> = known.chain(needed.iter().copied()).collect();
-    let fastpath = fastpath(node, transaction.delivery);
-    for chain in initial_chains(transaction.delivery).chain(fastpath).chain(sized.iter().copied()) {
+    let to_flowtable = fastpath(node, transaction.delivery);
+    for chain in initial_chains(transaction.delivery).chain(to_flowtable).chain(sized.iter().copied()) {
         let name = chain.to_string();
         let Some(present) = there.remove(name.as_str()) else {
             add_chain(transaction, family, chain, node);
             continue;
         };
         let wanted = rules(chain, node, family, transaction.delivery);
-        let equal =
-            |(rule, present): (&crate::ruleset::Rule, &&kernel::Rule)| is_same(&lower(rule, family), &present.exprs);
-        if wanted.len() != present.len() || !wanted.iter().zip(&present).all(equal) {
+        if !are_same(&wanted, &present, family) {
             transaction.flush_chains.push((family, name));
             transaction.add_rules.extend(wanted.into_iter().map(|rule| (family, chain, rule)));
         }
@@ -174,25 +155,38 @@ fn repair(
         transaction.flush_chains.push((family, strange.to_owned()));
         transaction.remove_chains.push((family, strange.to_owned()));
     }
-    let is_wanted = |flowtable: &&Flowtable| fastpath.is_some() && flowtable.name == FLOWTABLE;
-    if fastpath.is_some() && !content.flowtables.iter().any(|flowtable| is_wanted(&flowtable)) {
+    let mut has_flowtable = false;
+    for flowtable in &content.flowtables {
+        if to_flowtable.is_some() && flowtable.name == FLOWTABLE {
+            has_flowtable = true;
+        } else {
+            transaction.remove_flowtables.push((family, flowtable.name.clone()));
+        }
+    }
+    if to_flowtable.is_some() && !has_flowtable {
         transaction.add_flowtables.push(family);
     }
-    let strange = content.flowtables.iter().filter(|flowtable| !is_wanted(flowtable));
-    transaction.remove_flowtables.extend(strange.map(|flowtable| (family, flowtable.name.clone())));
-    let is_ours = |set: &&Set| SetName::of(transaction.delivery).any(|name| name.as_str() == set.name);
-    let strange = content.sets.iter().filter(|set| !is_ours(set));
-    transaction.remove_sets.extend(strange.map(|set| (family, set.name.clone())));
+    for set in &content.sets {
+        if !SetName::of(transaction.delivery).any(|name| name.as_str() == set.name) {
+            transaction.remove_sets.push((family, set.name.clone()));
+        }
+    }
     sized
+}
+
+/// Whether the rules of a chain in the kernel are these, in this order.
+fn are_same(wanted: &[Rule], present: &[&kernel::Rule], family: Family) -> bool {
+    wanted.len() == present.len()
+        && wanted.iter().zip(present).all(|(rule, present)| is_same(&lower(rule, family), &present.exprs))
 }
 
 /// Whether a rule in the kernel is this one, whatever it has counted.
 fn is_same(wanted: &[Expr], present: &[Expr]) -> bool {
-    let same = |(wanted, present): (&Expr, &Expr)| match (wanted, present) {
-        (Expr::Counter(_), Expr::Counter(_)) => true,
-        _ => wanted == present,
-    };
-    wanted.len() == present.len() && wanted.iter().zip(present).all(same)
+    wanted.len() == present.len()
+        && wanted.iter().zip(present).all(|(wanted, present)| match (wanted, present) {
+            (Expr::Counter(_), Expr::Counter(_)) => true,
+            _ => wanted == present,
+        })
 }
 
 /// Which endpoint the value of a slot means.
@@ -203,9 +197,10 @@ impl Answering {
         let mut answering = HashMap::new();
         if let Some(marks) = marks.filter(|_| port.affinity != Affinity::None) {
             for frontend in &port.frontends {
-                let addresses = port.endpoints.iter().map(|endpoint| endpoint.address);
-                let mark = |endpoint| marks.mark(service, port, frontend.key, Target::Endpoint(endpoint));
-                answering.extend(addresses.filter_map(|endpoint| Some((mark(endpoint)?, endpoint))));
+                for endpoint in port.endpoints.iter().map(|endpoint| endpoint.address) {
+                    let mark = marks.mark(service, port, frontend.key, Target::Endpoint(endpoint));
+                    answering.extend(mark.map(|mark| (mark, endpoint)));
+                }
             }
         }
         Self(answering)
@@ -220,15 +215,15 @@ impl Answering {
     }
 }
 
-/// Which endpoint is in which slot in the kernel.
-struct History<'a>(&'a [Element]);
+/// Which endpoint is in which slot in the kernel, in the table of one family.
+struct History<'a> {
+    family: Family,
+    elements: &'a [Element],
+}
 
 impl<'a> History<'a> {
-    fn of(found: &'a Found) -> Self {
-        match found {
-            Found::Table(content) => Self(&content.elements),
-            Found::Nothing | Found::OfOld => Self(&[]),
-        }
+    fn of(found: &'a Found, family: Family) -> Self {
+        Self { family, elements: found.content().map_or(&[], |content| &content.elements) }
     }
 
     /// The slots of a port and pool, by the first of its frontends that has any.
@@ -240,9 +235,8 @@ impl<'a> History<'a> {
     }
 
     fn plain(&self, frontend: FrontendKey, pool: Pool) -> Option<Vec<EndpointAddress>> {
-        let set = SetName::Endpoints(by(frontend));
-        let at = |slot| self.value(set, Key::Slot(frontend, slot));
-        let endpoints = (first_slot(pool)..).map_while(|slot| match at(slot)? {
+        let set = SetName::Endpoints(By::of(frontend));
+        let endpoints = (first_slot(pool)..).map_while(|slot| match self.value(set, Key::Slot(frontend, slot))? {
             Value::Endpoint(endpoint) => Some(endpoint),
             _ => None,
         });
@@ -251,42 +245,22 @@ impl<'a> History<'a> {
 
     fn sticky(&self, frontend: FrontendKey, pool: Pool, answering: &Answering) -> Option<Sticky> {
         let first = first_sticky_slot(pool);
-        let picks = (first_slot(pool)..).map_while(|index| {
-            match self.value(SetName::StickyPicks(by(frontend)), Key::Slot(frontend, index))? {
+        let (picks, endpoints) = (SetName::StickyPicks(By::of(frontend)), SetName::StickyEndpoints(By::of(frontend)));
+        let picks: Vec<u16> = (first_slot(pool)..)
+            .map_while(|index| match self.value(picks, Key::Slot(frontend, index))? {
                 Value::Code(code) => Tag::of(code).slot.checked_sub(first),
                 _ => None,
-            }
-        });
-        let picks: Vec<u16> = picks.collect();
-        let mut sticky =
-            Sticky { endpoints: vec![None; picks.iter().max().map_or(0, |last| usize::from(*last) + 1)], picks };
-        for (slot, endpoint) in (first..).zip(&mut sticky.endpoints) {
-            let there = self.value(SetName::StickyEndpoints(by(frontend)), Key::Remembered(frontend, slot));
-            *endpoint = there.and_then(|there| answering.endpoint(there));
-        }
-        Some(sticky).filter(|sticky| !sticky.picks.is_empty())
+            })
+            .collect();
+        let slots = first..=first + picks.iter().max()?;
+        let endpoints = slots
+            .map(|slot| self.value(endpoints, Key::Remembered(frontend, slot)))
+            .map(|there| there.and_then(|value| answering.endpoint(value)))
+            .collect();
+        Some(Sticky { endpoints, picks })
     }
 
     fn value(&self, set: SetName, key: Key) -> Option<Value> {
-        let place = (key_family(key)?, set, key);
-        let at = self.0.binary_search_by(|element| element.place().cmp(&place)).ok()?;
-        Some(self.0[at].value)
-    }
-}
-
-fn by(frontend: FrontendKey) -> By {
-    match frontend {
-        FrontendKey::Address { .. } => By::Address,
-        FrontendKey::NodePort { .. } => By::NodePort,
-    }
-}
-
-fn key_family(key: Key) -> Option<Family> {
-    match key {
-        Key::Frontend(frontend) | Key::Slot(frontend, _) | Key::Remembered(frontend, _) | Key::Source(frontend, _) => {
-            Some(frontend.family())
-        }
-        Key::Code(_) => None,
-        Key::Address(address) | Key::Itself(address) => Some(Family::of(address)),
+        value_at(self.elements, (self.family, set, key))
     }
 }

@@ -53,17 +53,16 @@ impl Plan {
     }
 }
 
-/// Those whose form is another than the one that was programmed.
+/// The services whose form is not the one that was programmed.
 fn changed_names(belief: &Belief, desired: &ServiceState, rerender: bool) -> BTreeSet<ServiceName> {
     if rerender {
         return all_names(belief, desired);
     }
-    let is_as_believed = |service: &Arc<Service>| {
-        belief.services.get(&service.name).is_some_and(|programmed| programmed.service == *service)
-    };
     let gone = belief.services.keys().filter(|name| desired.service(name).is_none());
-    let others = desired.services_unordered().filter(|service| !is_as_believed(service)).map(|service| &service.name);
-    gone.chain(others).cloned().collect()
+    let others = desired
+        .services_unordered()
+        .filter(|service| belief.services.get(&service.name).is_none_or(|programmed| programmed.service != **service));
+    gone.chain(others.map(|service| &service.name)).cloned().collect()
 }
 
 /// Elements of everything that changes, before and after.

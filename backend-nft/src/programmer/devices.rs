@@ -1,9 +1,9 @@
-//! Which devices our flowtables have, and what is said where there can be none.
+//! Which devices our flowtables have, and the warning where there can be none.
 //!
 //! Apart from the batch that programs services: a device may vanish at any time, and a batch that names it then is refused as a
 //! whole. So devices follow in a batch of their own, and what is wrong with one is a warning.
 //!
-//! What if we die before that batch? Connections are forwarded as ever; who comes next reads which devices there are.
+//! What if we die before that batch? Connections are forwarded as ever; the next process reads which devices there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use backend_api::{Family, NodeNetwork, Offload, Report, ServiceState, SyncError}
 
 use super::Programmer;
 use crate::errors::{from_commit, from_read};
-use crate::marking::Marks;
+use crate::marks::Marks;
 use crate::plan::Terms;
 use crate::port::Port;
 use crate::ruleset::{Delivery, FLOWTABLE};
@@ -45,9 +45,11 @@ impl<P: Port> Programmer<P> {
     /// Why this kernel can hand nothing over. Asked when it matters first: the question may load modules.
     async fn lacking(&mut self) -> Result<Option<String>, SyncError> {
         if self.lacking.is_none() {
-            let lacking = self.port.lacks_flowtables().await?;
-            let text = |reason| format!("connections are not handed to a flowtable: this kernel has none ({reason})");
-            self.lacking = Some(lacking.map(text));
+            let reason = self.port.lacks_flowtables().await?;
+            self.lacking =
+                Some(reason.map(|reason| {
+                    format!("connections are not handed to a flowtable: this kernel has none ({reason})")
+                }));
         }
         Ok(self.lacking.clone().flatten())
     }

@@ -4,15 +4,18 @@
 //! services is programmed first; then they are tried by halves, until each that is refused stands alone.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use backend_api::{
-    Failure, FailureKind, FrontendKind, PerFamily, Report, Scope, Service, ServiceName, ServiceState, SyncError,
+    Failure, FailureKind, Frontend, FrontendKey, FrontendKind, PerFamily, Report, Scope, ServiceName, ServicePort,
+    ServiceState, SyncError,
 };
 
 use super::{Programmer, sorted};
+use crate::content::Found;
 use crate::errors::from_commit;
-use crate::marking::Marks;
-use crate::plan::{Found, Plan, Terms, sized_chains, unfit};
+use crate::marks::Marks;
+use crate::plan::{Plan, Terms, sized_chains, unfit};
 use crate::port::Port;
 use crate::render::{Assignment, service_elements};
 use crate::ruleset::{ChainName, Element, Key};
@@ -23,7 +26,7 @@ use netlink::nftables::{CommitError, Refusal};
 const MOST_REFUSALS: usize = 64;
 
 impl<P: Port> Programmer<P> {
-    /// Programs everybody but those whom the kernel refuses.
+    /// Programs every service but those that the kernel refuses.
     pub(super) async fn isolate(
         &mut self,
         found: &PerFamily<Found>,
@@ -35,9 +38,8 @@ impl<P: Port> Programmer<P> {
         let mut refusals = refusals;
         let mut report = loop {
             let refused = Plan::adopt(found, desired, terms, &excluded).transaction;
-            let suspects = suspects(&refused, &refusals, desired, terms.marks);
             let known = excluded.len();
-            excluded.extend(suspects);
+            excluded.extend(suspects(&refused, &refusals, desired, terms.marks));
             if excluded.len() == known {
                 // Not a service's fault: what every state needs was refused.
                 return Err(from_commit(CommitError::Refused(refusals)));
@@ -66,8 +68,9 @@ impl<P: Port> Programmer<P> {
         let mut reason = String::new();
         while let Some(some) = waiting.pop() {
             if count >= MOST_REFUSALS {
-                let suspected = |service| Failure::new(service, FailureKind::Suspected, reason.clone());
-                report.failed.extend(some.into_iter().map(suspected));
+                for service in some {
+                    report.failed.push(Failure::new(service, FailureKind::Suspected, reason.clone()));
+                }
                 continue;
             }
             let Some(belief) = self.belief.clone() else { break };
@@ -125,11 +128,7 @@ fn owners(element: &Element, desired: &ServiceState) -> Vec<ServiceName> {
             desired.owner(&frontend).cloned().into_iter().collect()
         }
         Key::Address(address) => {
-            let has = |frontend: &backend_api::Frontend| {
-                frontend.kind == FrontendKind::ClusterIp
-                    && matches!(frontend.key, backend_api::FrontendKey::Address { address: of, .. } if of == address)
-            };
-            by_port(desired, |port| port.frontends.iter().any(has))
+            by_port(desired, |port| port.frontends.iter().any(|frontend| is_cluster_ip(frontend, address)))
         }
         Key::Itself(address) => {
             by_port(desired, |port| port.endpoints.iter().any(|endpoint| endpoint.address.ip == address))
@@ -138,20 +137,27 @@ fn owners(element: &Element, desired: &ServiceState) -> Vec<ServiceName> {
     }
 }
 
-/// Those that need a chain which is not always there.
+fn is_cluster_ip(frontend: &Frontend, address: IpAddr) -> bool {
+    frontend.kind == FrontendKind::ClusterIp
+        && matches!(frontend.key, FrontendKey::Address { address: of, .. } if of == address)
+}
+
+/// The services that need a chain which is not always there.
 fn by_chain(chain: ChainName, desired: &ServiceState, marks: Option<&dyn Marks>) -> Vec<ServiceName> {
-    let needs = |service: &Service| {
+    let mut names = Vec::new();
+    for service in desired.services().filter(|service| unfit(service, marks).is_none()) {
         let mut elements = Vec::new();
         let slots = Assignment::new(service, |_, _| None, marks);
         service_elements(service, &slots, desired.node(), |element| elements.push(element));
         let chains = sized_chains(&elements);
-        chains.v4.contains(&chain) || chains.v6.contains(&chain)
-    };
-    let able = desired.services().filter(|service| unfit(service, marks).is_none());
-    able.filter(|service| needs(service)).map(|service| service.name.clone()).collect()
+        if chains.v4.contains(&chain) || chains.v6.contains(&chain) {
+            names.push(service.name.clone());
+        }
+    }
+    names
 }
 
-fn by_port(desired: &ServiceState, is_meant: impl Fn(&backend_api::ServicePort) -> bool) -> Vec<ServiceName> {
+fn by_port(desired: &ServiceState, is_meant: impl Fn(&ServicePort) -> bool) -> Vec<ServiceName> {
     let meant = desired.services().filter(|service| service.ports.iter().any(&is_meant));
     meant.map(|service| service.name.clone()).collect()
 }

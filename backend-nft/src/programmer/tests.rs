@@ -40,7 +40,7 @@ fn service(host: u8, endpoints: &[u8]) -> Service {
     Service::new(ServiceName::new("default", &format!("s{host}")), vec![port])
 }
 
-fn state(services: impl IntoIterator<Item = Service>) -> ServiceState {
+fn state_of(services: impl IntoIterator<Item = Service>) -> ServiceState {
     let mut state = ServiceState::new(NodeNetwork::unknown());
     for service in services {
         state.upsert(service).unwrap();
@@ -72,7 +72,7 @@ fn a_refused_service_keeps_nobody_else_out() {
         let refuses = [3, 7].map(|host| Key::Frontend(address(host))).to_vec();
         let mut programmer =
             OnFake::new(FakeKernel { refuses, is_vague, ..FakeKernel::default() }, Delivery::Translate);
-        let state = state((0..20).map(|host| service(host, &[1, 2])));
+        let state = state_of((0..20).map(|host| service(host, &[1, 2])));
         let report = sync(&mut programmer, &state, Scope::All);
         assert_eq!(failed(&report), [&name(3), &name(7)]);
         assert!(report.failed[0].reason.contains("Invalid argument"), "{}", report.failed[0].reason);
@@ -92,7 +92,7 @@ fn a_refused_chain_is_laid_to_those_who_need_it() {
     sticky.ports[0].affinity = Affinity::ClientIp { timeout: NonZeroU32::MIN };
     let refuses_chain = Some(ChainName::Slot(By::Address, Tag { slot: 0, timeout: 1 }));
     let mut programmer = OnFake::new(FakeKernel { refuses_chain, ..FakeKernel::default() }, Delivery::Translate);
-    let report = sync(&mut programmer, &state([service(1, &[1]), sticky, service(3, &[1])]), Scope::All);
+    let report = sync(&mut programmer, &state_of([service(1, &[1]), sticky, service(3, &[1])]), Scope::All);
     assert_eq!(failed(&report), [&name(2)]);
     assert_eq!(run(programmer.observe(&|_| BTreeMap::new())).unwrap().frontends.len(), 2);
 }
@@ -100,14 +100,14 @@ fn a_refused_chain_is_laid_to_those_who_need_it() {
 #[test]
 fn what_is_too_large_is_reported_and_absent() {
     let heavy = |weights: [u16; 2]| {
-        let mut service = service(1, &[1, 2]);
-        for (endpoint, weight) in service.ports[0].endpoints.iter_mut().zip(weights) {
+        let mut heavy = service(1, &[1, 2]);
+        for (endpoint, weight) in heavy.ports[0].endpoints.iter_mut().zip(weights) {
             endpoint.weight = weight;
         }
-        service
+        heavy
     };
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
-    let mut state_of_two = state([heavy([65535, 13107]), service(2, &[1])]);
+    let mut state_of_two = state_of([heavy([65535, 13107]), service(2, &[1])]);
     assert!(sync(&mut programmer, &state_of_two, Scope::All).failed.is_empty());
     let change = state_of_two.upsert(heavy([65535, 65534])).unwrap();
     let report = sync(&mut programmer, &state_of_two, Scope::Services(&change.touched));
@@ -115,13 +115,13 @@ fn what_is_too_large_is_reported_and_absent() {
     let observed = run(programmer.observe(&|_| BTreeMap::new())).unwrap();
     assert_eq!(observed.frontends.keys().collect::<Vec<_>>(), [&address(2)]);
     assert_eq!(failed(&sync(&mut programmer, &state_of_two, Scope::All)), [&name(1)], "still");
-    assert!(sync(&mut programmer, &state([heavy([65535, 13107])]), Scope::All).failed.is_empty());
+    assert!(sync(&mut programmer, &state_of([heavy([65535, 13107])]), Scope::All).failed.is_empty());
 }
 
 #[test]
 fn a_failed_commit_is_looked_after_next_time() {
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
-    let mut state = state([service(1, &[1])]);
+    let mut state = state_of([service(1, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     let change = state.upsert(service(1, &[2])).unwrap();
     programmer.port.breaks = Some(Errno::ENOMEM);
@@ -134,7 +134,7 @@ fn a_failed_commit_is_looked_after_next_time() {
 #[test]
 fn a_wrong_belief_is_corrected() {
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
-    let mut state = state([service(1, &[1, 2]), service(2, &[1])]);
+    let mut state = state_of([service(1, &[1, 2]), service(2, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     programmer.port.tables.v4.as_mut().unwrap().set(SetName::Endpoints(By::Address)).clear();
     let change = state.upsert(service(1, &[1])).unwrap();
@@ -149,7 +149,7 @@ fn a_strange_table_is_left_alone() {
     let strange = FakeTable { userdata, ..FakeTable::default() };
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     programmer.port.tables.v6 = Some(strange.clone());
-    let error = run(programmer.sync(&state([service(1, &[1])]), Scope::All, None)).unwrap_err();
+    let error = run(programmer.sync(&state_of([service(1, &[1])]), Scope::All, None)).unwrap_err();
     assert!(matches!(&error, SyncError::Refused { object, .. } if object == "table ip6 switchyard"), "{error}");
     run(programmer.remove_all()).unwrap();
     assert_eq!(programmer.port.tables, PerFamily { v4: None, v6: Some(strange) });
@@ -161,7 +161,7 @@ fn a_table_of_another_layout_is_made_anew() {
     udata::put_str(&mut userdata, udata::TABLE_COMMENT, "switchyard layout 0");
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     programmer.port.tables.v4 = Some(FakeTable { userdata, ..FakeTable::default() });
-    let state = state([service(1, &[1])]);
+    let state = state_of([service(1, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     assert_eq!(programmer.port.commits, 1, "in one batch");
     assert_forwards(&mut programmer, &state);
@@ -170,7 +170,7 @@ fn a_table_of_another_layout_is_made_anew() {
 #[test]
 fn connections_stay_counted_when_the_number_of_endpoints_changes() {
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
-    let mut state = state([service(1, &[1])]);
+    let mut state = state_of([service(1, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     let counter = Counter { packets: 7, bytes: 420 };
     programmer.port.tables.v4.as_mut().unwrap().set(SERVICES).get_mut(&Key::Frontend(address(1))).unwrap().1 = counter;
@@ -182,7 +182,7 @@ fn connections_stay_counted_when_the_number_of_endpoints_changes() {
 #[test]
 fn a_frontend_can_move_to_another_service() {
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
-    let mut state = state([service(1, &[1])]);
+    let mut state = state_of([service(1, &[1])]);
     sync(&mut programmer, &state, Scope::All);
     let mut older = service(1, &[9]);
     older.name = name(99);

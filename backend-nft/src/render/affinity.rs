@@ -3,7 +3,6 @@
 use backend_api::{Pool, ServiceName, ServicePort};
 
 use super::conditions::{frontend, frontend_and};
-use super::skeleton::hand_over;
 use crate::assign::first_slot;
 use crate::ruleset::code::remembered;
 use crate::ruleset::rule::REMEMBERED_BY;
@@ -26,38 +25,45 @@ pub(super) fn sticky(by: By, pool: Pool, size: u16) -> Vec<Rule> {
 /// Known clients go where they went; new ones, and those whose endpoint is gone, to this slot.
 pub(super) fn slot(by: By, tag: Tag, delivery: Delivery) -> Vec<Rule> {
     let code = remembered(tag.slot);
-    let identify = || {
-        // meta priority set ip daddr . meta l4proto . th dport map @affinity-ids
-        let mut rules = vec![Rule(vec![Statement::SetPriorityFrom(frontend(by), SetName::AffinityIds(by))])];
-        if tag.pool() == Pool::Local {
-            // meta priority set meta priority | 0:1
-            rules.push(Rule(vec![Statement::SetPriorityLowBit]));
-        }
-        rules
-    };
-    // update @affinity { ip saddr . meta priority timeout 3h : 5357:5 }: who is known keeps the slot, with a fresh timer
-    let remember = || Rule(vec![Statement::Remember { code, timeout: tag.timeout }]);
-    // dnat ip to ip daddr . meta l4proto . th dport . meta priority map @sticky-endpoints
-    let translate = || hand_over(frontend_and(by, Field::Priority), SetName::StickyEndpoints(by), delivery);
-    let mut rules = identify();
+    let mut rules = identify(by, tag);
     rules.extend([
-        remember(),
+        remember(code, tag),
         // meta priority set ip saddr . meta priority map @affinity
         Rule(vec![Statement::SetPriorityFrom(REMEMBERED_BY.to_vec(), SetName::Affinity)]),
-        translate(),
+        hand_over(by, delivery),
     ]);
-    rules.extend(identify());
+    rules.extend(identify(by, tag));
     rules.extend([
         // delete @affinity { ip saddr . meta priority : 5357:5 }
         Rule(vec![Statement::Forget { code }]),
-        remember(),
+        remember(code, tag),
         // meta priority set 5357:5
         Rule(vec![Statement::SetPriority(code)]),
-        translate(),
+        hand_over(by, delivery),
         // drop
         Rule(vec![Statement::Drop]),
     ]);
     rules
+}
+
+fn identify(by: By, tag: Tag) -> Vec<Rule> {
+    // meta priority set ip daddr . meta l4proto . th dport map @affinity-ids
+    let mut rules = vec![Rule(vec![Statement::SetPriorityFrom(frontend(by), SetName::AffinityIds(by))])];
+    if tag.pool() == Pool::Local {
+        // meta priority set meta priority | 0:1
+        rules.push(Rule(vec![Statement::SetPriorityLowBit]));
+    }
+    rules
+}
+
+fn remember(code: Code, tag: Tag) -> Rule {
+    // update @affinity { ip saddr . meta priority timeout 3h : 5357:5 }: a known client keeps its slot, with a fresh timer
+    Rule(vec![Statement::Remember { code, timeout: tag.timeout }])
+}
+
+fn hand_over(by: By, delivery: Delivery) -> Rule {
+    // dnat ip to ip daddr . meta l4proto . th dport . meta priority map @sticky-endpoints
+    Rule::hand_over(frontend_and(by, Field::Priority), SetName::StickyEndpoints(by), delivery)
 }
 
 /// What a service port's clients are remembered by, whichever frontend they dial: a hash (FNV-1a) of its identity. Its

@@ -21,16 +21,19 @@ pub(super) fn frontend_and(by: By, field: Field) -> Vec<Field> {
 
 /// How a local pod is told from others; none where it cannot be.
 pub(super) fn from_pod(node: &NodeNetwork, family: Family) -> Option<Statement> {
-    // The kernel compares at most 15 characters; a longer name is no interface's.
-    let is_name = |name: &String| (1..=15).contains(&name.len());
     match node.local_traffic.of(family) {
         LocalTraffic::Unknown => None,
         LocalTraffic::Source(range) => (range.family() == family).then_some(Statement::SourceIn(*range)),
-        LocalTraffic::Bridge(name) => is_name(name).then(|| Statement::EnteredThrough(name.clone())),
+        LocalTraffic::Bridge(name) => could_be_interface(name).then(|| Statement::EnteredThrough(name.clone())),
         LocalTraffic::InterfacePrefix(prefix) => {
-            is_name(prefix).then(|| Statement::EnteredThroughPrefix(prefix.clone()))
+            could_be_interface(prefix).then(|| Statement::EnteredThroughPrefix(prefix.clone()))
         }
     }
+}
+
+/// The kernel compares at most 15 characters; no interface has a longer name.
+fn could_be_interface(name: &str) -> bool {
+    (1..=15).contains(&name.len())
 }
 
 /// That the packet was sent to an address that carries node ports.

@@ -44,7 +44,7 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
     rules.extend(rewrite(node.cluster_masquerade(family), &[cluster], node, family));
     for protocol in Protocol::ALL {
         // meta l4proto tcp ct original ip daddr @node-addresses meta priority set meta l4proto . ct original proto-dst …
-        // The address too: another's translation of the same port on another address is none of our business.
+        // The address too: another's translation of the same port on another address is not ours.
         let to_node = Statement::In(vec![Field::OriginalDestination], SetName::NodeAddresses);
         let found = follow(dialled[1..].to_vec(), SetName::Masquerade(By::NodePort));
         rules.push(Rule([vec![Statement::ProtocolIs(protocol), to_node], found].concat()));
@@ -81,18 +81,21 @@ pub(super) fn constant_elements(family: Family) -> impl Iterator<Item = Element>
 
 /// Rules that end with the source rewritten, or kept, of what `condition` holds for.
 fn rewrite(masquerade: Masquerade, condition: &[Statement], node: &NodeNetwork, family: Family) -> Vec<Rule> {
-    let rule = |first: &[Statement], verdict| Rule([first, condition, &[verdict]].concat());
-    // ip saddr 10.244.0.0/16 accept
-    let pods = from_pod(node, family).map(|from_pod| rule(&[from_pod], Statement::Accept));
-    match masquerade {
+    let last = match masquerade {
         // accept
-        Masquerade::Never => vec![rule(&[], Statement::Accept)],
+        Masquerade::Never => return vec![rule(None, condition, Statement::Accept)],
         // masquerade fully-random
-        Masquerade::Always => vec![rule(&[], Statement::Masquerade)],
-        Masquerade::UnlessPod => pods.into_iter().chain([rule(&[], Statement::Masquerade)]).collect(),
+        Masquerade::Always => return vec![rule(None, condition, Statement::Masquerade)],
+        // masquerade fully-random
+        Masquerade::UnlessPod => rule(None, condition, Statement::Masquerade),
         // fib saddr type local masquerade fully-random
-        Masquerade::FromNode => {
-            pods.into_iter().chain([rule(&[Statement::SourceIsLocal], Statement::Masquerade)]).collect()
-        }
-    }
+        Masquerade::FromNode => rule(Some(Statement::SourceIsLocal), condition, Statement::Masquerade),
+    };
+    // ip saddr 10.244.0.0/16 accept
+    let pods = from_pod(node, family).map(|from_pod| rule(Some(from_pod), condition, Statement::Accept));
+    pods.into_iter().chain([last]).collect()
+}
+
+fn rule(first: Option<Statement>, condition: &[Statement], verdict: Statement) -> Rule {
+    Rule(first.into_iter().chain(condition.iter().cloned()).chain([verdict]).collect())
 }

@@ -10,7 +10,7 @@ use backend_api::{
 use super::affinity::affinity_id;
 use super::ranges::disjoint;
 use crate::assign::{Slots, assign, first_slot, first_sticky_slot, live};
-use crate::marking::{Marks, Target};
+use crate::marks::{Marks, Target};
 use crate::ruleset::code::masquerade_code;
 use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Mark, Policy, SetName, Tag, Value};
 
@@ -19,7 +19,7 @@ use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Mark, Policy, SetName,
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Assignment {
     slots: Vec<(usize, Pool, Slots)>,
-    /// Who answers, port by port, in order, in tables that mark; none in tables that translate.
+    /// What answers, port by port, in order, in tables that mark; none in tables that translate.
     marks: Option<Box<[Answering]>>,
 }
 
@@ -53,13 +53,13 @@ impl Assignment {
         past.map_or_else(|| assign(None, &service.ports[index], pool), |(.., slots)| slots.clone())
     }
 
-    /// Who answers a frontend of the port at `index` for `target`.
+    /// What answers a frontend of the port at `index` for `target`.
     fn answer(&self, index: usize, frontend: FrontendKey, target: Target) -> Option<Value> {
         match (&self.marks, target) {
             (Some(marks), _) => {
                 let wanted = (index, frontend, target);
                 let at =
-                    marks.binary_search_by(|(index, frontend, target, _)| (*index, *frontend, *target).cmp(&wanted));
+                    marks.binary_search_by_key(&wanted, |(index, frontend, target, _)| (*index, *frontend, *target));
                 Some(Value::Mark(marks[at.ok()?].3))
             }
             (None, Target::Endpoint(endpoint)) => Some(Value::Endpoint(endpoint)),
@@ -69,15 +69,14 @@ impl Assignment {
 
     /// The slots of the port of `service` that is `port` in another form: the same name, family and protocol.
     pub(crate) fn slots_of(&self, service: &Service, port: &ServicePort, pool: Pool) -> Option<Slots> {
-        let same = |other: &ServicePort| {
+        let index = service.ports.iter().position(|other| {
             (&other.name, other.family, other.protocol) == (&port.name, port.family, port.protocol)
-        };
-        let index = service.ports.iter().position(same)?;
+        })?;
         pools(&service.ports[index]).contains(&pool).then(|| self.slots(service, index, pool))
     }
 }
 
-/// The marks of everybody who answers for a service.
+/// The marks of every virtual server that answers for a service.
 fn marked(service: &Service, marks: &dyn Marks) -> Box<[Answering]> {
     let mut all = Vec::new();
     for (index, port) in service.ports.iter().enumerate() {
@@ -89,8 +88,10 @@ fn marked(service: &Service, marks: &dyn Marks) -> Box<[Answering]> {
                     endpoints.map(|endpoint| Target::Endpoint(endpoint.address)).collect()
                 }
             };
-            let mark = |target| Some((index, *key, target, marks.mark(&service.name, port, *key, target)?));
-            all.extend(targets.into_iter().filter_map(mark));
+            for target in targets {
+                let mark = marks.mark(&service.name, port, *key, target);
+                all.extend(mark.map(|mark| (index, *key, target, mark)));
+            }
         }
     }
     all.sort_unstable();
@@ -102,7 +103,7 @@ fn pools(port: &ServicePort) -> BTreeSet<Pool> {
     port.frontends.iter().flat_map(|frontend| balanced(frontend.route)).collect()
 }
 
-/// The pools that somebody meets.
+/// The pools that clients are balanced over.
 fn balanced(route: Route) -> impl Iterator<Item = Pool> {
     let answers = match route {
         Route::Everyone(answer) => [Some(answer), None],
@@ -117,25 +118,29 @@ fn balanced(route: Route) -> impl Iterator<Item = Pool> {
 /// Why a service cannot be programmed by us, whatever the kernel says.
 pub(crate) fn beyond_limits(service: &Service) -> Option<String> {
     service.ports.iter().find_map(|port| {
-        let name = || format!("port {:?} ({}, {})", port.name, port.protocol, port.family);
-        for pool in pools(port) {
-            let live = live(port, pool);
-            let shares: u64 = live.iter().map(|(_, share)| u64::from(*share)).sum();
-            if shares > u16::MAX.into() {
-                return Some(format!("{}: weights need {shares} slots, {} at most", name(), u16::MAX));
-            }
-            if port.affinity != Affinity::None && live.len() > LOCAL_STICKY_SLOT.into() {
-                let most = LOCAL_STICKY_SLOT;
-                return Some(format!("{}: {} endpoints with session affinity, {most} at most", name(), live.len()));
-            }
-        }
-        match port.affinity {
-            Affinity::ClientIp { timeout } if timeout.get() > Tag::MAX_TIMEOUT => {
-                Some(format!("{}: affinity timeout of {timeout} s, {} s at most", name(), Tag::MAX_TIMEOUT))
-            }
-            _ => None,
-        }
+        let limit = beyond_limits_of_port(port)?;
+        Some(format!("port {:?} ({}, {}): {limit}", port.name, port.protocol, port.family))
     })
+}
+
+fn beyond_limits_of_port(port: &ServicePort) -> Option<String> {
+    for pool in pools(port) {
+        let endpoints = live(port, pool);
+        let shares: u64 = endpoints.iter().map(|(_, share)| u64::from(*share)).sum();
+        if shares > u16::MAX.into() {
+            return Some(format!("weights need {shares} slots, {} at most", u16::MAX));
+        }
+        if port.affinity != Affinity::None && endpoints.len() > LOCAL_STICKY_SLOT.into() {
+            let count = endpoints.len();
+            return Some(format!("{count} endpoints with session affinity, {LOCAL_STICKY_SLOT} at most"));
+        }
+    }
+    match port.affinity {
+        Affinity::ClientIp { timeout } if timeout.get() > Tag::MAX_TIMEOUT => {
+            Some(format!("affinity timeout of {timeout} s, {} s at most", Tag::MAX_TIMEOUT))
+        }
+        _ => None,
+    }
 }
 
 /// Shows every element of a service to `put`; one that several of its ports need, several times.
@@ -146,14 +151,14 @@ pub(crate) fn service_elements(
     mut put: impl FnMut(Element),
 ) {
     for (index, port) in service.ports.iter().enumerate() {
-        let pools: Vec<(Pool, Slots)> =
+        let slots_of_pools: Vec<(Pool, Slots)> =
             pools(port).into_iter().map(|pool| (pool, slots.slots(service, index, pool))).collect();
         let context = Context {
             service,
             port,
             index,
             slots,
-            pools: &pools,
+            pools: &slots_of_pools,
             cluster_default: node.cluster_masquerade(port.family),
         };
         for frontend in &port.frontends {
@@ -183,10 +188,7 @@ impl Context<'_> {
     }
 
     fn frontend(&self, frontend: &Frontend, put: &mut impl FnMut(Element)) {
-        let by = match frontend.key {
-            FrontendKey::Address { .. } => By::Address,
-            FrontendKey::NodePort { .. } => By::NodePort,
-        };
+        let by = By::of(frontend.key);
         let answers = self.route(frontend, by, put);
         if let Affinity::ClientIp { .. } = self.port.affinity {
             let id = Value::Code(affinity_id(&self.service.name, self.port));
@@ -201,23 +203,24 @@ impl Context<'_> {
         }
     }
 
-    /// Who answers; returns every answer that somebody meets.
+    /// What answers; returns every answer that clients can meet.
     fn route(&self, frontend: &Frontend, by: By, put: &mut impl FnMut(Element)) -> Vec<Answer> {
-        let mut map = |set, policy: Policy| {
-            put(Element::maps(self.family(), set, Key::Frontend(frontend.key), Value::Code(policy.code())));
-        };
         match frontend.route {
             Route::Everyone(answer) => {
-                map(SetName::Services(by), self.policy(answer));
+                put(self.code(frontend, SetName::Services(by), self.policy(answer)));
                 vec![answer]
             }
             Route::Split { inside, outside } => {
-                map(SetName::Services(by), Policy::Split);
-                map(SetName::Inside(by), self.policy(inside));
-                map(SetName::Outside(by), self.policy(outside));
+                put(self.code(frontend, SetName::Services(by), Policy::Split));
+                put(self.code(frontend, SetName::Inside(by), self.policy(inside)));
+                put(self.code(frontend, SetName::Outside(by), self.policy(outside)));
                 vec![inside, outside]
             }
         }
+    }
+
+    fn code(&self, frontend: &Frontend, set: SetName, policy: Policy) -> Element {
+        Element::maps(self.family(), set, Key::Frontend(frontend.key), Value::Code(policy.code()))
     }
 
     fn policy(&self, answer: Answer) -> Policy {
@@ -242,12 +245,12 @@ impl Context<'_> {
         let family = self.family();
         match (slots, self.port.affinity) {
             (Slots::Plain(endpoints), _) => {
-                let everybody = match self.slots.marks {
+                let targets = match self.slots.marks {
                     Some(_) if endpoints.is_empty() => &[],
                     Some(_) => &[Target::Pool(pool)][..],
                     None => &endpoints.iter().copied().map(Target::Endpoint).collect::<Vec<_>>(),
                 };
-                for (slot, target) in (first_slot(pool)..).zip(everybody) {
+                for (slot, target) in (first_slot(pool)..).zip(targets) {
                     if let Some(value) = self.slots.answer(self.index, frontend, *target) {
                         put(Element::maps(family, SetName::Endpoints(by), Key::Slot(frontend, slot), value));
                     }
@@ -272,7 +275,7 @@ impl Context<'_> {
         }
     }
 
-    /// Who may dial, and whose source is rewritten.
+    /// Which sources may dial, and whether the source is rewritten.
     fn source(&self, frontend: &Frontend, by: By, put: &mut impl FnMut(Element)) {
         let family = self.family();
         if let SourceRanges::Only(ranges) = &frontend.source_ranges {

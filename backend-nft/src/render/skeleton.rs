@@ -26,8 +26,8 @@ const VEIL: i32 = 98;
 /// Right behind it.
 const UNVEIL: i32 = 101;
 
-/// Ahead of every DNAT, ours or another's: source ranges are written against the address that the client dialled, and
-/// afterwards nobody remembers it.
+/// Ahead of every DNAT, ours or another's: source ranges are written against the address that the client dialled, which is
+/// lost afterwards.
 const GUARD: i32 = NAT - 10;
 /// `NF_IP_PRI_NAT_DST`
 const NAT: i32 = -100;
@@ -35,7 +35,7 @@ const NAT: i32 = -100;
 const UNDELIVERED: i32 = NAT + 10;
 /// `NF_IP_PRI_NAT_SRC`
 const NAT_SOURCE: i32 = 100;
-/// Behind whoever filters: what others would drop is not handed over.
+/// Behind the filters of others: what they would drop is not handed over.
 const FASTPATH: i32 = 300;
 
 /// The chains that are always there.
@@ -78,8 +78,8 @@ pub(crate) fn base(chain: ChainName, delivery: Delivery) -> Option<Base> {
     Some(Base { kind: kind.to_owned(), hook, priority })
 }
 
-/// While tables of one kind take the place of the other, the kernel has the chains of both for an instant. Whoever translates
-/// comes first then, and who marks does not see the packet any more: it must not be marked and translated.
+/// While tables of one kind take the place of the other, the kernel has the chains of both for an instant. The tables that
+/// translate come first then, and those that mark do not see the packet any more: it must not be marked and translated.
 fn services_priority(delivery: Delivery) -> i32 {
     match delivery {
         Delivery::Translate => NAT,
@@ -152,41 +152,47 @@ pub(crate) fn sized_element(family: Family, chain: ChainName) -> Option<Element>
 }
 
 fn guard(node: &NodeNetwork, family: Family) -> Vec<Rule> {
-    let check = |by: By| {
-        [
-            Statement::In(frontend(by), SetName::Restricted(by)),
-            Statement::NotIn(frontend_and(by, Field::Source), SetName::Allowed(by)),
-            Statement::Counter,
-            Statement::Drop,
-        ]
-    };
     vec![
         // ip daddr . meta l4proto . th dport @restricted ip daddr . meta l4proto . th dport . ip saddr != @allowed counter drop
-        Rule(check(By::Address).to_vec()),
+        Rule(drop_unless_allowed(By::Address)),
         // ip daddr @node-addresses meta l4proto . th dport @node-port-restricted … != @node-port-allowed counter drop
-        Rule([to_node(node, family), check(By::NodePort).to_vec()].concat()),
+        Rule([to_node(node, family), drop_unless_allowed(By::NodePort)].concat()),
+    ]
+}
+
+fn drop_unless_allowed(by: By) -> Vec<Statement> {
+    vec![
+        Statement::In(frontend(by), SetName::Restricted(by)),
+        Statement::NotIn(frontend_and(by, Field::Source), SetName::Allowed(by)),
+        Statement::Counter,
+        Statement::Drop,
     ]
 }
 
 /// One rule looks up and follows: where the first lookup finds nothing, the second does not happen, whatever priority a
 /// socket has set. A code that `policies` does not know is that of a split.
 fn services(node: &NodeNetwork, family: Family) -> Vec<Rule> {
-    let lookup = |by: By| {
-        vec![Statement::SetPriorityFrom(frontend(by), SetName::Services(by)), Statement::Follow(SetName::Policies(by))]
-    };
-    let split = |by: By| vec![Statement::PriorityIs(Policy::Split.code()), Statement::Goto(ChainName::Split(by))];
     vec![
         // meta priority 5351:0 meta priority set none: a socket may have set just this; below it is ours
         Rule(vec![Statement::PriorityIs(Policy::Split.code()), Statement::SetPriority(Code(0))]),
         // meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @policies
-        Rule(lookup(By::Address)),
+        Rule(follow(By::Address, SetName::Services(By::Address))),
         // meta priority 5351:0 goto split
-        Rule(split(By::Address)),
+        Rule(goto_split(By::Address)),
         // ip daddr @node-addresses meta priority set meta l4proto . th dport map @node-ports meta priority vmap …
-        Rule([to_node(node, family), lookup(By::NodePort)].concat()),
+        Rule([to_node(node, family), follow(By::NodePort, SetName::Services(By::NodePort))].concat()),
         // ip daddr @node-addresses meta priority 5351:0 goto node-port-split
-        Rule([to_node(node, family), split(By::NodePort)].concat()),
+        Rule([to_node(node, family), goto_split(By::NodePort)].concat()),
     ]
+}
+
+/// Where `map` knows the frontend: on to the chain of its code.
+fn follow(by: By, map: SetName) -> Vec<Statement> {
+    vec![Statement::SetPriorityFrom(frontend(by), map), Statement::Follow(SetName::Policies(by))]
+}
+
+fn goto_split(by: By) -> Vec<Statement> {
+    vec![Statement::PriorityIs(Policy::Split.code()), Statement::Goto(ChainName::Split(by))]
 }
 
 fn split(by: By, node: &NodeNetwork, family: Family) -> Vec<Rule> {
@@ -204,7 +210,7 @@ fn split(by: By, node: &NodeNetwork, family: Family) -> Vec<Rule> {
 fn answer(by: By, map: SetName) -> Vec<Rule> {
     vec![
         // meta priority set ip daddr . meta l4proto . th dport map @services-inside meta priority vmap @policies
-        Rule(vec![Statement::SetPriorityFrom(frontend(by), map), Statement::Follow(SetName::Policies(by))]),
+        Rule(follow(by, map)),
         // drop
         Rule(vec![Statement::Drop]),
     ]
@@ -216,13 +222,13 @@ fn pick(by: By, pool: Pool, size: u16, delivery: Delivery) -> Vec<Rule> {
         // meta priority set none
         Rule(vec![Statement::SetPriority(Code(0))]),
         // dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints
-        hand_over(frontend_and(by, slot), SetName::Endpoints(by), delivery),
+        Rule::hand_over(frontend_and(by, slot), SetName::Endpoints(by), delivery),
         // drop
         Rule(vec![Statement::Drop]),
     ]
 }
 
-/// An address that the node itself has bound is its own business.
+/// What is sent to an address that the node itself has bound is left alone.
 fn undelivered(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Rule> {
     let mut rules = match delivery {
         // meta mark & 0xff000000 == 0x53000000 ct label set 117 accept: IPVS comes later, and nothing is translated yet
@@ -250,15 +256,6 @@ fn undelivered(node: &NodeNetwork, family: Family, delivery: Delivery) -> Vec<Ru
         ])
     }));
     rules
-}
-
-/// To whoever the map says, by whoever translates.
-pub(super) fn hand_over(key: Vec<Field>, map: SetName, delivery: Delivery) -> Rule {
-    match delivery {
-        Delivery::Translate => Rule(vec![Statement::Translate(key, map)]),
-        // meta mark set ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints accept
-        Delivery::Mark => Rule(vec![Statement::SetMarkFrom(key, map), Statement::Accept]),
-    }
 }
 
 /// Established connections find IPVS where the first packet did, behind the routing decision for this node.
@@ -305,9 +302,9 @@ fn unmark() -> Vec<Rule> {
     ]
 }
 
-/// IPVS knows whose an answer is by the endpoint and the client, not by what the client dialled: one that dials an endpoint
-/// itself, from a port that it also dialled a service from, would be answered in the service's name. What is forwarded on its
-/// way out IPVS has no part in, for it sends on from the input hook; so it is not to know the answers either.
+/// IPVS finds the connection of an answer by the endpoint and the client, not by what the client dialled: a client that dials
+/// an endpoint itself, from a port that it also dialled a service from, would be answered in the service's name. IPVS has no
+/// part in what is forwarded on its way out, for it sends on from the input hook; so it must not see the answers either.
 fn veil() -> Vec<Rule> {
     vec![
         flip(),
@@ -326,9 +323,10 @@ fn flip() -> Rule {
     ])
 }
 
-/// Whatever has ports.
+/// Labels what has ports.
 fn bystander() -> Vec<Rule> {
-    let label = |protocol| Rule(vec![Statement::ProtocolIs(protocol), Statement::SetLabel(Label::BYSTANDER)]);
     // meta l4proto tcp ct label set 118
-    Protocol::ALL.map(label).into()
+    Protocol::ALL
+        .map(|protocol| Rule(vec![Statement::ProtocolIs(protocol), Statement::SetLabel(Label::BYSTANDER)]))
+        .into()
 }

@@ -12,7 +12,7 @@ use super::name::{By, Tag};
 
 /// A chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ChainName {
+pub(crate) enum ChainName {
     /// Refuses: TCP by RST, all else by ICMP.
     Refuse,
     /// Nobody answers.
@@ -154,7 +154,7 @@ impl ChainName {
     }
 
     /// The chain of that name.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         let named = Self::CONSTANT.into_iter().chain([Self::Fastpath]);
         if let Some(chain) = named.into_iter().find(|chain| chain.fixed() == Some(name)) {
             return Some(chain);

@@ -13,11 +13,11 @@ use super::name::{By, LOCAL_STICKY_SLOT, Tag};
 
 /// A number that `meta priority` carries from one lookup to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Code(pub u32);
+pub(crate) struct Code(pub(crate) u32);
 
 /// What a code of [`super::SetName::Services`] and its kin stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// `5350:0`: nobody answers, and the client is told.
     Refuse,
     /// `5350:1`: nobody answers, and the client waits.
@@ -32,7 +32,7 @@ pub enum Policy {
 
 impl Policy {
     /// Its number.
-    pub fn code(self) -> Code {
+    pub(crate) fn code(self) -> Code {
         let (kind, size) = match self {
             Self::Refuse => (0x5350, 0),
             Self::Drop => (0x5350, 1),
@@ -46,7 +46,7 @@ impl Policy {
     }
 
     /// What a number stands for; none where it is none of ours.
-    pub fn of(code: Code) -> Option<Self> {
+    pub(crate) fn of(code: Code) -> Option<Self> {
         match (code.0 >> 16, code.0 as u16) {
             (0x5350, 0) => Some(Self::Refuse),
             (0x5350, 1) => Some(Self::Drop),
@@ -61,7 +61,7 @@ impl Policy {
     }
 
     /// The chain that exists for it alone; none for those that need no chain of their own size.
-    pub fn sized_chain(self, by: By) -> Option<ChainName> {
+    pub(crate) fn sized_chain(self, by: By) -> Option<ChainName> {
         match self {
             Self::Refuse | Self::Drop | Self::Split => None,
             Self::Pick(pool, size) => Some(ChainName::Pick(by, pool, size)),
@@ -72,26 +72,26 @@ impl Policy {
 
 impl Tag {
     /// The longest timeout in seconds that a code can say: a day and a half.
-    pub const MAX_TIMEOUT: u32 = (1 << 17) - 1;
+    pub(crate) const MAX_TIMEOUT: u32 = (1 << 17) - 1;
 
     /// Its number in `sticky-picks`: the timeout above the slot.
-    pub fn code(self) -> Code {
+    pub(crate) fn code(self) -> Code {
         Code(self.timeout << 15 | u32::from(self.slot))
     }
 
     /// The tag of a number in `sticky-picks`.
-    pub fn of(code: Code) -> Self {
+    pub(crate) fn of(code: Code) -> Self {
         Self { slot: (code.0 & 0x7fff) as u16, timeout: code.0 >> 15 }
     }
 
     /// The pool that its slot belongs to.
-    pub fn pool(self) -> Pool {
+    pub(crate) fn pool(self) -> Pool {
         if self.slot < LOCAL_STICKY_SLOT { Pool::Cluster } else { Pool::Local }
     }
 }
 
 /// Whose source is rewritten: `5356:0` to `5356:3`.
-pub fn masquerade_code(masquerade: Masquerade) -> Code {
+pub(crate) fn masquerade_code(masquerade: Masquerade) -> Code {
     let number = match masquerade {
         Masquerade::Never => 0,
         Masquerade::Always => 1,
@@ -102,17 +102,17 @@ pub fn masquerade_code(masquerade: Masquerade) -> Code {
 }
 
 /// Whose source a code says is rewritten.
-pub fn masquerade_of(code: Code) -> Option<Masquerade> {
+pub(crate) fn masquerade_of(code: Code) -> Option<Masquerade> {
     Masquerade::ALL.into_iter().find(|masquerade| masquerade_code(*masquerade) == code)
 }
 
 /// What clients are remembered to have: `5357:slot`.
-pub fn remembered(slot: u16) -> Code {
+pub(crate) fn remembered(slot: u16) -> Code {
     Code(0x5357 << 16 | u32::from(slot))
 }
 
 /// The slot of what a client is remembered to have.
-pub fn slot_of(remembered: Code) -> Option<u16> {
+pub(crate) fn slot_of(remembered: Code) -> Option<u16> {
     (remembered.0 >> 16 == 0x5357).then_some(remembered.0 as u16)
 }
 

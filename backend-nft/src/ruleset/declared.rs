@@ -1,26 +1,79 @@
-//! What nft keeps beside a set to print it: the expressions that its key and value came from.
+//! How a set is declared to the kernel, and what nft keeps beside it to print it: the expressions that its key and value
+//! came from.
 //!
 //! Where a field has no type of its own (`numgen`, `meta priority`), nft prints a map by the expressions that its key came
-//! from: `typeof`, kept as user data. `tcp dport` stands for any port there: with `th dport` nft 1.0.6 refuses to load what it listed.
+//! from: `typeof`, kept as user data. `tcp dport` stands for any port there: with `th dport` nft 1.0.6
+//! refuses to load what it listed.
+
+use std::time::Duration;
 
 use backend_api::Family;
 
-use super::spec::{Declared, Maps, Part, Spec};
+use super::delivery::Delivery;
+use super::name::SetName;
+use super::spec::{AFFINITY_SIZE, Declared, Maps, Part, Spec};
+use netlink::nftables::object::{SET_CONCAT, SET_EVAL, SET_INTERVAL, SET_TIMEOUT};
 use netlink::nftables::udata::{
     self, SET_DATA_BYTEORDER, SET_DATA_INTERVAL, SET_DATA_TYPEOF, SET_KEY_BYTEORDER, SET_KEY_TYPEOF, TYPEOF_DATA,
     TYPEOF_EXPR,
 };
+use netlink::nftables::{Counter, Expr, Set, SetData};
+
+impl SetName {
+    /// The set as the kernel is given it, in the table of `family`.
+    pub(crate) fn kernel_set(self, family: Family, delivery: Delivery) -> Set {
+        let spec = self.spec(family, delivery);
+        let (flags, size) = match self {
+            Self::Affinity => (SET_TIMEOUT | SET_EVAL, AFFINITY_SIZE),
+            _ if self.is_interval() => (SET_INTERVAL | SET_CONCAT, 0),
+            _ => (0, 0),
+        };
+        Set {
+            name: self.as_str().to_owned(),
+            flags,
+            key_type: nft_type(&spec.key, family),
+            key_len: spec.key.iter().map(|part| padded(part.len(family))).sum(),
+            fields: match self.is_interval() {
+                true => spec.key.iter().map(|part| part.len(family)).collect(),
+                false => Vec::new(),
+            },
+            data: spec.maps.kernel_data(family),
+            timeout: Duration::ZERO,
+            size,
+            userdata: userdata(&spec, family),
+            exprs: if self.counts() { vec![Expr::Counter(Counter::default())] } else { Vec::new() },
+        }
+    }
+}
+
+impl Maps {
+    fn kernel_data(self, family: Family) -> Option<SetData> {
+        match self {
+            Self::Nothing => None,
+            Self::Verdict => Some(SetData::Verdict),
+            Self::Code | Self::Endpoint | Self::Mark => Some(SetData::Value {
+                kind: nft_type(self.parts(), family),
+                len: self.parts().iter().map(|part| padded(part.len(family))).sum(),
+            }),
+        }
+    }
+}
+
+/// nft's number of a type: 6 bits for each field of a concatenation.
+fn nft_type(key: &[Part], family: Family) -> u32 {
+    key.iter().fold(0, |number, part| number << 6 | part.nft_type(family))
+}
+
+fn padded(len: u32) -> u32 {
+    len.next_multiple_of(4)
+}
 
 /// The user data that nft 1.0.6 writes for such a declaration, byte for byte.
-pub(super) fn userdata(spec: &Spec, family: Family) -> Vec<u8> {
-    let order = |parts: &[Part]| match parts {
-        [one] => one.byte_order(),
-        _ => NO_ORDER,
-    };
+fn userdata(spec: &Spec, family: Family) -> Vec<u8> {
     let mut bytes = Vec::new();
-    udata::put_u32(&mut bytes, SET_KEY_BYTEORDER, order(&spec.key));
+    udata::put_u32(&mut bytes, SET_KEY_BYTEORDER, byte_order(&spec.key));
     if spec.maps != Maps::Nothing {
-        let data = if spec.maps == Maps::Verdict { NO_ORDER } else { order(spec.maps.parts()) };
+        let data = if spec.maps == Maps::Verdict { NO_ORDER } else { byte_order(spec.maps.parts()) };
         udata::put_u32(&mut bytes, SET_DATA_BYTEORDER, data);
     }
     if spec.declared == Declared::Type {
@@ -44,6 +97,14 @@ pub(super) fn userdata(spec: &Spec, family: Family) -> Vec<u8> {
     bytes
 }
 
+/// None where there are several parts.
+fn byte_order(parts: &[Part]) -> u32 {
+    match parts {
+        [one] => one.byte_order(),
+        _ => NO_ORDER,
+    }
+}
+
 impl Part {
     /// In the machine's order, or in the network's.
     fn byte_order(self) -> u32 {
@@ -55,18 +116,12 @@ impl Part {
 
     /// `typeof`, as nft keeps it: the number of the expression, then its parameters.
     fn put_typeof(self, bytes: &mut Vec<u8>, family: Family) {
-        let payload = |bytes: &mut Vec<u8>, protocol, template| {
-            put_expr(bytes, EXPR_PAYLOAD, |bytes| {
-                udata::put_u32(bytes, 0, protocol);
-                udata::put_u32(bytes, 1, template);
-            });
-        };
         match (self, family) {
-            (Self::Source, Family::V4) => payload(bytes, PROTO_IP, IPHDR_SADDR),
-            (Self::Destination, Family::V4) => payload(bytes, PROTO_IP, IPHDR_DADDR),
-            (Self::Source, Family::V6) => payload(bytes, PROTO_IP6, IP6HDR_SADDR),
-            (Self::Destination, Family::V6) => payload(bytes, PROTO_IP6, IP6HDR_DADDR),
-            (Self::Port, _) => payload(bytes, PROTO_TCP, TCPHDR_DPORT),
+            (Self::Source, Family::V4) => put_payload(bytes, PROTO_IP, IPHDR_SADDR),
+            (Self::Destination, Family::V4) => put_payload(bytes, PROTO_IP, IPHDR_DADDR),
+            (Self::Source, Family::V6) => put_payload(bytes, PROTO_IP6, IP6HDR_SADDR),
+            (Self::Destination, Family::V6) => put_payload(bytes, PROTO_IP6, IP6HDR_DADDR),
+            (Self::Port, _) => put_payload(bytes, PROTO_TCP, TCPHDR_DPORT),
             (Self::Protocol, _) => put_expr(bytes, EXPR_META, |bytes| udata::put_u32(bytes, 0, META_L4PROTO)),
             (Self::Code, _) => put_expr(bytes, EXPR_META, |bytes| udata::put_u32(bytes, 0, META_PRIORITY)),
             (Self::Mark, _) => put_expr(bytes, EXPR_META, |bytes| udata::put_u32(bytes, 0, META_MARK)),
@@ -77,6 +132,13 @@ impl Part {
             }),
         }
     }
+}
+
+fn put_payload(bytes: &mut Vec<u8>, protocol: u32, template: u32) {
+    put_expr(bytes, EXPR_PAYLOAD, |bytes| {
+        udata::put_u32(bytes, 0, protocol);
+        udata::put_u32(bytes, 1, template);
+    });
 }
 
 fn put_concat(bytes: &mut Vec<u8>, parts: &[Part], family: Family) {

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// Who translates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// These tables.
     #[default]
     Translate,
@@ -22,13 +22,13 @@ pub struct Mark(pub u32);
 /// A conntrack label. They are 128 bits of which others use few, with names of their own in `connlabel.conf`; setting one
 /// leaves the others alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Label(pub u8);
+pub(crate) struct Label(pub(crate) u8);
 
 impl Label {
     /// Of connections that IPVS translates.
-    pub const SERVED: Self = Self(117);
+    pub(crate) const SERVED: Self = Self(117);
     /// Of connections that were forwarded without it.
-    pub const BYSTANDER: Self = Self(118);
+    pub(crate) const BYSTANDER: Self = Self(118);
 }
 
 impl Mark {

@@ -1,32 +1,30 @@
 //! Elements of our sets and maps: everything that a service is in the kernel.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use backend_api::{Cidr, EndpointAddress, Family, FrontendKey};
 
 use super::chain::ChainName;
-use super::code::{Code, remembered};
+use super::code::Code;
 use super::delivery::Mark;
 use super::name::SetName;
-use super::rule::protocol_text;
 
 /// One element. Ordered by family and set first, as a transaction sends them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Element {
+pub(crate) struct Element {
     /// In which of the two tables.
-    pub family: Family,
+    pub(crate) family: Family,
     /// In which set or map.
-    pub set: SetName,
+    pub(crate) set: SetName,
     /// Its key, unique in the set.
-    pub key: Key,
+    pub(crate) key: Key,
     /// What it maps to.
-    pub value: Value,
+    pub(crate) value: Value,
 }
 
 /// The key of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
+pub(crate) enum Key {
     /// A frontend.
     Frontend(FrontendKey),
     /// A frontend and a number below the size of its pool; from 65,536 on in the node's own.
@@ -45,7 +43,7 @@ pub enum Key {
 
 /// What an element maps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Value {
+pub(crate) enum Value {
     /// Nothing: an element of a set.
     None,
     /// A number.
@@ -60,61 +58,28 @@ pub enum Value {
 
 impl Element {
     /// An element of a set.
-    pub fn member(family: Family, set: SetName, key: Key) -> Self {
+    pub(crate) fn member(family: Family, set: SetName, key: Key) -> Self {
         Self { family, set, key, value: Value::None }
     }
 
     /// An element of a map.
-    pub fn maps(family: Family, set: SetName, key: Key, value: Value) -> Self {
+    pub(crate) fn maps(family: Family, set: SetName, key: Key, value: Value) -> Self {
         Self { family, set, key, value }
     }
 
     /// What is unique about it.
-    pub fn place(&self) -> (Family, SetName, Key) {
+    pub(crate) fn place(&self) -> (Family, SetName, Key) {
         (self.family, self.set, self.key)
     }
 
     /// Whether several services may need the same one.
-    pub fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         matches!(self.set, SetName::ClusterIps | SetName::Hairpin)
     }
 }
 
-/// As nft prints it between the braces.
-impl fmt::Display for Element {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.value {
-            Value::None => self.key.fmt(f),
-            Value::Code(code) => write!(f, "{} : {code}", self.key),
-            Value::Endpoint(endpoint) => write!(f, "{} : {} . {}", self.key, endpoint.ip, endpoint.port),
-            Value::Mark(mark) => write!(f, "{} : {mark}", self.key),
-            Value::Goto(chain) => write!(f, "{} : goto {chain}", self.key),
-        }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Frontend(frontend) => f.write_str(&frontend_text(frontend)),
-            Self::Slot(frontend, slot) => write!(f, "{} . {slot}", frontend_text(frontend)),
-            Self::Remembered(frontend, slot) => write!(f, "{} . {}", frontend_text(frontend), remembered(slot)),
-            Self::Source(frontend, range) => write!(f, "{} . {}", frontend_text(frontend), range_text(range)),
-            Self::Code(code) => code.fmt(f),
-            Self::Address(address) => address.fmt(f),
-            Self::Itself(address) => write!(f, "{address} . {address}"),
-        }
-    }
-}
-
-fn frontend_text(frontend: FrontendKey) -> String {
-    let protocol = protocol_text(frontend.protocol());
-    match frontend {
-        FrontendKey::Address { address, port, .. } => format!("{address} . {protocol} . {port}"),
-        FrontendKey::NodePort { port, .. } => format!("{protocol} . {port}"),
-    }
-}
-
-fn range_text(range: Cidr) -> String {
-    if range.prefix() == range.family().bits() { range.network().to_string() } else { range.to_string() }
+/// The value of the element at `place`; none if there is none. `elements` are in order.
+pub(crate) fn value_at(elements: &[Element], place: (Family, SetName, Key)) -> Option<Value> {
+    let at = elements.binary_search_by(|element| element.place().cmp(&place)).ok()?;
+    Some(elements[at].value)
 }

@@ -21,12 +21,17 @@ use netlink::nftables::expr::{
 use netlink::nftables::{Counter, Expr, Reg, Verdict};
 
 /// The expressions of a rule in the table of `family`.
-pub fn lower(rule: &Rule, family: Family) -> Vec<Expr> {
+pub(crate) fn lower(rule: &Rule, family: Family) -> Vec<Expr> {
     let mut exprs = Vec::new();
     for statement in &rule.0 {
         lower_statement(&mut exprs, statement, family);
     }
     exprs
+}
+
+/// The rule as the kernel is given it, and gives it back.
+pub(crate) fn kernel_rule(chain: &str, rule: &Rule, family: Family) -> kernel::Rule {
+    kernel::Rule::new(chain, lower(rule, family))
 }
 
 /// The kernel's word for a family.

@@ -1,27 +1,31 @@
-//! What our table is, as values: names, rules, sets, elements, each with the text that nft prints for it.
+//! What our tables are, as values: names, rules, sets, elements.
 //!
 //! ```text
-//!  name, chain, code ◄── rule ──► lower ──► kernel::Expr
-//!       ▲    ◄── spec ─────────────► kernel::Set
-//!       └─────── element ─► layout ► key and value bytes
+//!  name, chain, code ◄── rule ──────────► lower ────► kernel::Expr
+//!       ▲    ◄────────── spec ──────────► declared ─► kernel::Set
+//!       └─────────────── element ───────► layout ───► key and value bytes
+//!                        all three ─────► text: what nft prints, for golden listings
 //! ```
 //!
 //! **Invariant:** nothing here decides anything about services, and nothing here can fail.
 
-pub mod chain;
-pub mod code;
+pub(crate) mod chain;
+pub(crate) mod code;
 mod declared;
-pub mod delivery;
-pub mod element;
-pub mod layout;
-pub mod lower;
-pub mod name;
-pub mod rule;
-pub mod spec;
+pub(crate) mod delivery;
+pub(crate) mod element;
+pub(crate) mod layout;
+pub(crate) mod lower;
+pub(crate) mod name;
+pub(crate) mod rule;
+mod spec;
+#[cfg(test)]
+mod text;
 
-pub use chain::ChainName;
-pub use code::{Code, Policy};
-pub use delivery::{Delivery, Label, Mark};
-pub use element::{Element, Key, Value};
-pub use name::{By, FLOWTABLE, LOCAL_STICKY_SLOT, SetName, TABLE, Tag};
-pub use rule::{Field, Rule, Statement};
+pub(crate) use chain::ChainName;
+pub(crate) use code::{Code, Policy};
+pub use delivery::Mark;
+pub(crate) use delivery::{Delivery, Label};
+pub(crate) use element::{Element, Key, Value, value_at};
+pub(crate) use name::{By, FLOWTABLE, LOCAL_STICKY_SLOT, SetName, TABLE, Tag};
+pub(crate) use rule::{Field, Rule, Statement};

@@ -5,17 +5,19 @@
 
 use std::fmt;
 
+use backend_api::{Family, FrontendKey};
+
 use super::delivery::Delivery;
 
 /// The name of our tables, one in `ip` and one in `ip6`.
-pub const TABLE: &str = "switchyard";
+pub(crate) const TABLE: &str = "switchyard";
 
 /// The name of the flowtable in each, where connections are handed over.
-pub const FLOWTABLE: &str = "fastpath";
+pub(crate) const FLOWTABLE: &str = "fastpath";
 
 /// What a frontend is looked up by: nearly every map exists for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum By {
+pub(crate) enum By {
     /// Destination address, protocol and port.
     Address,
     /// Protocol and port, on the node's own addresses.
@@ -24,7 +26,7 @@ pub enum By {
 
 /// A set or a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SetName {
+pub(crate) enum SetName {
     /// Frontend → code of who answers; counts connections.
     Services(By),
     /// Frontend → code of who answers pods and the node, where strangers meet another answer.
@@ -65,19 +67,35 @@ pub enum SetName {
 
 /// A slot of a pool that remembers its clients, and for how long it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag {
+pub(crate) struct Tag {
     /// The slot: below [`LOCAL_STICKY_SLOT`] in the cluster-wide pool, from there on in the node's own.
-    pub slot: u16,
+    pub(crate) slot: u16,
     /// Seconds, below 2^17.
-    pub timeout: u32,
+    pub(crate) timeout: u32,
+}
+
+/// `ip` or `ip6`.
+pub(crate) fn keyword(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
 }
 
 /// First slot of [`backend_api::Pool::Local`] where clients are remembered.
-pub const LOCAL_STICKY_SLOT: u16 = 1 << 14;
+pub(crate) const LOCAL_STICKY_SLOT: u16 = 1 << 14;
 
 impl By {
     /// Both.
-    pub const ALL: [Self; 2] = [Self::Address, Self::NodePort];
+    pub(crate) const ALL: [Self; 2] = [Self::Address, Self::NodePort];
+
+    /// What `frontend` is looked up by.
+    pub(crate) fn of(frontend: FrontendKey) -> Self {
+        match frontend {
+            FrontendKey::Address { .. } => Self::Address,
+            FrontendKey::NodePort { .. } => Self::NodePort,
+        }
+    }
 
     pub(super) fn prefix(self) -> &'static str {
         match self {
@@ -89,7 +107,7 @@ impl By {
 
 impl SetName {
     /// Every one, in the order in which they are created; what only tables which mark have comes last.
-    pub const ALL: [Self; 30] = {
+    pub(crate) const ALL: [Self; 30] = {
         use By::{Address, NodePort};
         [
             Self::Services(Address),
@@ -126,7 +144,7 @@ impl SetName {
     };
 
     /// Those of one kind of tables.
-    pub fn of(delivery: Delivery) -> impl Iterator<Item = Self> {
+    pub(crate) fn of(delivery: Delivery) -> impl Iterator<Item = Self> {
         let count = match delivery {
             Delivery::Translate => Self::ALL.len() - 1,
             Delivery::Mark => Self::ALL.len(),
@@ -135,7 +153,7 @@ impl SetName {
     }
 
     /// Its name in the kernel.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         use By::{Address, NodePort};
         match self {
             Self::Services(Address) => "services",
@@ -172,7 +190,8 @@ impl SetName {
     }
 
     /// The set of that name.
-    pub fn parse(name: &str) -> Option<Self> {
+    #[cfg(test)]
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|set| set.as_str() == name)
     }
 }

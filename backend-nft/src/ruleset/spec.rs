@@ -1,18 +1,12 @@
-//! What each set and map is made of: its key, its value, how nft declares it.
-
-use std::time::Duration;
+//! What each set and map is made of: its key, its value, how nft learns their types.
 
 use backend_api::Family;
 
-use super::declared::userdata;
 use super::delivery::Delivery;
 use super::name::{By, SetName};
-use super::rule::keyword;
-use netlink::nftables::object::{SET_CONCAT, SET_EVAL, SET_INTERVAL, SET_TIMEOUT};
-use netlink::nftables::{Counter, Expr, Set, SetData};
 
 /// The most clients that are remembered at a time. When it is full, the next ones are not remembered, and served.
-pub const AFFINITY_SIZE: u32 = 262_144;
+pub(super) const AFFINITY_SIZE: u32 = 262_144;
 
 /// What a key or a value consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +23,18 @@ pub(super) enum Part {
     Mark,
 }
 
+/// What a set's elements map to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Maps {
+    /// Nothing: it is a set.
     Nothing,
+    /// A code.
     Code,
+    /// An endpoint.
     Endpoint,
+    /// A virtual server.
     Mark,
+    /// A verdict.
     Verdict,
 }
 
@@ -47,6 +47,7 @@ pub(super) enum Declared {
     Type,
 }
 
+/// What a set or a map is made of.
 pub(super) struct Spec {
     pub(super) key: Vec<Part>,
     pub(super) maps: Maps,
@@ -54,17 +55,9 @@ pub(super) struct Spec {
 }
 
 impl SetName {
-    fn spec(self, family: Family, delivery: Delivery) -> Spec {
-        use Part::{Code, Destination, Number, Port, Protocol, Source};
-        let frontend = |by, more: &[Part]| {
-            let mut key = match by {
-                By::Address => vec![Destination, Protocol, Port],
-                By::NodePort => vec![Protocol, Port],
-            };
-            key.extend(more);
-            key
-        };
-        let spec = |key, maps| Spec { key, maps, declared: Declared::Typeof };
+    /// What it is made of, in the table of `family`.
+    pub(super) fn spec(self, family: Family, delivery: Delivery) -> Spec {
+        use Part::{Code, Destination, Number, Source};
         let answers = match delivery {
             Delivery::Translate => Maps::Endpoint,
             Delivery::Mark => Maps::Mark,
@@ -90,83 +83,32 @@ impl SetName {
     }
 
     /// Whether each element counts the connections that found it.
-    pub fn counts(self) -> bool {
+    pub(crate) fn counts(self) -> bool {
         matches!(self, Self::Services(_))
     }
 
     /// Whether it holds ranges.
-    pub fn is_interval(self) -> bool {
+    pub(crate) fn is_interval(self) -> bool {
         matches!(self, Self::Allowed(_))
     }
-
-    /// The set as the kernel is given it, in the table of `family`.
-    pub fn kernel_set(self, family: Family, delivery: Delivery) -> Set {
-        let spec = self.spec(family, delivery);
-        let (flags, size) = match self {
-            Self::Affinity => (SET_TIMEOUT | SET_EVAL, AFFINITY_SIZE),
-            _ if self.is_interval() => (SET_INTERVAL | SET_CONCAT, 0),
-            _ => (0, 0),
-        };
-        Set {
-            name: self.as_str().to_owned(),
-            flags,
-            key_type: nft_type(&spec.key, family),
-            key_len: spec.key.iter().map(|part| padded(part.len(family))).sum(),
-            fields: match self.is_interval() {
-                true => spec.key.iter().map(|part| part.len(family)).collect(),
-                false => Vec::new(),
-            },
-            data: spec.maps.kernel_data(family),
-            timeout: Duration::ZERO,
-            size,
-            userdata: userdata(&spec, family),
-            exprs: if self.counts() { vec![Expr::Counter(Counter::default())] } else { Vec::new() },
-        }
-    }
-
-    /// The lines of nft that declare it, without indentation.
-    pub fn declaration(self, family: Family, delivery: Delivery) -> Vec<String> {
-        let spec = self.spec(family, delivery);
-        let join =
-            |word: &dyn Fn(Part) -> String| spec.key.iter().map(|part| word(*part)).collect::<Vec<_>>().join(" . ");
-        let key = match spec.declared {
-            Declared::Typeof => format!("typeof {}", join(&|part| part.expression(family))),
-            Declared::Type => format!("type {}", join(&|part| part.type_name(family).to_owned())),
-        };
-        let maps = match spec.maps {
-            Maps::Nothing => String::new(),
-            Maps::Code if spec.declared == Declared::Type => " : classid".to_owned(),
-            Maps::Code => " : meta priority".to_owned(),
-            Maps::Endpoint => format!(" : {} daddr . tcp dport", keyword(family)),
-            Maps::Mark => " : meta mark".to_owned(),
-            Maps::Verdict => " : verdict".to_owned(),
-        };
-        let mut lines = vec![key + &maps];
-        match self {
-            Self::Affinity => lines.extend([format!("size {AFFINITY_SIZE}"), "flags dynamic,timeout".to_owned()]),
-            _ if self.is_interval() => lines.push("flags interval".to_owned()),
-            _ if self.counts() => lines.push("counter".to_owned()),
-            _ => {}
-        }
-        lines
-    }
-
-    /// `map` or `set`.
-    pub fn noun(self) -> &'static str {
-        if self.spec(Family::V4, Delivery::Translate).maps == Maps::Nothing { "set" } else { "map" }
-    }
 }
 
-/// nft's numbers of types (`enum datatypes`, nftables `include/datatype.h`), 6 bits for each field of a concatenation.
-fn nft_type(key: &[Part], family: Family) -> u32 {
-    key.iter().fold(0, |number, part| number << 6 | part.nft_type(family))
+/// The key of a set that is looked up by a frontend, and by `more` behind it.
+fn frontend(by: By, more: &[Part]) -> Vec<Part> {
+    let mut key = match by {
+        By::Address => vec![Part::Destination, Part::Protocol, Part::Port],
+        By::NodePort => vec![Part::Protocol, Part::Port],
+    };
+    key.extend(more);
+    key
 }
 
-fn padded(len: u32) -> u32 {
-    len.next_multiple_of(4)
+fn spec(key: Vec<Part>, maps: Maps) -> Spec {
+    Spec { key, maps, declared: Declared::Typeof }
 }
 
 impl Maps {
+    /// What the value consists of; nothing where that is not data.
     pub(super) fn parts(self) -> &'static [Part] {
         match self {
             Self::Nothing | Self::Verdict => &[],
@@ -175,21 +117,11 @@ impl Maps {
             Self::Endpoint => &[Part::Destination, Part::Port],
         }
     }
-
-    fn kernel_data(self, family: Family) -> Option<SetData> {
-        match self {
-            Self::Nothing => None,
-            Self::Verdict => Some(SetData::Verdict),
-            Self::Code | Self::Endpoint | Self::Mark => Some(SetData::Value {
-                kind: nft_type(self.parts(), family),
-                len: self.parts().iter().map(|part| padded(part.len(family))).sum(),
-            }),
-        }
-    }
 }
 
 impl Part {
-    fn len(self, family: Family) -> u32 {
+    /// Bytes, before padding.
+    pub(super) fn len(self, family: Family) -> u32 {
         match self {
             Self::Source | Self::Destination => u32::from(family.bits()) / 8,
             Self::Protocol => 1,
@@ -198,7 +130,8 @@ impl Part {
         }
     }
 
-    fn nft_type(self, family: Family) -> u32 {
+    /// nft's number of its type (`enum datatypes`, nftables `include/datatype.h`).
+    pub(super) fn nft_type(self, family: Family) -> u32 {
         match (self, family) {
             (Self::Source | Self::Destination, Family::V4) => 7,
             (Self::Source | Self::Destination, Family::V6) => 8,
@@ -207,30 +140,6 @@ impl Part {
             (Self::Number, _) => 4,
             (Self::Mark, _) => 19,
             (Self::Code, _) => 23,
-        }
-    }
-
-    fn type_name(self, family: Family) -> &'static str {
-        match (self, family) {
-            (Self::Source | Self::Destination, Family::V4) => "ipv4_addr",
-            (Self::Source | Self::Destination, Family::V6) => "ipv6_addr",
-            (Self::Protocol, _) => "inet_proto",
-            (Self::Port, _) => "inet_service",
-            (Self::Number, _) => "integer",
-            (Self::Code, _) => "classid",
-            (Self::Mark, _) => "mark",
-        }
-    }
-
-    fn expression(self, family: Family) -> String {
-        match self {
-            Self::Source => format!("{} saddr", keyword(family)),
-            Self::Destination => format!("{} daddr", keyword(family)),
-            Self::Protocol => "meta l4proto".to_owned(),
-            Self::Port => "tcp dport".to_owned(),
-            Self::Number => "numgen random mod 2".to_owned(),
-            Self::Code => "meta priority".to_owned(),
-            Self::Mark => "meta mark".to_owned(),
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Runs a test in a network namespace of its own, which goes when the test ends, however it ends.
+#![allow(dead_code, reason = "not every test file uses everything")]
 
 use std::process::Command;
 
+use netlink::Namespace;
 use nix::sched::{CloneFlags, unshare};
 
-/// Runs `test` on a thread in a new network namespace, with a tokio runtime.
+/// Runs `test` on a thread in a new network namespace, with a tokio runtime. Skips it where there can be none.
 pub(crate) fn isolated<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    if testbed::privilege::skip() {
+        return;
+    }
     let outcome = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("network namespaces need CAP_SYS_ADMIN");
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test());
     })
@@ -17,27 +22,34 @@ pub(crate) fn isolated<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send +
     }
 }
 
-/// What `nft` prints, given `input`; none where it is not installed. Runs in the namespace of this thread.
-#[allow(dead_code, reason = "not every test file asks nft")]
+/// Another network namespace, which goes when nothing is open in it any more.
+pub(crate) fn another() -> Namespace {
+    let made = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        Namespace::current().unwrap()
+    });
+    made.join().unwrap()
+}
+
+/// What `nft` prints, given `input`; none where it is not installed and need not be. Runs in the namespace of this thread.
 pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<Result<String, String>> {
     use std::io::Write;
     use std::process::Stdio;
-    let spawned =
-        Command::new("nft").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("skipped: no nft binary on this machine");
-            return None;
-        }
-        Err(error) => panic!("nft: {error}"),
-    };
+    if testbed::privilege::skip_without("nft") {
+        return None;
+    }
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nft starts");
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Some(if output.status.success() {
-        Ok(text(output.stdout))
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned()).into()
     } else {
-        Err(format!("{} {}", output.status, text(output.stderr)))
-    })
+        Err(format!("{} {}", output.status, String::from_utf8_lossy(&output.stderr))).into()
+    }
 }

@@ -1,15 +1,15 @@
-//! Makes the kernel equal to a state: believe or look, plan, make, commit the tables, unmake; and if the kernel refuses,
-//! leave out whom it refuses.
+//! Makes the kernel equal to a state: believe or look, plan, make, commit the tables, unmake; and if the kernel
+//! refuses a service, leave that service out.
 //!
 //! ```text
 //!  sync ─► belief? ── yes ─► onward ─► make ─► tables ─► unmake ─► done
 //!             │ no                      │ refused          │ refused
 //!             ▼                         ▼                  ▼
-//!      look ─► adopt ─► make ─► tables ─► unmake ─► done, without those who were refused
+//!      look ─► adopt ─► make ─► tables ─► unmake ─► done, without refused services
 //! ```
 //!
 //! What if we die here? While making, the tables lead where they led; while unmaking, to what is there. What is left
-//! over is nobody's, and who comes next looks and retires it.
+//! over belongs to no service, and the next process looks and retires it.
 
 mod learn;
 mod watch;
@@ -17,26 +17,26 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use watch::Seen;
+pub(crate) use watch::{Rounds, Seen, until_drained_again};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use backend_api::{EndpointAddress, Report, Scheduler, Scope, ServiceName, ServiceState, SyncError};
 use backend_nft::marking::Mark;
+use netlink::ipvs::{Operation, Refusal};
 use nix::errno::Errno;
 
 use crate::belief::Belief;
-use crate::errors::{from_read, from_refusals, from_socket};
-use crate::marks::ours;
-use crate::plan::{Found, Plan, Recalled, Terms};
-use crate::port::{Port, Tables};
-use crate::render::Server;
+use crate::drain::Deadline;
+use crate::errors::{from_read, from_refusal, unsupported};
+use crate::plan::{Plan, Recalled, Terms};
+use crate::port::{Port, Tables, execute, our_servers};
 use crate::schedulers::Schedulers;
-use netlink::ipvs::{Operation, Refusal};
+use crate::servers::{Server, Servers, endpoint, our_mark};
 
-/// How often the kernel is looked at before somebody else is thought to work against us.
-const ROUNDS: usize = 4;
+/// How often the kernel is looked at before it is said that another program changes it at the same time.
+const ATTEMPTS: usize = 4;
 
 /// Programs our virtual servers through a port, and remembers what it programmed.
 #[derive(Debug)]
@@ -46,9 +46,9 @@ pub(crate) struct Programmer<P> {
     /// How long what leaves may keep its connections.
     drain: Duration,
     belief: Option<Belief>,
-    /// Services that were told that their scheduler is not there.
+    /// Services for which a warning said that their scheduler is not there.
     told: BTreeSet<ServiceName>,
-    /// Whose virtual servers were compared last.
+    /// The service whose virtual servers were compared last.
     compared: Option<ServiceName>,
 }
 
@@ -64,8 +64,8 @@ enum Carried<S> {
     /// To its end.
     Out(S),
     /// The tables lead where they should, but something that was to go was gone already.
-    Astray(S),
-    /// Nobody leads anywhere new.
+    Raced(S),
+    /// Not to the tables: these operations of services were refused.
     Refused(Vec<(ServiceName, Refusal)>),
 }
 
@@ -79,9 +79,7 @@ impl<P: Port> Programmer<P> {
         let (belief, told) = (None, BTreeSet::new());
         let mut programmer = Self { port, schedulers, drain, belief, told, compared: None };
         if let Some(reason) = programmer.lacks(default).await? {
-            let reason = reason.to_owned();
-            let feature = format!("IPVS scheduler {default} (module {})", default.module());
-            return Err(SyncError::Unsupported { feature, reason });
+            return Err(unsupported(&format!("IPVS scheduler {default} (module {})", default.module()), reason));
         }
         Ok(programmer)
     }
@@ -104,12 +102,16 @@ impl<P: Port> Programmer<P> {
         if let Some(belief) = self.belief.take() {
             let refused = BTreeMap::new();
             let plan = Plan::onward(belief, desired, scope, self.terms(&refused));
-            match self.carry_out(plan, tables, (desired, scope)).await? {
+            match self.carry_out(plan, tables, desired, scope).await? {
                 Carried::Out(synced) => return Ok(outcome.and::<T>(synced)),
-                Carried::Astray(synced) => outcome = outcome.and::<T>(synced),
+                Carried::Raced(synced) => outcome = outcome.and::<T>(synced),
                 Carried::Refused(refused) => {
                     let first = refused.first().map(|(_, refusal)| refusal.to_string()).unwrap_or_default();
-                    tracing::warn!(refused = refused.len(), error = first, "looking again");
+                    tracing::warn!(
+                        refused = refused.len(),
+                        error = first,
+                        "kernel refused changes of virtual servers, looking again"
+                    );
                 }
             }
         }
@@ -123,17 +125,17 @@ impl<P: Port> Programmer<P> {
         mut outcome: Outcome<T::Synced>,
     ) -> Result<Outcome<T::Synced>, SyncError> {
         let mut refused = BTreeMap::new();
-        for _ in 0..ROUNDS {
-            // Whoever looks may find other marks than were believed.
+        for _ in 0..ATTEMPTS {
+            // The tables may hold other marks than were believed.
             tables.forget();
             let recalled = Recalled::new(tables.marks().await?);
             let found = self.look().await?;
             let plan = Plan::adopt(found, &recalled, desired, self.terms(&refused));
-            match self.carry_out(plan, tables, (desired, Scope::All)).await? {
+            match self.carry_out(plan, tables, desired, Scope::All).await? {
                 Carried::Out(synced) => return Ok(outcome.and::<T>(synced)),
-                Carried::Astray(synced) => outcome = outcome.and::<T>(synced),
+                Carried::Raced(synced) => outcome = outcome.and::<T>(synced),
                 Carried::Refused(more) => {
-                    for (service, refusal) in more.into_iter().filter(|(_, refusal)| !is_astray(refusal)) {
+                    for (service, refusal) in more.into_iter().filter(|(_, refusal)| !is_race(refusal)) {
                         refused.entry(service).or_insert_with(|| refusal.to_string());
                     }
                 }
@@ -147,70 +149,46 @@ impl<P: Port> Programmer<P> {
         &mut self,
         plan: Plan,
         tables: &mut T,
-        sync: (&ServiceState, Scope<'_>),
+        desired: &ServiceState,
+        scope: Scope<'_>,
     ) -> Result<Carried<T::Synced>, SyncError> {
+        self.belief = None;
         let Plan { make, unmake, belief } = plan;
-        let carried = self.carry(make, unmake, &belief, (tables, sync.0, sync.1)).await?;
-        self.belief = matches!(carried, Carried::Out(_)).then_some(belief);
-        Ok(carried)
-    }
-
-    async fn carry<T: Tables>(
-        &mut self,
-        make: Vec<(ServiceName, Operation)>,
-        unmake: Vec<Operation>,
-        belief: &Belief,
-        (tables, desired, scope): (&mut T, &ServiceState, Scope<'_>),
-    ) -> Result<Carried<T::Synced>, SyncError> {
         let (services, make): (Vec<ServiceName>, Vec<Operation>) = make.into_iter().unzip();
-        let refusals = self.execute(&make).await?;
+        let refusals = execute(&mut self.port, &make).await?;
         if !refusals.is_empty() {
-            let of_service = |refusal: Refusal| (services[refusal.operation].clone(), refusal);
-            return Ok(Carried::Refused(refusals.into_iter().map(of_service).collect()));
+            let refused = refusals.into_iter().map(|refusal| (services[refusal.operation].clone(), refusal));
+            return Ok(Carried::Refused(refused.collect()));
         }
-        let mut synced = tables.sync(desired, scope, belief).await?;
+        let mut synced = tables.sync(desired, scope, &belief).await?;
         T::report(&mut synced).writes += make.len() + unmake.len();
-        let refusals = self.execute(&unmake).await?;
+        let refusals = execute(&mut self.port, &unmake).await?;
         if refusals.is_empty() {
+            self.belief = Some(belief);
             return Ok(Carried::Out(synced));
         }
-        match refusals.into_iter().find(|refusal| !is_astray(refusal)) {
-            None => Ok(Carried::Astray(synced)),
-            Some(Refusal { object, errno, .. }) => Err(SyncError::Refused { object, reason: errno.desc().to_owned() }),
-        }
-    }
-
-    /// Executes, and fails where it is nobody's fault. What was refused otherwise.
-    async fn execute(&mut self, operations: &[Operation]) -> Result<Vec<Refusal>, SyncError> {
-        if operations.is_empty() {
-            return Ok(Vec::new());
-        }
-        let refusals = self.port.execute(operations).await.map_err(|error| from_socket(&error))?;
-        from_refusals(&refusals).map_or(Ok(refusals), Err)
+        only_races(refusals)?;
+        Ok(Carried::Raced(synced))
     }
 
     /// Everything of ours that the kernel has.
-    async fn look(&mut self) -> Result<Found, SyncError> {
-        let mut found = Found::new();
-        for entry in self.port.virtual_servers().await.map_err(from_read)? {
-            let key = entry.server.key;
-            if ours(key).is_some() {
-                let reals = self.port.real_servers(&key).await.map_err(from_read)?;
-                let reals = reals.into_iter().map(|entry| (entry.server.address, entry.server));
-                found.insert(key, Server { server: entry.server, reals: reals.collect() });
-            }
+    async fn look(&mut self) -> Result<Servers, SyncError> {
+        let mut found = Servers::new();
+        for server in our_servers(&mut self.port).await? {
+            let reals = self.port.real_servers(&server.key).await.map_err(from_read)?;
+            let reals = reals.into_iter().map(|entry| (entry.server.address, entry.server)).collect();
+            found.insert(server.key, Server { server, reals });
         }
         Ok(found)
     }
 
-    /// Who gets new connections of each mark, with shares.
+    /// Which endpoints get new connections of each mark, with shares.
     pub(crate) async fn shares(&mut self) -> Result<BTreeMap<Mark, BTreeMap<EndpointAddress, u32>>, SyncError> {
         let mut shares = BTreeMap::<Mark, BTreeMap<EndpointAddress, u32>>::new();
         for (key, server) in self.look().await? {
-            let Some(mark) = ours(key) else { continue };
-            let live =
-                server.reals.values().filter(|real| real.weight > 0).map(|real| (real.address.into(), real.weight));
-            shares.entry(mark).or_default().extend(live);
+            let Some(mark) = our_mark(key) else { continue };
+            let live = server.reals.values().filter(|real| real.weight > 0);
+            shares.entry(mark).or_default().extend(live.map(|real| (endpoint(real), real.weight)));
         }
         Ok(shares)
     }
@@ -218,24 +196,18 @@ impl<P: Port> Programmer<P> {
     /// Removes every virtual server of ours; their connections end.
     pub(crate) async fn remove_all(&mut self) -> Result<(), SyncError> {
         self.belief = None;
-        let servers = self.port.virtual_servers().await.map_err(from_read)?;
-        let keys = servers.into_iter().map(|entry| entry.server.key).filter(|key| ours(*key).is_some());
-        let remove: Vec<Operation> = keys.map(Operation::RemoveVirtual).collect();
-        let refusals = self.execute(&remove).await?;
-        match refusals.into_iter().find(|refusal| !is_astray(refusal)) {
-            None => Ok(()),
-            Some(Refusal { object, errno, .. }) => Err(SyncError::Refused { object, reason: errno.desc().to_owned() }),
-        }
+        let servers = our_servers(&mut self.port).await?;
+        let remove: Vec<_> = servers.into_iter().map(|server| Operation::RemoveVirtual(server.key)).collect();
+        only_races(execute(&mut self.port, &remove).await?)
     }
 
     fn terms<'a>(&'a self, refused: &'a BTreeMap<ServiceName, String>) -> Terms<'a> {
-        let drain = u32::try_from(self.drain.as_secs()).unwrap_or(u32::MAX);
-        Terms { schedulers: &self.schedulers, deadline: self.port.now().saturating_add(drain), refused }
+        Terms { schedulers: &self.schedulers, deadline: Deadline::after(self.port.now(), self.drain), refused }
     }
 }
 
 impl<S> Outcome<S> {
-    /// With one more sync of the tables. Who failed is who failed last.
+    /// With one more sync of the tables. Services that failed are those of the last one.
     fn and<T: Tables<Synced = S>>(mut self, mut synced: S) -> Self {
         let report = std::mem::take(T::report(&mut synced));
         self.report.writes += report.writes;
@@ -246,7 +218,18 @@ impl<S> Outcome<S> {
     }
 }
 
-/// Whether a refusal says that somebody else changed what we believed or saw.
-fn is_astray(refusal: &Refusal) -> bool {
+/// Nothing, if refusals say no more than that another program was faster.
+///
+/// # Errors
+/// The first other refusal.
+fn only_races(refusals: Vec<Refusal>) -> Result<(), SyncError> {
+    match refusals.into_iter().find(|refusal| !is_race(refusal)) {
+        None => Ok(()),
+        Some(refusal) => Err(from_refusal(refusal)),
+    }
+}
+
+/// Whether a refusal says that another program changed what we believed or saw.
+fn is_race(refusal: &Refusal) -> bool {
     matches!(refusal.errno, Errno::EEXIST | Errno::ENOENT | Errno::ESRCH)
 }

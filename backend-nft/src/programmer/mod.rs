@@ -1,4 +1,4 @@
-//! Makes the kernel equal to a state: believe or look, plan, commit; and if the kernel refuses, find out whom.
+//! Makes the kernel equal to a state: believe or look, plan, commit; if the kernel refuses, find the services it refuses.
 //!
 //! ```text
 //!  sync ─► belief? ── yes ─► onward ─► commit ──► done
@@ -7,7 +7,7 @@
 //!           look ─► adopt ─► commit ─► without the suspects ─► the suspects by halves ─► done, with failures
 //! ```
 //!
-//! What if we die here? Before the commit nothing has happened, behind it everything has; who comes next looks.
+//! What if we die here? Before the commit nothing has happened, after it everything has; the next process looks.
 
 mod devices;
 mod isolate;
@@ -25,18 +25,18 @@ use nix::errno::Errno;
 use tracing::{Instrument, trace_span};
 
 use crate::belief::Belief;
-use crate::content::{Content, Whose, table_text, whose};
+use crate::content::{Content, Found};
 use crate::errors::{from_commit, from_read};
-use crate::marking::Marks;
+use crate::marks::Marks;
 use crate::observe::{Servers, observe, offload};
-use crate::plan::{Found, Plan, Terms};
+use crate::ownership::{Layout, Whose, foreign_table};
+use crate::plan::{Plan, Terms};
 use crate::port::Port;
 use crate::refused::refused;
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{Delivery, TABLE};
 use crate::transaction::Transaction;
-use netlink::nftables::object::{TABLE_OWNER, TABLE_PERSIST};
-use netlink::nftables::{CommitError, Ownership};
+use netlink::nftables::{CommitError, Ownership, Table};
 
 /// Programs our tables through a port, and remembers what it programmed.
 #[derive(Debug)]
@@ -45,10 +45,10 @@ pub(crate) struct Programmer<P> {
     delivery: Delivery,
     belief: Option<Belief>,
     /// The netlink port of another process that owns our tables.
-    stranger: Option<u32>,
+    other_owner: Option<u32>,
     /// Why this kernel can hand nothing to a flowtable, once it was asked.
     lacking: Option<Option<String>>,
-    /// For whom every device is in our flowtables; none where that is not known.
+    /// What every device in our flowtables is there for; none where that is not known.
     joined: Option<Offload>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) enum Before {
 impl<P: Port> Programmer<P> {
     /// One that believes nothing.
     pub(crate) fn new(port: P, delivery: Delivery) -> Self {
-        Self { port, delivery, belief: None, stranger: None, lacking: None, joined: None }
+        Self { port, delivery, belief: None, other_owner: None, lacking: None, joined: None }
     }
 
     /// What is believed to be programmed.
@@ -118,7 +118,7 @@ impl<P: Port> Programmer<P> {
                 Ok(report) => return Ok(Outcome { report, before: Before::Believed(node, changed) }),
                 Err(CommitError::Refused(refusals)) => {
                     // Perhaps the kernel is not what we believed.
-                    tracing::warn!(refused = refusals.len(), error = %CommitError::Refused(refusals), "looking again");
+                    tracing::warn!(refused = refusals.len(), error = %CommitError::Refused(refusals), "kernel refused a change; reading the tables again");
                 }
                 Err(error) => return Err(from_commit(error)),
             }
@@ -144,17 +144,18 @@ impl<P: Port> Programmer<P> {
     pub(crate) async fn remove_all(&mut self) -> Result<(), SyncError> {
         self.belief = None;
         let tables = self.port.tables().await.map_err(from_read)?;
-        let ours = |family: &Family| {
-            tables
-                .iter()
-                .any(|table| table.family == kernel_family(*family) && whose(table, self.delivery) != Whose::Strange)
-        };
-        let remove_tables: Vec<Family> = Family::ALL.into_iter().filter(ours).collect();
+        let remove_tables: Vec<Family> =
+            Family::ALL.into_iter().filter(|family| self.has_ours(&tables, *family)).collect();
         if remove_tables.is_empty() {
             return Ok(());
         }
         let transaction = Transaction { remove_tables, ..Transaction::default() };
         self.port.commit(&transaction).await.map_err(from_commit)
+    }
+
+    /// Whether the table of `family` is ours, of any layout.
+    fn has_ours(&self, tables: &[Table], family: Family) -> bool {
+        in_family(tables, family).is_some_and(|table| Layout::from(self.delivery).whose(table) != Whose::Foreign)
     }
 
     /// Commits a plan and believes it from then on.
@@ -173,7 +174,7 @@ impl<P: Port> Programmer<P> {
             }
             match self.port.commit(&transaction).await {
                 Ok(()) => {}
-                Err(error) => match self.stranger {
+                Err(error) => match self.other_owner {
                     Some(port) if is_forbidden(&error) => {
                         let reason = format!("owned by another process (netlink port {port}); does a second one run?");
                         return Err(SyncError::Refused { object: format!("tables {TABLE}"), reason });
@@ -191,28 +192,27 @@ impl<P: Port> Programmer<P> {
     /// Reads everything under our name.
     pub(crate) async fn look(&mut self) -> Result<PerFamily<Found>, SyncError> {
         let tables = self.port.tables().await.map_err(from_read)?;
-        self.stranger = None;
+        self.other_owner = None;
         let mut found = PerFamily { v4: Found::Nothing, v6: Found::Nothing };
         for family in Family::ALL {
-            let Some(table) = tables.iter().find(|table| table.family == kernel_family(family)) else { continue };
-            *found.of_mut(family) = match whose(table, self.delivery) {
+            let Some(table) = in_family(&tables, family) else { continue };
+            *found.of_mut(family) = match Layout::from(self.delivery).whose(table) {
                 Whose::Ours => {
                     let (port, ownership) = self.port.owner();
-                    self.stranger = self.stranger.or(table.owner.filter(|owner| *owner != port));
-                    // When the owner's socket closes, the kernel takes the one flag away and leaves the other.
-                    let is_left = table.flags & (TABLE_OWNER | TABLE_PERSIST) == TABLE_PERSIST;
-                    let is_orphan = is_left && ownership == Ownership::Kept;
+                    self.other_owner = self.other_owner.or(table.owner.filter(|owner| *owner != port));
+                    let is_orphan = ownership == Ownership::Kept && table.is_orphaned();
                     Found::Table(Content { is_orphan, ..self.port.content(family).await.map_err(from_read)? })
                 }
                 Whose::OursOfOld => Found::OfOld,
-                Whose::Strange => {
-                    let reason = "a table of this name is there that does not say it is ours: rename or remove it";
-                    return Err(SyncError::Refused { object: table_text(family), reason: reason.to_owned() });
-                }
+                Whose::Foreign => return Err(foreign_table(family, TABLE)),
             };
         }
         Ok(found)
     }
+}
+
+fn in_family(tables: &[Table], family: Family) -> Option<&Table> {
+    tables.iter().find(|table| table.family == kernel_family(family))
 }
 
 fn is_forbidden(error: &CommitError) -> bool {

@@ -19,7 +19,7 @@ use netlink::nftables::{Bound, Verdict};
 
 /// The bytes of one element, in a buffer that is used again for the next.
 #[derive(Debug, Default)]
-pub struct Encoder {
+pub(crate) struct Encoder {
     key: Vec<u8>,
     key_end: Vec<u8>,
     value: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// The element as the kernel's; it borrows from this encoder.
-    pub fn encode(&mut self, element: &Element) -> kernel::Element<'_> {
+    pub(crate) fn encode(&mut self, element: &Element) -> kernel::Element<'_> {
         self.key.clear();
         self.key_end.clear();
         self.value.clear();
@@ -59,14 +59,14 @@ impl Encoder {
 }
 
 /// The bytes of a key alone.
-pub fn key_bytes(key: Key) -> Vec<u8> {
+pub(crate) fn key_bytes(key: Key) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_key(&mut bytes, &mut Vec::new(), key);
     bytes
 }
 
 /// The element that the kernel shows in `set`; none if it is none that we could have put there.
-pub fn decode(family: Family, set: SetName, element: &kernel::Element<'_>) -> Option<Element> {
+pub(crate) fn decode(family: Family, set: SetName, element: &kernel::Element<'_>) -> Option<Element> {
     if element.bound != Bound::Start || element.timeout.is_some() {
         return None;
     }

@@ -1,8 +1,8 @@
-//! From what is to what shall be: pure, whether "is" is believed or was just read.
+//! From what is there to what is wanted: pure, whether what is there is believed or was just read.
 //!
 //! ```text
-//!  Belief, desired ─────────► Plan::onward   (the size of the change)
-//!  Found, Recalled, desired ► Plan::adopt    (everything, once)
+//!  Belief, desired ──────────► Plan::onward   (the size of the change)
+//!  Servers, Recalled, desired ► Plan::adopt   (everything, once)
 //!                                └──► what to make and what to unmake, and the Belief that holds once it is done
 //! ```
 
@@ -13,13 +13,13 @@ pub(crate) use adopt::Recalled;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backend_api::{ServiceName, ServiceState};
+use backend_api::{Service, ServiceName, ServiceState};
+use netlink::ipvs::Operation;
 
 use crate::belief::Belief;
 use crate::diff::Change;
-use crate::render::Server;
+use crate::drain::Deadline;
 use crate::schedulers::Schedulers;
-use netlink::ipvs::{Operation, VirtualKey};
 
 /// What to do, and what will be.
 #[derive(Debug, Default)]
@@ -32,16 +32,13 @@ pub(crate) struct Plan {
     pub(crate) belief: Belief,
 }
 
-/// Everything of ours that the kernel has.
-pub(crate) type Found = BTreeMap<VirtualKey, Server>;
-
 /// What a plan depends on besides the state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms<'a> {
-    /// Who gets which scheduler.
+    /// Which scheduler a port gets.
     pub(crate) schedulers: &'a Schedulers,
-    /// When what begins to drain now is cut, in seconds since boot.
-    pub(crate) deadline: u32,
+    /// That of what begins to drain now.
+    pub(crate) deadline: Deadline,
     /// Services that the kernel refused, and why.
     pub(crate) refused: &'a BTreeMap<ServiceName, String>,
 }
@@ -54,11 +51,11 @@ impl Plan {
 }
 
 /// Why a service is left out.
-fn unfit(service: &backend_api::Service, terms: Terms<'_>) -> Option<String> {
+fn unfit(service: &Service, terms: Terms<'_>) -> Option<String> {
     terms.refused.get(&service.name).cloned()
 }
 
-/// Those whose form is another than the one that was programmed.
+/// Services that were programmed in another form, that are new, or that are gone.
 fn changed_names(belief: &Belief, desired: &ServiceState) -> BTreeSet<ServiceName> {
     let mut changed = BTreeSet::new();
     let mut believed = belief.services.iter().peekable();

@@ -9,15 +9,13 @@
 mod adopt;
 mod onward;
 
-pub(crate) use adopt::Found;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use backend_api::{Failure, FailureKind, Family, NodeNetwork, PerFamily, Service, ServiceName};
 
 use crate::belief::Belief;
-use crate::marking::Marks;
+use crate::marks::Marks;
 use crate::render::{INITIAL_SIZE, beyond_limits, rules};
 use crate::ruleset::{ChainName, Delivery, Element, Policy, SetName, Tag, Value};
 use crate::transaction::Transaction;
@@ -77,7 +75,7 @@ pub(crate) fn sized_chains(elements: &[Element]) -> PerFamily<BTreeSet<ChainName
     chains
 }
 
-/// Whether a chain comes with the first who needs it.
+/// Whether a chain comes with the first service that needs it.
 fn is_sized(chain: ChainName) -> bool {
     match chain {
         ChainName::Pick(_, _, size) => size > INITIAL_SIZE,

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use backend_api::{Family, PerFamily, SyncError};
 use nix::errno::Errno;
 
-use crate::content::{Content, signature};
+use crate::content::Content;
+use crate::ownership::Layout;
 use crate::port::Port;
 use crate::render::{base, flowtable};
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
-use crate::ruleset::lower::kernel_family;
+use crate::ruleset::lower::{kernel_family, kernel_rule};
 use crate::ruleset::{By, ChainName, Delivery, Element, FLOWTABLE, Key, SetName, Value};
-use crate::transaction::{Operation, Strange, Transaction, kernel_rule};
+use crate::transaction::{Operation, Strange, Transaction};
 use netlink::ReadError;
 use netlink::nftables as kernel;
 use netlink::nftables::{Base, Chain, CommitError, Counter, Expr, Flowtable, Ownership, Refusal, Table, Verdict};
@@ -63,7 +64,10 @@ impl FakeKernel {
         match operation {
             Operation::RemoveTable(family) => self.tables.of_mut(family).take().map(|_| ()).ok_or(Errno::ENOENT),
             Operation::AddTable(family) => {
-                let table = FakeTable { userdata: signature(self.delivery), ..FakeTable::default() };
+                let table = FakeTable {
+                    userdata: Layout::from(self.delivery).table(family, Ownership::None).userdata,
+                    ..FakeTable::default()
+                };
                 self.tables.of_mut(family).get_or_insert(table);
                 Ok(())
             }
@@ -122,7 +126,7 @@ impl FakeKernel {
             Operation::AddRule(_, chain, _) if self.refuses_chain == Some(chain) => Err(Errno::EOPNOTSUPP),
             Operation::AddRule(family, chain, rule) => {
                 let table = self.table(family)?;
-                let exprs = kernel_rule(family, chain, rule).exprs;
+                let exprs = kernel_rule(&chain.to_string(), rule, family).exprs;
                 if !exprs.iter().all(|expr| table.has_what_it_names(expr)) {
                     return Err(Errno::ENOENT);
                 }
@@ -214,15 +218,11 @@ impl FakeTable {
     }
 
     fn leads_to(&self, chain: &str) -> bool {
-        let by_rule = |(name, (_, rules)): (&String, &(Option<Base>, Vec<Vec<Expr>>))| {
-            name != chain
-                && rules.iter().flatten().any(|expr| match expr {
-                    Expr::Verdict(Verdict::Goto(to) | Verdict::Jump(to)) => to == chain,
-                    _ => false,
-                })
-        };
-        let by_element = |(value, _): &(Value, Counter)| matches!(value, Value::Goto(to) if to.to_string() == chain);
-        self.chains.iter().any(by_rule) || self.sets.values().flat_map(BTreeMap::values).any(by_element)
+        let others = self.chains.iter().filter(|(name, _)| *name != chain);
+        let mut exprs = others.flat_map(|(_, (_, rules))| rules.iter().flatten());
+        let mut values = self.sets.values().flat_map(BTreeMap::values);
+        exprs.any(|expr| matches!(expr, Expr::Verdict(Verdict::Goto(to) | Verdict::Jump(to)) if to == chain))
+            || values.any(|(value, _)| matches!(value, Value::Goto(to) if to.to_string() == chain))
     }
 
     /// The set of that name, if it is of ours.
@@ -239,7 +239,7 @@ impl Port for FakeKernel {
     async fn tables(&mut self) -> Result<Vec<Table>, ReadError> {
         let tables = Family::ALL.into_iter().filter_map(|family| {
             let userdata = self.tables.of(family).as_ref()?.userdata.clone();
-            Some(Table { family: kernel_family(family), flags: 0, owner: None, userdata })
+            Some(Table { userdata, ..Table::new(kernel_family(family)) })
         });
         Ok(tables.collect())
     }
@@ -290,11 +290,8 @@ impl Port for FakeKernel {
 
     async fn flowtables(&mut self, family: Family) -> Result<Vec<Flowtable>, ReadError> {
         let Some(table) = self.tables.of(family) else { return Ok(Vec::new()) };
-        let ours = |(name, devices): (&String, &BTreeSet<String>)| Flowtable {
-            name: name.clone(),
-            ..flowtable(devices.clone())
-        };
-        Ok(table.flowtables.iter().map(ours).collect())
+        let ours = table.flowtables.iter();
+        Ok(ours.map(|(name, devices)| Flowtable { name: name.clone(), ..flowtable(devices.clone()) }).collect())
     }
 
     async fn counters(&mut self, places: &[(Family, SetName, Key)]) -> Result<Vec<Option<Counter>>, ReadError> {
@@ -315,12 +312,12 @@ impl Port for FakeKernel {
         let mut refused_message = None;
         for (number, operation) in (0u32..).zip(transaction.operations()) {
             // The kernel reads a message up to the first element that it refuses.
-            let message_of = message_of(&operation);
-            if message_of.is_some() && message_of == refused_message {
+            let own_message = message_of(&operation);
+            if own_message.is_some() && own_message == refused_message {
                 continue;
             }
             if let Err(errno) = self.apply(operation) {
-                refused_message = message_of;
+                refused_message = own_message;
                 let operations = if self.is_vague { message(transaction, number) } else { vec![number] };
                 refusals.push(Refusal { operations, object: format!("{operation:?}"), errno, text: String::new() });
             }
@@ -354,9 +351,8 @@ fn message_of(operation: &Operation<'_>) -> Option<(bool, Family, SetName)> {
 fn message(transaction: &Transaction, number: u32) -> Vec<u32> {
     let operations: Vec<_> = transaction.operations().map(|operation| message_of(&operation)).collect();
     let this = operations[number as usize];
-    let same = |(_, other): &(u32, &Option<_>)| **other == this;
     match this {
-        Some(_) => (0..).zip(&operations).filter(same).map(|(number, _)| number).collect(),
+        Some(_) => (0..).zip(&operations).filter(|(_, other)| **other == this).map(|(number, _)| number).collect(),
         None => vec![number],
     }
 }

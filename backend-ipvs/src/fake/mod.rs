@@ -9,18 +9,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use backend_api::{
-    Affinity, Answer, Family, Frontend, Pool, Report, Route, Scheduler, Scope, Service, ServiceName, ServicePort,
-    ServiceState, SyncError,
+    Affinity, Answer, EndpointAddress, Family, Frontend, Pool, Report, Route, Scheduler, Scope, Service, ServiceName,
+    ServicePort, ServiceState, SyncError,
 };
-use backend_nft::marking::{Mark, Marked, Marks, Target, kernel_family};
+use backend_nft::marking::{Mark, Marked, Marks, Target};
 use netlink::ReadError;
-use nix::errno::Errno;
-
-use crate::port::{Port, Tables};
 use netlink::ipvs::{
     Connections, Operation, RealServer, RealServerEntry, Refusal, Statistics, VirtualKey, VirtualServer,
     VirtualServerEntry,
 };
+use nix::errno::Errno;
+
+use crate::port::{Port, Tables};
+use crate::servers::{endpoint, key};
 
 /// A process's way to a kernel; a clone is another's.
 #[derive(Clone, Debug, Default)]
@@ -68,12 +69,13 @@ impl FakeIpvs {
 
     fn execute_now(&self, operations: &[Operation]) -> Vec<Refusal> {
         let mut kernel = self.0.lock().unwrap();
-        let results = operations.iter().enumerate().map(|(at, operation)| (at, operation, kernel.apply(operation)));
-        let refused = results.filter_map(|(at, operation, result)| {
-            let object = operation.to_string();
-            Some(Refusal { operation: at, object, errno: result.err()?, text: String::new() })
-        });
-        refused.collect()
+        let mut refusals = Vec::new();
+        for (at, operation) in operations.iter().enumerate() {
+            if let Err(errno) = kernel.apply(operation) {
+                refusals.push(Refusal { operation: at, object: operation.to_string(), errno, text: String::new() });
+            }
+        }
+        refusals
     }
 
     async fn pause(&self) {
@@ -93,13 +95,13 @@ impl FakeKernel {
                 if self.servers.contains_key(&server.key) {
                     return Err(Errno::EEXIST);
                 }
-                self.known(server)?;
+                self.check_scheduler(server)?;
                 self.servers.insert(server.key, (server.clone(), BTreeMap::new()));
             }
             Operation::EditVirtual(server) => {
-                let known = self.known(server);
+                let checked = self.check_scheduler(server);
                 let (there, _) = self.servers.get_mut(&server.key).ok_or(Errno::ESRCH)?;
-                known?;
+                checked?;
                 *there = server.clone();
             }
             Operation::RemoveVirtual(key) => {
@@ -136,7 +138,7 @@ impl FakeKernel {
         Ok(())
     }
 
-    fn known(&self, server: &VirtualServer) -> Result<(), Errno> {
+    fn check_scheduler(&self, server: &VirtualServer) -> Result<(), Errno> {
         if self.schedulers.contains(&*server.scheduler) { Ok(()) } else { Err(Errno::ENOENT) }
     }
 
@@ -156,9 +158,10 @@ impl Port for FakeIpvs {
     }
 
     async fn virtual_servers(&mut self) -> Result<Vec<VirtualServerEntry>, ReadError> {
-        let entry =
-            |server: &VirtualServer| VirtualServerEntry { server: server.clone(), statistics: Statistics::default() };
-        Ok(self.with(|kernel| kernel.servers.values().map(|(server, _)| entry(server)).collect()))
+        Ok(self.with(|kernel| {
+            let servers = kernel.servers.values().map(|(server, _)| server.clone());
+            servers.map(|server| VirtualServerEntry { server, statistics: Statistics::default() }).collect()
+        }))
     }
 
     async fn virtual_server(&mut self, key: &VirtualKey) -> Result<Option<VirtualServerEntry>, ReadError> {
@@ -167,8 +170,10 @@ impl Port for FakeIpvs {
 
     async fn real_servers(&mut self, key: &VirtualKey) -> Result<Vec<RealServerEntry>, ReadError> {
         self.pause().await;
-        let reals = |kernel: &mut FakeKernel| Some(kernel.servers.get(key)?.1.values().copied().collect());
-        Ok(self.with(reals).unwrap_or_default())
+        Ok(self.with(|kernel| match kernel.servers.get(key) {
+            Some((_, reals)) => reals.values().copied().collect(),
+            None => Vec::new(),
+        }))
     }
 
     fn now(&self) -> u32 {
@@ -180,10 +185,10 @@ impl Port for FakeIpvs {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeTables {
     kernel: Arc<Mutex<BTreeMap<ServiceName, Vec<Marked>>>>,
-    /// Where marks lead to: never to nobody.
+    /// Where marks lead to: always to a real server.
     ipvs: FakeIpvs,
     knows: bool,
-    /// Whether they may lead to nobody: somebody else is at work.
+    /// Whether they may lead to no real server: another program changes the kernel.
     pub(crate) is_lenient: bool,
     /// The next sync fails with this.
     pub(crate) breaks: Option<SyncError>,
@@ -224,43 +229,42 @@ impl FakeTables {
         marks: &dyn Marks,
         into: &mut Vec<Marked>,
     ) {
-        let mark = |target| marks.mark(&service.name, port, frontend.key, target).expect("whoever is fit has a mark");
-        let live: Vec<_> =
-            port.pool(pool).map(|endpoint| (SocketAddr::from(endpoint.address), u32::from(endpoint.weight))).collect();
-        let frontend = frontend.key;
         match port.affinity {
-            Affinity::None if live.is_empty() => {}
             Affinity::None => {
-                let mark = mark(Target::Pool(pool));
-                let found = self.live(mark, port.family, &live);
-                assert!(self.is_lenient || found == live, "{found:?} instead of {live:?}");
-                into.push(Marked { frontend, pool: Some(pool), mark });
+                let target = Target::Pool(pool);
+                let live: BTreeMap<_, _> =
+                    port.pool(pool).map(|endpoint| (endpoint.address, endpoint.weight.into())).collect();
+                if !live.is_empty() {
+                    let mark = marks.mark(&service.name, port, frontend.key, target).expect(MARKED);
+                    let mut found = self.live(port.family, mark);
+                    found.retain(|endpoint, _| live.contains_key(endpoint));
+                    assert!(self.is_lenient || found == live, "{found:?} instead of {live:?}");
+                    into.push(Marked { frontend: frontend.key, pool: Some(pool), mark });
+                }
             }
             Affinity::ClientIp { .. } => {
-                for (endpoint, _) in live {
-                    let mark = mark(Target::Endpoint(endpoint.into()));
-                    let found = self.live(mark, port.family, &[(endpoint, 0)]);
-                    assert!(self.is_lenient || found.len() == 1, "{found:?} instead of {endpoint}");
-                    into.push(Marked { frontend, pool: None, mark });
+                for endpoint in port.pool(pool).map(|endpoint| endpoint.address) {
+                    let mark = marks.mark(&service.name, port, frontend.key, Target::Endpoint(endpoint)).expect(MARKED);
+                    let found = self.live(port.family, mark);
+                    assert!(self.is_lenient || found.contains_key(&endpoint), "{found:?} instead of {endpoint}");
+                    into.push(Marked { frontend: frontend.key, pool: None, mark });
                 }
             }
         }
     }
 
-    /// Those of `of` that get new connections.
-    fn live(&self, mark: Mark, family: Family, of: &[(SocketAddr, u32)]) -> Vec<(SocketAddr, u32)> {
+    /// The endpoints that get new connections of a mark, with their weights.
+    fn live(&self, family: Family, mark: Mark) -> BTreeMap<EndpointAddress, u32> {
         self.ipvs.with(|kernel| {
-            let Some((_, reals)) =
-                kernel.servers.get(&VirtualKey::Mark { family: kernel_family(family), mark: mark.0 })
-            else {
-                return vec![];
-            };
-            let is_meant = |address: &SocketAddr| of.iter().any(|(of, _)| of == address);
-            let live = reals.values().filter(|entry| entry.server.weight > 0 && is_meant(&entry.server.address));
-            live.map(|entry| (entry.server.address, entry.server.weight)).collect()
+            let reals = kernel.servers.get(&key(family, mark)).into_iter().flat_map(|(_, reals)| reals.values());
+            let live = reals.map(|entry| entry.server).filter(|real| real.weight > 0);
+            live.map(|real| (endpoint(&real), real.weight)).collect()
         })
     }
 }
+
+/// Why the planner has a mark for each service that the tables render.
+const MARKED: &str = "every service that is not left out has a mark";
 
 fn leads_to(frontend: &Frontend, pool: Pool) -> bool {
     let wanted = Answer::Balance(pool);
