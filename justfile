@@ -36,7 +36,8 @@ scale *arguments='--services 100,1000,10000':
 
 # Random input for one decoder; `ls fuzz/fuzz_targets` names them. cargo install cargo-fuzz
 fuzz target seconds='60':
-    cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}} -timeout=10
+    mkdir -p fuzz/corpus/{{target}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -max_total_time={{seconds}} -timeout=10
 
 # Writes docs/configuration.md and docs/metrics.md from the code.
 docs:

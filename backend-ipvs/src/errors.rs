@@ -36,6 +36,7 @@ pub(crate) fn from_open(error: OpenError) -> SyncError {
         OpenError::Unreadable(error) => from_read(error),
         OpenError::Socket(error) if error.kind() == io::ErrorKind::PermissionDenied => unsupported(PRIVILEGE, error),
         OpenError::Socket(error) => unsupported("netlink", error),
+        other => unsupported("netlink", other),
     }
 }
 
@@ -53,6 +54,7 @@ pub(crate) fn from_read(error: ReadError) -> SyncError {
         }
         ReadError::Raced { object, .. } => SyncError::Raced { object },
         ReadError::Socket(error) => from_socket(&error),
+        other => SyncError::Transient { object: "netlink".to_owned(), reason: other.to_string() },
     }
 }
 
@@ -82,6 +84,7 @@ pub(crate) fn from_commit(object: String, error: CommitError) -> SyncError {
         CommitError::Whole { errno, text } => from_errno(object, errno, &text),
         CommitError::Unclear => SyncError::Transient { object, reason: "the kernel's answers were lost".to_owned() },
         CommitError::Socket(error) => from_socket(&error),
+        other => SyncError::Transient { object, reason: other.to_string() },
     }
 }
 

@@ -90,7 +90,8 @@ fn next_of_message<'a>(
     first: &Element,
     element: impl Fn(Operation<'a>) -> Option<&'a Element>,
 ) -> Option<(u32, &'a Element)> {
-    let is_next = |next: &Element| (next.family, next.set) == (first.family, first.set);
-    let (number, operation) = operations.next_if(|(_, operation)| element(*operation).is_some_and(is_next))?;
+    let (number, operation) = operations.next_if(|(_, operation)| {
+        element(*operation).is_some_and(|next| (next.family, next.set) == (first.family, first.set))
+    })?;
     Some((number, element(operation)?))
 }

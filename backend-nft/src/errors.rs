@@ -21,6 +21,7 @@ pub(crate) fn from_commit(error: CommitError) -> SyncError {
             SyncError::Transient { object, reason: "the kernel's answers were lost, the outcome is unknown".to_owned() }
         }
         CommitError::Socket(error) => SyncError::Transient { object, reason: error.to_string() },
+        other => SyncError::Transient { object, reason: other.to_string() },
     }
 }
 
@@ -32,6 +33,7 @@ pub(crate) fn from_read(error: ReadError) -> SyncError {
         ReadError::Socket(error) => {
             SyncError::Transient { object: "netlink socket".to_owned(), reason: error.to_string() }
         }
+        other => SyncError::Transient { object: "netlink".to_owned(), reason: other.to_string() },
     }
 }
 
@@ -79,7 +81,7 @@ mod tests {
         check(from_commit(refusal("said more")), "table ip switchyard: kernel refused: File exists (said more)");
         check(from_commit(CommitError::Refused(Vec::new())), "transaction: kernel refused: no reason given");
         let whole = CommitError::Whole { errno: Errno::ENOMEM, text: String::new() };
-        check(from_commit(whole), "transaction: Cannot allocate memory");
+        check(from_commit(whole), "transaction: Out of memory");
         let (object, text) = ("map services".to_owned(), String::new());
         let read = ReadError::Refused { object, errno: Errno::EINVAL, text };
         check(from_read(read), "map services: kernel refused: Invalid argument");

@@ -88,12 +88,16 @@ fn used(elements: &[Element]) -> BTreeSet<ChainName> {
     chains.collect()
 }
 
+/// Every chain but those `pick-…` of sizes that nothing in the state has.
+fn is_shown(chain: ChainName, picks: &BTreeSet<ChainName>) -> bool {
+    !matches!(chain, ChainName::Pick(..)) || picks.contains(&chain)
+}
+
 fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> String {
     let mut elements: Vec<Element> =
         transaction.add_elements.iter().filter(|element| element.family == family).copied().collect();
     elements.sort_unstable();
     let shown_picks = used(&elements);
-    let is_shown = |chain: ChainName| !matches!(chain, ChainName::Pick(..)) || shown_picks.contains(&chain);
     let mut text = format!(
         "table {} {TABLE} {{\n  comment \"switchyard layout {}\"\n",
         keyword(family),
@@ -103,7 +107,7 @@ fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> Str
         writeln!(text, "\n  {} {set} {{", set.noun()).unwrap();
         set.declaration(family, transaction.delivery).iter().for_each(|line| writeln!(text, "    {line}").unwrap());
         let shown = |element: &&Element| match element.value {
-            Value::Goto(chain) => element.set == set && is_shown(chain),
+            Value::Goto(chain) => element.set == set && is_shown(chain, &shown_picks),
             _ => element.set == set,
         };
         let own: Vec<String> = elements.iter().filter(shown).map(|element| format!("      {element},\n")).collect();
@@ -117,7 +121,9 @@ fn listing(transaction: &Transaction, node: &NodeNetwork, family: Family) -> Str
         writeln!(text, "\n  flowtable {FLOWTABLE} {{\n    hook ingress priority 0;").unwrap();
         writeln!(text, "    devices = {{ {devices} }};\n  }}").unwrap();
     }
-    for (_, chain) in transaction.add_chains.iter().filter(|(of, chain)| *of == family && is_shown(*chain)) {
+    for (_, chain) in
+        transaction.add_chains.iter().filter(|(of, chain)| *of == family && is_shown(*chain, &shown_picks))
+    {
         writeln!(text, "\n  chain {chain} {{").unwrap();
         if let Some(base) = base(*chain, transaction.delivery) {
             let hook = format!("{:?}", base.hook).to_lowercase();

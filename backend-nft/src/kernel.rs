@@ -51,10 +51,10 @@ impl Port for Kernel {
             if set == SetName::Affinity || !content.sets.iter().any(|there| there.name == set.as_str()) {
                 continue;
             }
-            type Found = (Vec<Element>, Vec<Strange>, Vec<(Element, Counter)>);
+            type Decoded = (Vec<Element>, Vec<Strange>, Vec<(Element, Counter)>);
             let (elements, strange, counters) = self
                 .nftables
-                .elements(of, set.as_str(), Found::default, |(elements, strange, counters), element| {
+                .elements(of, set.as_str(), Decoded::default, |(elements, strange, counters), element| {
                     match decode(family, set, element) {
                         Some(ours) => {
                             elements.push(ours);
@@ -92,6 +92,6 @@ impl Port for Kernel {
 
     async fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
         let mut batch = trace_span!("encode").in_scope(|| encode(transaction, self.nftables.table(), self.ownership));
-        self.nftables.commit_aside(&mut batch, &mut self.watch).instrument(trace_span!("kernel")).await
+        self.nftables.commit_unwatched(&mut batch, &mut self.watch).instrument(trace_span!("kernel")).await
     }
 }

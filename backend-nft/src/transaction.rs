@@ -193,3 +193,56 @@ impl Transaction {
         self.add_elements.iter().map(Element::place).filter(|place| places.contains(place)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use backend_api::{FrontendKey, Protocol};
+
+    use super::*;
+    use crate::ruleset::{By, Code, Value};
+
+    /// One of everything.
+    fn everything() -> Transaction {
+        let (family, text) = (Family::V4, "x".to_owned());
+        let key = Key::Frontend(FrontendKey::node_port(family, Protocol::Tcp, 80));
+        let element = Element::maps(family, SetName::Services(By::NodePort), key, Value::Code(Code(0)));
+        Transaction {
+            delivery: Delivery::Translate,
+            remove_tables: vec![family],
+            add_tables: vec![family],
+            add_flowtables: vec![family],
+            claim_tables: vec![family],
+            add_chains: vec![(family, ChainName::Refuse)],
+            flush_chains: vec![(family, text.clone())],
+            remove_strange: vec![Strange { family, set: SetName::Hairpin, key: Vec::new(), key_end: None }],
+            add_rules: vec![(family, ChainName::Refuse, Rule(Vec::new()))],
+            remove_elements: vec![element],
+            remove_chains: vec![(family, text.clone())],
+            remove_sets: vec![(family, text.clone())],
+            remove_flowtables: vec![(family, text.clone())],
+            remove_devices: vec![(family, text.clone())],
+            add_devices: vec![(family, text)],
+            add_elements: vec![element],
+            counters: HashMap::new(),
+        }
+    }
+
+    #[test]
+    fn every_operation_is_a_write_but_a_claim() {
+        let transaction = everything();
+        let claims = transaction.operations().filter(|operation| matches!(operation, Operation::ClaimTable(_)));
+        assert_eq!(transaction.len() + claims.count(), transaction.operations().count());
+    }
+
+    #[test]
+    fn a_claim_alone_is_told_and_is_no_write() {
+        let claim = Transaction { claim_tables: vec![Family::V6], ..Transaction::default() };
+        assert_eq!((claim.len(), claim.is_empty()), (0, false));
+        assert!(Transaction::default().is_empty());
+    }
+
+    #[test]
+    fn an_element_that_goes_and_comes_again_keeps_its_count() {
+        assert_eq!(everything().recounted(), [everything().add_elements[0].place()]);
+    }
+}

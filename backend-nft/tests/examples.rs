@@ -1,4 +1,5 @@
 //! The examples for embedders do what they say.
+#![allow(clippy::duplicate_mod, reason = "each example has the guard as a module of its own")]
 
 #[allow(dead_code, reason = "its main is for the command line")]
 #[path = "../examples/embed.rs"]

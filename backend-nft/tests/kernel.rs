@@ -62,7 +62,7 @@ fn syncing_again_writes_nothing_in_this_process_and_the_next() {
 #[test]
 fn nft_lists_the_tables_and_loads_what_it_lists() {
     isolated(|| async {
-        // A table of an owner goes with nft, who would own what it loads.
+        // A table of an owner goes with nft, which would own what it loads.
         let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
         dataplane.sync(&sample::everything(), Scope::All).await.unwrap();
         let Some(listing) = nft(&["list", "ruleset"], "") else { return };
@@ -144,7 +144,7 @@ async fn objects() -> [usize; 3] {
 }
 
 #[test]
-fn a_flush_by_somebody_else_is_noticed_and_repaired() {
+fn a_flush_by_another_program_is_noticed_and_repaired() {
     isolated(|| async {
         let state = sample::everything();
         let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
@@ -186,7 +186,7 @@ fn an_owned_table_is_passed_over_by_a_flush() {
         } else {
             flushed.unwrap();
         }
-        // Who comes next adopts it, and owns it from then on.
+        // The next process adopts it, and owns it from then on.
         drop(dataplane);
         let mut next = open().await;
         let written = next.sync(&state, Scope::All).await.unwrap().writes;
@@ -271,7 +271,7 @@ fn one_operation_that_the_kernel_refuses_changes_nothing() {
         let state = state_of(sample::plain(10));
         let mut dataplane = NftDataplane::open(Options::default().others(Others::LetIn)).await.unwrap();
         dataplane.sync(&state, Scope::All).await.unwrap();
-        // Somebody takes a place that a service will need; we do not look between notice and sync.
+        // Another program takes a place that a service will need; we do not look between notice and sync.
         let Some(done) = nft(&["-f", "-"], "add element ip switchyard services { 10.96.0.11 . tcp . 80 : 5350:1 }")
         else {
             return;

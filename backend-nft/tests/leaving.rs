@@ -42,7 +42,7 @@ fn they_come_once_stay_with_a_restart_and_go_without_a_trace() {
 #[test]
 fn what_others_changed_in_them_is_made_anew() {
     isolated(|| async {
-        // Others may, or nobody could.
+        // Other programs may change them, or nft could not.
         let options = Options::default().others(Others::LetIn);
         let mut tables = LeavingTables::open(options).unwrap();
         tables.establish().await.unwrap();
@@ -57,7 +57,7 @@ fn what_others_changed_in_them_is_made_anew() {
 }
 
 #[test]
-fn a_table_of_that_name_that_is_somebody_elses_is_left_alone() {
+fn a_foreign_table_of_that_name_is_left_alone() {
     isolated(|| async {
         if nft(&["add", "table", "ip", "switchyard-leaving"], "").is_none() {
             return;

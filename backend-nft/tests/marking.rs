@@ -13,7 +13,7 @@ use netns::{isolated, nft};
 use switchyard_nft::marking::{Mark, MarkingTables, Marks, Target};
 use switchyard_nft::{NftDataplane, Options, Others};
 
-/// A mark by what it stands for; it remembers who answers, as IPVS does.
+/// A mark by what it stands for; it remembers which endpoints answer, as IPVS does.
 #[derive(Debug, Default)]
 struct Servers {
     answering: Mutex<BTreeMap<Mark, BTreeMap<EndpointAddress, u32>>>,
@@ -119,7 +119,7 @@ fn a_new_process_reads_the_marks() {
 #[test]
 fn nft_lists_the_tables_and_loads_what_it_lists() {
     isolated(|| async {
-        // A table of an owner goes with nft, who would own what it loads.
+        // A table of an owner goes with nft, which would own what it loads.
         let mut tables = MarkingTables::open(Options::default().others(Others::LetIn)).await.unwrap();
         sync(&mut tables, &sample::everything(), &Servers::default()).await;
         let Some(listing) = nft(&["list", "ruleset"], "") else { return };

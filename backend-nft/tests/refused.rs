@@ -1,4 +1,4 @@
-//! Whoever is turned away is counted, by why: with packets, in network namespaces of the tests' own.
+//! Connections that are turned away are counted by reason: with packets, in network namespaces of the tests' own.
 
 mod netns;
 
@@ -52,7 +52,7 @@ fn wire() -> Option<()> {
 }
 
 #[test]
-fn who_is_turned_away_is_counted_by_why_and_a_restart_loses_no_count() {
+fn what_is_turned_away_is_counted_by_reason_and_a_restart_loses_no_count() {
     isolated(|| async {
         let Some(()) = wire() else { return };
         let mut dataplane = NftDataplane::open(Options::default()).await.unwrap();

@@ -3,16 +3,15 @@
 //! A mutant is the nftables backend that is told a slightly wrong state, or that breaks a promise.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use agent::backend::Backend;
+use agent::backend::{Backend, OpenError};
 use async_trait::async_trait;
 use backend_api::{
     Affinity, Answer, Dataplane, Endpoint, Frontend, Masquerade, NodeNetwork, NodePortAddresses, Observed, PerFamily,
     Pool, Pools, Report, Route, Scope, Service, ServiceName, ServiceState, SourceRanges, SyncError,
 };
-use switchyard_conformance::scenario::{Flags, Scenario, load_all};
-use switchyard_conformance::{Opening, Outcome, Source, Subject, judge, scenarios};
+use switchyard_conformance::scenario::Scenario;
+use switchyard_conformance::{Outcome, Promise, Subject, judge, scenarios};
 
 /// What is wrong with a mutant.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +30,7 @@ enum Fault {
     LeavesRules,
 }
 
-/// Each fault, and who notices.
+/// Each fault, and the scenario that notices it.
 const MUTANTS: [(&str, Fault, &str); 17] = [
     (
         "never masquerades",
@@ -69,7 +68,7 @@ const MUTANTS: [(&str, Fault, &str); 17] = [
         "internal-policy/without-a-local-endpoint-packets-are-dropped",
     ),
     (
-        "lets everybody in",
+        "lets every source in",
         Fault::Frontend(|it| it.source_ranges = SourceRanges::Any),
         "source-ranges/only-sources-inside-may-dial-the-load-balancer-address",
     ),
@@ -122,35 +121,49 @@ fn every_fault_is_noticed() {
     if testbed::privilege::skip() {
         return;
     }
-    let all = load_all(&scenarios()).unwrap();
-    let find = |name: &str| all.iter().find(|scenario| scenario.name() == name).unwrap_or_else(|| panic!("{name}"));
     for mutants in MUTANTS.chunks(4) {
         std::thread::scope(|scope| {
             for (what, fault, scenario) in mutants {
-                let scenario = find(scenario);
-                scope.spawn(move || check(what, *fault, scenario));
+                scope.spawn(move || check(what, *fault, &find(scenario)));
             }
         });
     }
-    check("leaves rules behind", Fault::LeavesRules, find("cluster-ip/pods-reach-every-endpoint"));
+    check("leaves rules behind", Fault::LeavesRules, &find("cluster-ip/pods-reach-every-endpoint"));
+}
+
+#[test]
+fn a_promise_that_is_declared_as_not_kept_must_not_hold() {
+    if testbed::privilege::skip() {
+        return;
+    }
+    let scenario = find("cluster-ip/pods-reach-every-endpoint");
+    for promise in [Promise::Steady, Promise::Adopts] {
+        let outcome = judge(&Subject::of(Backend::Nftables).without(promise, "a trial"), &scenario).outcome;
+        let Outcome::Failed(reason) = outcome else { panic!("{promise}: {outcome:?}") };
+        assert!(reason.contains(&format!("{promise}, although")), "{reason}");
+    }
+    // Every sync of this one writes something, in a new process too.
+    let flaps = mutant("writes without need", Fault::Flaps);
+    let flaps = flaps.without(Promise::Steady, "it flaps").without(Promise::Adopts, "it flaps");
+    assert_eq!(judge(&flaps, &scenario).outcome, Outcome::Passed);
+}
+
+fn find(name: &str) -> Scenario {
+    let file = scenarios().into_iter().find(|file| file.name() == name);
+    file.unwrap_or_else(|| panic!("{name}")).load().unwrap()
 }
 
 fn check(what: &str, fault: Fault, scenario: &Scenario) {
-    let open = move |_| -> Opening {
-        Box::pin(async move {
-            let inner = Backend::Nftables.open().await.map_err(|error| error.to_string())?;
-            Ok(Box::new(Mutant { inner, fault, known: BTreeMap::new() }) as Box<dyn Dataplane>)
-        })
-    };
-    let subject = Subject {
-        name: what.to_owned(),
-        open: Arc::new(open),
-        source: Source::Files,
-        flags: Flags::new(),
-        gaps: Vec::new(),
-    };
+    let subject = mutant(what, fault);
     let outcome = judge(&subject, scenario).outcome;
     assert!(matches!(outcome, Outcome::Failed(_)), "a backend that {what}: {} passes", scenario.name());
+}
+
+fn mutant(what: &str, fault: Fault) -> Subject {
+    Subject::new(what, move |_| async move {
+        let inner = Backend::Nftables.open().await?;
+        Ok::<_, OpenError>(Mutant { inner, fault, known: BTreeMap::new() })
+    })
 }
 
 #[derive(Debug)]

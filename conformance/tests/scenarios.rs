@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use agent::backend::Backend;
 use libtest_mimic::{Arguments, Failed, Trial};
-use switchyard_conformance::scenario::{ParseError, ScenarioFile, files};
+use switchyard_conformance::scenario::{ParseError, ScenarioFile};
 use switchyard_conformance::{Outcome, Subject, judge, lacking, scenarios};
 use testbed::privilege;
 
@@ -25,7 +25,7 @@ fn trials(arguments: &Arguments) -> Result<Vec<Trial>, ParseError> {
     // One process for each scenario, as cargo-nextest has it, need not read all the others' files.
     let asked = |name: &str| !arguments.exact || arguments.filter.as_deref() == Some(name);
 
-    let files = files(&scenarios())?;
+    let files = scenarios();
     let unprivileged = privilege::missing();
     if let Some(reason) = &unprivileged {
         eprintln!("all scenarios are ignored: {reason}");

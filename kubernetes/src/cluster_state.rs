@@ -1,4 +1,4 @@
-//! The desired state of a node, made of a cluster's objects.
+//! The desired state of a node, made from a cluster's objects.
 //!
 //! ```text
 //! objects ────────► Resolver ──► Changes ──► ServiceState
@@ -18,13 +18,58 @@ use crate::resolve::{Applied, Changes, Resolver};
 use crate::settings::{LocalDetector, Settings};
 use crate::source::Event;
 
-/// Every address of the node, loopback excepted; `None` until they have been read first.
+/// Every address of the node, loopback excepted; `None` until they have been read once.
 pub type Addresses = Option<BTreeSet<IpAddr>>;
 
-/// Names of the node's links by their index, loopback excepted; `None` until they have been read first.
+/// Names of the node's links by their index, loopback excepted; `None` until they have been read once.
 pub type Links = Option<BTreeMap<u32, String>>;
 
-/// Objects that were told, and the state that they come to.
+/// The objects of a cluster, and the [`ServiceState`] that they come to: the [`Desired`] of [`reconcile::run`].
+///
+/// It is fed through [`Inputs`]. A source of this crate sends the events, or a program with informers of its own:
+///
+/// ```
+/// # extern crate backend_api as switchyard_api;
+/// # extern crate reconcile as switchyard_reconcile;
+/// # use std::collections::BTreeSet;
+/// # use switchyard_api::Fake;
+/// # use switchyard_kubernetes::settings::{LocalDetector, Settings};
+/// # use tokio::sync::watch;
+/// use serde::de::DeserializeSeed;
+/// use switchyard_kubernetes::objects::Kind;
+/// use switchyard_kubernetes::source::{Event, channel};
+/// use switchyard_kubernetes::{ClusterState, Inputs};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (_addresses, addresses) = watch::channel(Some(BTreeSet::new()));
+/// # let settings = Settings::new("node1".parse()?, LocalDetector::NodeCidrs);
+/// let (told, objects) = channel();
+/// let cluster = ClusterState::new(settings, Inputs::new(objects, addresses));
+///
+/// // An informer has listed one Service: JSON as the API has it, or any other serde format.
+/// let json = serde_json::json!({"metadata": {"name": "web", "namespace": "shop"},
+///                               "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}});
+/// let web = Kind::Service.deserialize(json)?;
+/// told.send(vec![Event::Changed(web.clone()), Event::Listed]).await?;
+/// # let dataplane = Fake::default();
+/// # let programmed = dataplane.clone();
+/// # let stop = async { while programmed.services().is_empty() { tokio::task::yield_now().await } };
+/// # switchyard_reconcile::run(Box::new(dataplane), cluster, None, &mut (), stop).await?;
+///
+/// // Later, when it is deleted:
+/// # let (told, _objects) = channel();
+/// told.send(vec![Event::Deleted(web.key())]).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// - Send every Service, EndpointSlice and ServiceCIDR, and this node's Node. More does no harm: services that are not a
+///   proxy's are skipped. v1 Endpoints are needed only where there are no slices.
+/// - [`Event::Listed`] once, when all that was there at the start has been sent. Before it, nothing is programmed.
+/// - After a list from the beginning (a watch that could not go on): what is missing is deleted only if you send
+///   [`Event::Anew`] before the list and [`Event::Listed`] after it, or `Deleted` for each.
+/// - Objects that are the same as before cost a comparison, and no sync.
 #[derive(Debug)]
 pub struct ClusterState {
     inputs: Inputs,
@@ -37,15 +82,20 @@ pub struct ClusterState {
     needs_links: bool,
 }
 
-/// What the state is made of.
+/// What the state is made from. When the sender of `objects` or `addresses` is dropped, the loop ends with an error.
 #[derive(Debug)]
 pub struct Inputs {
-    /// What the source tells.
+    /// Events of a source; one batch is one change. [`crate::source::channel`] makes both ends.
     pub objects: mpsc::Receiver<Vec<Event>>,
-    /// The node's own addresses.
+    /// The node's own addresses. Nothing is programmed before they are known.
+    ///
+    /// Send `Some` of all addresses of all links, except loopback's, and send it again whenever one comes or goes: they decide
+    /// where node ports are dialled, and that the node's own addresses are not taken for a service's. The kernel tells by
+    /// rtnetlink: subscribe to `RTNLGRP_IPV4_IFADDR` and `RTNLGRP_IPV6_IFADDR` first, then dump `RTM_GETADDR`, and dump again
+    /// after each notification. This crate does not read them, so that it needs no netlink and no network namespace.
     pub addresses: watch::Receiver<Addresses>,
-    /// The node's links, if connections may be handed to a flowtable. Where that is wanted nothing is programmed before they
-    /// are known.
+    /// The node's links, if connections may be handed to a flowtable ([`Settings::flowtable_after`]). Where that is wanted
+    /// nothing is programmed before they are known. Fed like `addresses`, by `RTNLGRP_LINK` and `RTM_GETLINK`.
     pub links: Option<watch::Receiver<Links>>,
     /// What the operator decides, if that may change.
     pub settings: Option<watch::Receiver<Settings>>,
@@ -54,43 +104,47 @@ pub struct Inputs {
 /// What witnesses are told of a cluster, beside what the loop does.
 #[derive(Clone, Copy, Debug)]
 pub enum Note<'a> {
-    /// Something was told; from now on something may wait to be programmed.
+    /// A batch of events has come; from now on a change may wait to be programmed.
     Told(&'a [Event]),
-    /// What was told was resolved. The state does not hold it yet.
+    /// The events so far were resolved. The state does not hold the changes yet.
     Resolved(&'a Changes),
 }
 
-/// What the loop tells witnesses if it follows a cluster.
+/// What the loop tells witnesses where the desired state is a [`ClusterState`].
 pub type News<'a> = reconcile::News<'a, Note<'a>>;
 
-/// Whether what the state is made of is all there.
+/// Which inputs have come.
 #[derive(Debug, Default)]
 struct Heard {
     every_object: bool,
     addresses: bool,
     links: bool,
-    /// Something is told and not resolved.
+    /// An input has come that is not resolved yet.
     news: bool,
 }
 
 impl Inputs {
-    /// Objects and addresses; everything else stays as it is.
+    /// Objects and addresses; settings stay as they are, and there is no flowtable.
     pub fn new(objects: mpsc::Receiver<Vec<Event>>, addresses: watch::Receiver<Addresses>) -> Self {
         Self { objects, addresses, links: None, settings: None }
     }
 }
 
 impl ClusterState {
-    /// No objects, before any source has told of some.
-    pub fn new(settings: Settings, inputs: Inputs) -> Self {
-        Self {
+    /// Knows no object yet. Addresses and links that are known already are taken at once.
+    pub fn new(settings: Settings, mut inputs: Inputs) -> Self {
+        let links = inputs.links.as_mut().and_then(|links| links.borrow_and_update().clone());
+        let mut cluster = Self {
             inputs,
             without_node: without_node(&settings),
             needs_links: settings.flowtable_after.is_some(),
             resolver: Resolver::new(settings),
             state: ServiceState::new(NodeNetwork::unknown()),
             heard: Heard::default(),
-        }
+        };
+        cluster.take_addresses();
+        cluster.take_links(links);
+        cluster
     }
 
     fn take(&mut self, events: Vec<Event>, witness: &mut dyn Witness<Self>) {

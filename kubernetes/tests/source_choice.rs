@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use switchyard_kubernetes::source::SourceConfig;
-use switchyard_kubernetes::source::{Choice, Event, channel, follow};
+use switchyard_kubernetes::source::{Event, SourceChoice, SourceConfig, channel, follow_choice};
 use tempfile::TempDir;
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -19,8 +19,8 @@ fn folder(service: &str) -> TempDir {
     folder
 }
 
-fn choice(folder: &Path) -> Choice {
-    Choice { source: SourceConfig::Folder(folder.to_owned()), node_name: "node1".parse().unwrap() }
+fn choice(folder: &Path) -> SourceChoice {
+    SourceChoice { source: SourceConfig::Folder(folder.to_owned()), node_name: "node1".parse().unwrap() }
 }
 
 #[tokio::test]
@@ -28,22 +28,25 @@ async fn a_source_that_is_chosen_later_says_so_before_it_tells_anything() {
     let (first, second) = (folder("first"), folder("second"));
     let (choose, chosen) = watch::channel(choice(first.path()));
     let (told, mut events) = channel();
-    let following = tokio::spawn(follow(chosen, told));
+    let following = tokio::spawn(follow_choice(chosen, told));
     let mut heard = Vec::new();
-    let mut until_listed = async |times: usize| {
-        let listed = |heard: &[String]| heard.iter().filter(|word| *word == "listed").count();
-        while listed(&heard) < times {
-            let batch = timeout(PATIENCE, events.recv()).await.expect("the source lists").expect("it goes on");
-            heard.extend(batch.iter().map(word));
-        }
-        heard.clone()
-    };
-    until_listed(1).await;
+    until_listed(&mut events, &mut heard).await;
     choose.send_replace(choice(second.path()));
-    let heard = until_listed(2).await;
+    until_listed(&mut events, &mut heard).await;
     assert_eq!(heard, ["Service default/first", "listed", "anew", "Service default/second", "listed"]);
     drop(events);
-    timeout(PATIENCE, following).await.expect("it ends when nobody listens").unwrap();
+    timeout(PATIENCE, following).await.expect("it ends when the receiver is dropped").unwrap();
+}
+
+/// Takes batches up to the one that ends with `Listed`.
+async fn until_listed(events: &mut Receiver<Vec<Event>>, heard: &mut Vec<String>) {
+    loop {
+        let batch = timeout(PATIENCE, events.recv()).await.expect("the source lists").expect("it goes on");
+        heard.extend(batch.iter().map(word));
+        if batch.contains(&Event::Listed) {
+            return;
+        }
+    }
 }
 
 fn word(event: &Event) -> String {

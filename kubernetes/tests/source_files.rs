@@ -20,7 +20,7 @@ struct Followed {
 impl Followed {
     fn at(path: &Path) -> Self {
         let (sender, told) = channel();
-        tokio::spawn(files::follow(path.to_owned(), sender));
+        tokio::spawn(files::watch_folder(path.to_owned(), sender));
         Self { path: path.to_owned(), told, seen: Vec::new() }
     }
 
@@ -210,7 +210,7 @@ async fn a_folder_that_is_not_there_yet_is_waited_for() {
 async fn events_that_the_kernel_lost_are_made_up_for() {
     let (_folder, mut followed) = followed(&[("a.yaml", &service("x", 1)), ("b.yaml", &service("y", 1))]).await;
     let limit: usize = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
-    // Nobody reads meanwhile, as this thread is the runtime's only one; the kernel merges equal events in a row.
+    // Nothing reads meanwhile, as this thread is the runtime's only one; the kernel merges equal events in a row.
     for _ in 0..limit / 2 + 1 {
         followed.write("c.yaml", "");
         followed.write("d.yaml", "");

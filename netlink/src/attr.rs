@@ -96,7 +96,7 @@ fn head(length: usize, kind: u16) -> [u8; HEADER] {
 }
 
 /// The attributes in a slice. Ends at the first one whose length cannot be true.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attrs<'a>(pub &'a [u8]);
 
 /// One attribute.

@@ -1,7 +1,26 @@
-//! Connection tracking: which flows there are, and how to forget one.
+//! Connection tracking: which flows there are, and how to delete one.
 //!
-//! Beside nf_tables because NAT is decided once for each flow: what a rule no longer says goes on for flows that
-//! began before (linux/netfilter/nfnetlink_conntrack.h).
+//! Beside nf_tables because NAT is decided once for each flow: a rule that was removed still applies to flows that began
+//! before (linux/netfilter/nfnetlink_conntrack.h).
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), switchyard_netlink::ReadError> {
+//! use switchyard_netlink::conntrack::Conntrack;
+//! use switchyard_netlink::Family;
+//!
+//! const UDP: u8 = 17;
+//! let mut conntrack = Conntrack::open()?;
+//! let mut to_dns = Vec::new();
+//! conntrack.flows(Family::Ipv4, UDP, |flow| {
+//!     if flow.original.destination_port == 53 {
+//!         to_dns.push(flow);
+//!     }
+//! }).await?;
+//! let deleted = conntrack.delete(&to_dns).await?;
+//! println!("{deleted} of {} flows deleted", to_dns.len());
+//! # Ok(())
+//! # }
+//! ```
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,24 +30,24 @@ use nix::errno::Errno;
 use crate::abi::*;
 use crate::attr::{Attr, Attrs, put, put_be16, put_be32, put_nested, put_u8};
 use crate::error::ReadError;
-use crate::message;
+use crate::message::{self, Message};
 use crate::namespace::Namespace;
 use crate::nftables::Family;
 use crate::socket::Socket;
 
-/// A connection to ctnetlink.
+/// A connection to ctnetlink of one network namespace.
 #[derive(Debug)]
 pub struct Conntrack {
     socket: Socket,
     filter: Filter,
 }
 
-/// Who picks the protocol out of a dump.
+/// What picks the protocol out of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filter {
     /// The kernel (`CTA_FILTER`, Linux 5.8).
     Kernel,
-    /// We alone: the kernel refused.
+    /// This crate alone: the kernel refused the filter.
     Ours,
 }
 
@@ -41,13 +60,13 @@ pub struct Flow {
     pub protocol: u8,
     /// What its first packet had, before any rewrite.
     pub original: Tuple,
-    /// What its answers have: the source is who really answers.
+    /// What its answers have: their source is the endpoint that really answers.
     pub reply: Tuple,
     /// `IPS_*` (linux/netfilter/nf_conntrack_common.h).
     pub status: u32,
-    /// Its zone; 0 unless somebody uses zones.
+    /// Its zone (`CTA_ZONE`); 0 where zones are not used.
     pub zone: u16,
-    /// The kernel's name for exactly this flow: a later one with the same addresses has another.
+    /// The kernel's number of exactly this flow (`CTA_ID`): a later flow with the same addresses has another.
     pub id: u32,
 }
 
@@ -63,6 +82,23 @@ pub struct Tuple {
     /// Destination port; 0 where the protocol has none.
     pub destination_port: u16,
 }
+
+// linux/netfilter/nfnetlink_conntrack.h
+const IPCTNL_MSG_CT_GET: u16 = 1;
+const IPCTNL_MSG_CT_DELETE: u16 = 2;
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const CTA_FILTER: u16 = 25;
+count_up!(u16, 1 => CTA_TUPLE_IP, CTA_TUPLE_PROTO);
+count_up!(u16, 1 => CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST);
+count_up!(u16, 1 => CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT);
+const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+/// The bits are the kernel's own (`include/net/netfilter/nf_conntrack_core.h` has no UAPI twin):
+/// net/netfilter/nf_conntrack_netlink.c, `CTA_FILTER_F_CTA_PROTO_NUM`.
+const CTA_FILTER_F_CTA_PROTO_NUM: u32 = 1 << 3;
 
 /// Flows deleted at a time: their acknowledgements must fit into the receive buffer.
 const FLOWS_AT_A_TIME: usize = 256;
@@ -93,7 +129,8 @@ impl Conntrack {
     /// shown, and one may be shown twice.
     ///
     /// The kernel walks its whole table for this, flows of other network namespaces included: 11 ms for 262,144 empty
-    /// buckets, 0.3 µs for each flow that it passes over, 3 µs for each that it shows. Ask once for many services.
+    /// buckets, 0.3 µs for each flow that it passes over, 3 µs for each that it shows. One question for many addresses
+    /// is cheaper than many.
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -108,7 +145,7 @@ impl Conntrack {
                     request,
                     || (),
                     |(), message| {
-                        if let Some(flow) = read_flow(message.family(), message.attrs())
+                        if let Some(flow) = Flow::decode(&message)
                             && (flow.family, flow.protocol) == (family, protocol)
                         {
                             each(flow);
@@ -125,8 +162,8 @@ impl Conntrack {
         }
     }
 
-    /// Forgets exactly these flows: a new one with the same addresses is not hit (`CTA_ID`). How many there still
-    /// were.
+    /// Deletes exactly these flows: a new flow with the same addresses is not hit (`CTA_ID`). Returns how many were
+    /// still there.
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -203,29 +240,36 @@ fn put_address(bytes: &mut Vec<u8>, address: IpAddr, v4: u16, v6: u16) {
     }
 }
 
-fn read_flow(family: u8, attrs: Attrs<'_>) -> Option<Flow> {
-    let (protocol, original) = read_tuple(attrs.find(CTA_TUPLE_ORIG)?.nested())?;
-    let (_, reply) = read_tuple(attrs.find(CTA_TUPLE_REPLY)?.nested())?;
-    Some(Flow {
-        family: Family::from_abi(family.into())?,
-        protocol,
-        original,
-        reply,
-        status: attrs.find(CTA_STATUS)?.be32()?,
-        zone: attrs.find(CTA_ZONE).and_then(Attr::be16).unwrap_or_default(),
-        id: attrs.find(CTA_ID)?.be32()?,
-    })
+impl Flow {
+    /// Decodes a message of a dump or a notification of ctnetlink. None for what is no flow of IPv4 or IPv6, lacks a
+    /// tuple, the status or the id, or has addresses of another family. The type of the message is not looked at.
+    pub fn decode(message: &Message<'_>) -> Option<Self> {
+        let attrs = message.attrs();
+        let (protocol, original) = read_tuple(attrs.find(CTA_TUPLE_ORIG)?.nested())?;
+        let (_, reply) = read_tuple(attrs.find(CTA_TUPLE_REPLY)?.nested())?;
+        let family = Family::from_abi(message.family().into())?;
+        let addresses = [original.source, original.destination, reply.source, reply.destination];
+        addresses.iter().all(|address| Family::of(*address) == family).then_some(())?;
+        Some(Flow {
+            family,
+            protocol,
+            original,
+            reply,
+            status: attrs.find(CTA_STATUS)?.be32()?,
+            zone: attrs.find(CTA_ZONE).and_then(Attr::be16).unwrap_or_default(),
+            id: attrs.find(CTA_ID)?.be32()?,
+        })
+    }
 }
 
 fn read_tuple(attrs: Attrs<'_>) -> Option<(u8, Tuple)> {
     let addresses = attrs.find(CTA_TUPLE_IP)?.nested();
     let protocol = attrs.find(CTA_TUPLE_PROTO)?.nested();
-    let port = |kind| protocol.find(kind).and_then(Attr::be16).unwrap_or_default();
     let tuple = Tuple {
         source: read_address(addresses, CTA_IP_V4_SRC, CTA_IP_V6_SRC)?,
         destination: read_address(addresses, CTA_IP_V4_DST, CTA_IP_V6_DST)?,
-        source_port: port(CTA_PROTO_SRC_PORT),
-        destination_port: port(CTA_PROTO_DST_PORT),
+        source_port: protocol.find(CTA_PROTO_SRC_PORT).and_then(Attr::be16).unwrap_or_default(),
+        destination_port: protocol.find(CTA_PROTO_DST_PORT).and_then(Attr::be16).unwrap_or_default(),
     };
     Some((protocol.find(CTA_PROTO_NUM)?.u8()?, tuple))
 }
@@ -241,6 +285,7 @@ fn read_address(attrs: Attrs<'_>, v4: u16, v6: u16) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Messages;
     use proptest::prelude::*;
 
     fn tuple() -> impl Strategy<Value = Tuple> {
@@ -262,7 +307,11 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_flow_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read_flow(2, Attrs(&bytes));
+            let mut message = Vec::new();
+            let start = begin(&mut message, IPCTNL_MSG_CT_GET, 0, Family::Ipv4);
+            message.extend_from_slice(&bytes);
+            message::end(&mut message, start);
+            let _ = Flow::decode(&Messages(&message).next().unwrap());
         }
     }
 }

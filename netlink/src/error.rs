@@ -1,4 +1,4 @@
-//! What can go wrong when the kernel is asked something.
+//! What can go wrong when the kernel is asked for something.
 
 use std::io;
 
@@ -6,8 +6,9 @@ use nix::errno::Errno;
 
 /// Why something could not be read or done outside a batch.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
-    /// The kernel said no.
+    /// The kernel refused.
     #[error("{object}: {}{}", .errno.desc(), message(.text))]
     Refused {
         /// What was being read.
@@ -17,12 +18,12 @@ pub enum ReadError {
         /// The extended acknowledgement; mostly empty.
         text: String,
     },
-    /// Others changed it each time that we read.
-    #[error("{object}: changed by somebody else while it was read, {attempts} times")]
+    /// It changed each time that it was read: try again later.
+    #[error("{object}: changed while it was read, {attempts} times in a row")]
     Raced {
         /// What was being read.
         object: String,
-        /// How often we tried.
+        /// How often it was read.
         attempts: u32,
     },
     /// The socket failed.

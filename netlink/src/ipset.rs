@@ -1,11 +1,12 @@
 //! IP sets, as far as removing them needs: which there are, and how one is destroyed.
 //!
-//! Beside nf_tables because it is the same protocol; no rule of ours uses one (linux/netfilter/ipset/ip_set.h).
+//! Sets cannot be created or filled. The protocol is nfnetlink, as for nf_tables (linux/netfilter/ipset/ip_set.h).
 
 use std::io;
 
 use nix::errno::Errno;
 
+use crate::abi::NLM_F_ACK;
 use crate::attr::{put_be32, put_str, put_u8};
 use crate::error::ReadError;
 use crate::message;
@@ -13,10 +14,9 @@ use crate::namespace::Namespace;
 use crate::socket::Socket;
 
 const NFNL_SUBSYS_IPSET: u16 = 6;
-const NLM_F_ACK: u16 = 0x4;
 const AF_INET: u8 = 2;
 
-/// `IPSET_PROTOCOL_MIN`: every kernel that we run on speaks it, and 7 adds nothing to what is asked here.
+/// `IPSET_PROTOCOL_MIN`: every kernel since 3.0 speaks it, and version 7 adds nothing to what is asked here.
 const PROTOCOL: u8 = 6;
 const IPSET_CMD_DESTROY: u16 = 3;
 const IPSET_CMD_LIST: u16 = 7;
@@ -39,7 +39,7 @@ pub struct IpSets {
 pub enum Destroyed {
     /// It is gone.
     Gone,
-    /// A rule or another set still refers to it; one that was just removed does for a moment more.
+    /// A rule or another set still refers to it. A rule that was just removed still does for a moment.
     InUse,
 }
 

@@ -56,8 +56,8 @@ impl Namespace {
     /// Whether this is the network namespace that the kernel started with: the machine's own. Needs `/proc`, and for
     /// another namespace than the current one what [`Namespace::run`] needs.
     ///
-    /// The namespace of process 1 would be another answer: it is the container's own in a container, and not everybody
-    /// may look at it. This asks for a sysctl that only the initial namespace has.
+    /// The namespace of process 1 would be another answer: in a container it is the container's own, and not every
+    /// process may look at it. This asks for a sysctl that only the initial namespace has.
     ///
     /// # Errors
     /// Those of [`Namespace::run`], and `ENOENT` where there are no sysctls to ask.

@@ -1,7 +1,7 @@
-//! One netlink socket: bytes there and back, and the questions that every user of netlink asks.
+//! One netlink socket: bytes there and back, requests with answers, and dumps.
 //!
-//! Kept apart from what is asked, nf_tables or conntrack. A question that was dropped half-way leaves answers behind;
-//! they are recognised by their sequence numbers and thrown away.
+//! Kept apart from what is asked, nf_tables or conntrack. A question whose future was dropped leaves answers behind.
+//! They are recognised by their sequence numbers and thrown away.
 
 use std::fmt;
 use std::io;
@@ -17,19 +17,20 @@ use crate::error::ReadError;
 use crate::message::{self, Message, Messages};
 use crate::namespace::Namespace;
 
-/// How much the kernel may have ready for us: the errors of a batch that is refused everywhere, notifications.
+/// How many bytes the kernel may keep for this socket: the errors of a batch that is refused everywhere, notifications.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Beyond what the kernel puts into one datagram (32 KiB in dumps).
 const DATAGRAM: usize = 128 << 10;
 
-/// How often a dump is begun again because somebody changes what is dumped.
+/// How often a dump is begun again because what is dumped changes.
 const ATTEMPTS: u32 = 16;
 
 /// `MSG_DONTWAIT`
 const DONT_WAIT: i32 = nix::sys::socket::MsgFlags::MSG_DONTWAIT.bits();
 
-/// A netlink socket.
+/// A netlink socket: for a subsystem that this crate does not know. [`crate::message`] and [`crate::attr`] write and read
+/// the bytes.
 pub struct Socket {
     inner: TokioSocket,
     port: u32,
@@ -72,7 +73,7 @@ impl Socket {
         let socket = inner.socket_ref();
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
-        // Linux 4.20; without it the kernel overlooks some filters, and we filter again ourselves.
+        // Linux 4.20; without it the kernel overlooks some filters, and this crate filters again.
         let _ = socket.set_netlink_get_strict_chk(true);
         // Without it many refusals at once overrun the buffer, which is noticed.
         let _ = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
@@ -80,7 +81,7 @@ impl Socket {
         Ok(Socket { inner, port, sequence: 1, send_buffer: 0, sent: 0, datagram, dumping: None })
     }
 
-    /// The kernel's name for this socket.
+    /// The port id of this socket (`nlmsg_pid`): unique within the network namespace.
     pub fn port(&self) -> u32 {
         self.port
     }
@@ -98,7 +99,7 @@ impl Socket {
     /// Takes `count` sequence numbers that no answer under way can have; the first of them.
     pub fn reserve(&mut self, count: u32) -> u32 {
         let first = self.sequence;
-        // 0 is what notifications have that nobody asked for.
+        // 0 is what notifications have.
         self.sequence = first.checked_add(count).unwrap_or(1);
         if self.sequence == 1 { self.reserve(count) } else { first }
     }
@@ -142,7 +143,7 @@ impl Socket {
         Ok(self.received())
     }
 
-    /// What came, and whether a dump has ended with it, whoever reads it.
+    /// The datagram that came. Notes whether a dump has ended with it.
     fn received(&mut self) -> Messages<'_> {
         let messages = Messages(&self.datagram);
         if let Some(dump) = self.dumping
@@ -230,7 +231,7 @@ impl Socket {
         }
     }
 
-    /// Reads a dump to its end that nobody waits for any more.
+    /// Reads the rest of a dump whose future was dropped.
     async fn settle(&mut self) -> io::Result<()> {
         while let Some(sequence) = self.dumping {
             match self.read_dump("", sequence, |_| ()).await {

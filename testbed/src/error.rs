@@ -6,6 +6,7 @@ use super::namespace::NamespaceError;
 
 /// Why a world could not be built.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WorldError {
     /// A namespace could not be made.
     #[error(transparent)]
@@ -13,9 +14,9 @@ pub enum WorldError {
     /// The kernel refused a link, an address or a route.
     #[error("{place}: {object}: {source}")]
     Link {
-        /// Whose.
+        /// The place.
         place: String,
-        /// What.
+        /// The link, the address or the route.
         object: String,
         /// The kernel's error.
         source: rtnetlink::Error,
@@ -23,7 +24,7 @@ pub enum WorldError {
     /// A setting or a server was refused.
     #[error("{place}: {source}")]
     Setup {
-        /// Whose.
+        /// The place.
         place: String,
         /// The kernel's error.
         source: io::Error,
@@ -31,9 +32,9 @@ pub enum WorldError {
     /// Links did not come up in time.
     #[error("{place}: links {}: not up after five seconds", links.join(", "))]
     NotReady {
-        /// Whose.
+        /// The place.
         place: String,
-        /// Which.
+        /// The links.
         links: Vec<String>,
     },
     /// The plan contradicts itself.

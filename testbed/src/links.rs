@@ -50,7 +50,7 @@ pub type Prefixed = (IpAddr, u8);
 pub enum Via {
     /// To a gateway behind a link, which needs no route of its own.
     Gateway(IpAddr, Link),
-    /// To whoever answers for the destination behind a link.
+    /// To the neighbour behind a link that answers for the destination.
     Neighbour(Link),
     /// To the namespace itself.
     Local,

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::probe::{self, Dial};
+use super::dial::Dial;
+use super::place::Place;
+use super::probe;
 use super::tally::Tally;
-use super::topology::Place;
 
 /// Between two dials: a thousand a second are many connections, and few enough for any connection-tracking table.
 const PACE: Duration = Duration::from_millis(1);

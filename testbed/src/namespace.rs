@@ -53,6 +53,7 @@ pub struct Executor {
 
 /// Why a namespace could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NamespaceError {
     /// No privilege to create or mount one.
     #[error("namespace {name}: not allowed to make it (CAP_SYS_ADMIN): {source}")]
@@ -83,7 +84,7 @@ impl Namespace {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{serial}-{label}", std::process::id());
         let path = Path::new(NAMES).join(&name);
-        // A thread of its own: unshare changes the calling thread, and nobody else shall notice.
+        // A thread of its own: unshare changes the calling thread.
         let made = thread::scope(|scope| scope.spawn(|| isolate(&path)).join());
         match made {
             Ok(Ok(file)) => Ok(Self { name, path, file }),
@@ -108,14 +109,14 @@ impl Namespace {
     /// # Panics
     /// If the kernel does not let the thread in, which it did when the namespace was made.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let inside = || {
-            setns(&self.file, CloneFlags::CLONE_NEWNET).expect("a namespace that was made here can be entered");
-            work()
-        };
-        match thread::scope(|scope| scope.spawn(inside).join()) {
-            Ok(value) => value,
-            Err(panic) => resume_unwind(panic),
-        }
+        let done = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(&self.file, CloneFlags::CLONE_NEWNET).expect("a namespace that was made here can be entered");
+                work()
+            });
+            thread.join()
+        });
+        done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Runs `work` inside on a thread that outlives this call.
@@ -342,7 +343,7 @@ mod tests {
             return;
         }
         let living = Namespace::create("living").unwrap();
-        // Above the kernel's limit for process ids (2^22), so nobody's.
+        // Above the kernel's limit for process ids (2^22), so no process has it.
         let dead = Path::new(NAMES).join(format!("{PREFIX}4194999-0-left"));
         let foreign = Path::new(NAMES).join(format!("{PREFIX}sy-test-{}", std::process::id()));
         drop(thread::scope(|scope| scope.spawn(|| isolate(&dead)).join()).unwrap().unwrap());

@@ -12,7 +12,7 @@ use super::responder::parse;
 /// What a client met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Somebody answered.
+    /// A server answered.
     Answered(Answer),
     /// Refused.
     Refused(Refusal),
@@ -26,7 +26,7 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// Who answered, and what they saw.
+/// An answer: its sender, and what that saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The answerer's name.
@@ -57,7 +57,7 @@ impl Answer {
 }
 
 impl Outcome {
-    /// Who answered, if anybody did.
+    /// The answer, if one came.
     pub fn answer(&self) -> Option<&Answer> {
         match self {
             Self::Answered(answer) => Some(answer),
@@ -65,7 +65,7 @@ impl Outcome {
         }
     }
 
-    /// Who answered by name, if anybody did.
+    /// The name of the answerer, if an answer came.
     pub fn name(&self) -> Option<&str> {
         self.answer().map(|answer| answer.name.as_str())
     }

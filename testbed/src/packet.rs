@@ -18,7 +18,7 @@ const SYN: u8 = 2;
 const RST: u8 = 4;
 const PSH: u8 = 8;
 const ACK: u8 = 16;
-/// Initial sequence number of everybody who answers here.
+/// Initial sequence number of every answer.
 const FIRST: u32 = 0x5359_0000;
 
 /// An IP packet's ends and what it carries.
@@ -90,7 +90,7 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Greets whoever completes a handshake, answers whatever carries text, and says goodbye to a goodbye.
+/// Sends the line when a handshake is complete and for each segment with text, and answers FIN with FIN.
 fn tcp_response(segment: &[u8], line: &str) -> Option<Vec<u8>> {
     let (sequence, acknowledged) = (be32(segment, 4)?, be32(segment, 8)?);
     let flags = *segment.get(13)?;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::error::{WorldError, setup};
 use super::namespace::Namespace;
+use super::place::Place;
 use super::plan::{Placement, WorldPlan};
 use super::settings::{NODE_SETTINGS, SETTINGS, configure};
 use super::sink;
-use super::topology::Place;
 
 /// The bridge between the node and the hosts, and its namespace.
 pub(super) const LAN: &str = "lan";

@@ -2,7 +2,7 @@
 //!
 //! Every wait has a deadline and ends when something arrives; nothing sleeps.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -10,24 +10,12 @@ use backend_api::Protocol;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, socket};
 
 use super::association::{Association, ephemeral};
+use super::dial::Dial;
 use super::namespace::Namespace;
 use super::outcome::{Answer, Outcome};
 use super::wire::{
     Errors, arm, ask_line, exchange, icmp_waits, local, open_socket, portless, read_line, receive, report_errors, send,
 };
-
-/// What to dial, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dial {
-    /// The protocol.
-    pub protocol: Protocol,
-    /// Whom.
-    pub to: SocketAddr,
-    /// From where; the kernel chooses an unspecified address or a port 0, as bind(2) has it.
-    pub from: SocketAddr,
-    /// How long silence is waited for.
-    pub deadline: Duration,
-}
 
 /// A connection, association or flow that is held open, to be asked again.
 #[derive(Debug)]
@@ -42,26 +30,6 @@ enum Wire {
     Tcp(TcpStream),
     Udp(UdpSocket),
     Sctp(Association),
-}
-
-impl Dial {
-    /// From wherever the kernel likes, waiting for a second.
-    pub fn new(protocol: Protocol, to: SocketAddr) -> Self {
-        let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        Self { protocol, to, from: SocketAddr::new(any, 0), deadline: Duration::from_secs(1) }
-    }
-
-    /// From this address and port.
-    #[must_use]
-    pub fn from(self, from: SocketAddr) -> Self {
-        Self { from, ..self }
-    }
-
-    /// Waiting so long.
-    #[must_use]
-    pub fn within(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
-    }
 }
 
 /// Dials once from `namespace`.
@@ -154,7 +122,7 @@ impl Held {
     }
 }
 
-/// Asks whoever has `to` for an echo (ICMP, ICMPv6). The answer's name is the address, and its source is not known.
+/// Asks the owner of `to` for an echo (ICMP, ICMPv6). The answer's name is the address, and its source is not known.
 pub fn ping(namespace: &Namespace, to: IpAddr, deadline: Duration) -> Outcome {
     namespace.run(|| ping_here(to, Instant::now() + deadline).unwrap_or_else(|outcome| outcome))
 }

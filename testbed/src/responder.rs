@@ -1,4 +1,4 @@
-//! Servers inside namespaces: each says who it is and whom it sees.
+//! Servers inside namespaces: each answers with its name and the client's address as it sees it.
 //!
 //! The answer is one line, `name address:port`: over TCP once when a connection opens and again for each line received, so
 //! that connections can be held and asked; over UDP for each datagram; over SCTP in the state cookie and in heartbeats.
@@ -43,14 +43,10 @@ impl Server {
         name: &str,
         listens: &[(IpAddr, Listen)],
     ) -> io::Result<Vec<Self>> {
-        let opened = |(address, listen): &(IpAddr, Listen)| {
-            let local = SocketAddr::new(*address, listen.port);
-            let socket = open(listen.protocol, local).map_err(|error| {
-                io::Error::new(error.kind(), format!("{name} listening on {local}/{}: {error}", listen.protocol))
-            });
-            socket.map(|socket| (*listen, socket))
-        };
-        let sockets = namespace.run(|| listens.iter().map(opened).collect::<io::Result<Vec<_>>>())?;
+        let sockets = namespace.run(|| {
+            let sockets = listens.iter().map(|(address, listen)| Ok((*listen, open_named(name, *address, *listen)?)));
+            sockets.collect::<io::Result<Vec<_>>>()
+        })?;
         let name: Arc<str> = name.into();
         sockets.into_iter().map(|(listen, socket)| Self::start(runtime, name.clone(), listen, socket)).collect()
     }
@@ -91,6 +87,12 @@ pub fn answer(name: &str, peer: SocketAddr) -> String {
 pub fn parse(text: &str) -> Option<(String, SocketAddr)> {
     let (name, peer) = text.trim_end().rsplit_once(' ')?;
     Some((name.to_owned(), peer.parse().ok()?))
+}
+
+fn open_named(name: &str, address: IpAddr, Listen { protocol, port }: Listen) -> io::Result<OwnedFd> {
+    let local = SocketAddr::new(address, port);
+    open(protocol, local)
+        .map_err(|error| io::Error::new(error.kind(), format!("{name} listening on {local}/{protocol}: {error}")))
 }
 
 /// A socket of the calling thread's namespace, bound to `local`; of SCTP a raw one, that sees every port of the address.
@@ -141,7 +143,7 @@ async fn accept(listener: TcpListener, name: Arc<str>, mut stopped: oneshot::Rec
     connections.shutdown().await;
 }
 
-/// Ends when the client does, or the connection breaks: nobody here is to be told.
+/// Ends when the client does or the connection breaks; the error is not needed.
 async fn converse(stream: TcpStream, answer: String) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let line = answer + "\n";

@@ -28,9 +28,9 @@ const fn optional(key: &'static str, value: &'static str) -> Setting {
     Setting { key, value, absence: Absence::Fine }
 }
 
-/// For everybody; `default` is what links get that are made later.
+/// For every namespace; `default` is what links get that are made later.
 pub(super) const SETTINGS: &[Setting] = &[
-    // Sources from anywhere: who is translated wrongly shall be seen, not filtered.
+    // Sources from anywhere: a wrong translation shall be seen, not filtered.
     needed("net/ipv4/conf/all/rp_filter", "0"),
     needed("net/ipv4/conf/default/rp_filter", "0"),
     // Pods of one bridge talk through the node; it shall not tell them otherwise.

@@ -1,10 +1,10 @@
-//! Where packets end that nobody translated: it answers "sink" for every address, port and protocol.
+//! Where untranslated packets end: it answers "sink" for every address, port and protocol.
 //!
-//! Untouched is not silence. With a sink, silence means that somebody dropped the packet. It answers packets that its
-//! own kernel ignores for being somebody else's, so it needs neither addresses nor listeners.
+//! Untouched is not silence. With a sink, silence means that the packet was dropped. It answers packets that its
+//! own kernel ignores because they are for other addresses, so it needs neither addresses nor listeners.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvfrom, sendto, socket};
@@ -55,10 +55,11 @@ async fn swallow(socket: UdpSocket, own: Vec<IpAddr>) {
         let Ok(()) = socket.readable().await else { return };
         let received = socket.try_io(Interest::READABLE, || Ok(recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer)?));
         let Ok((length, Some(sender))) = received else { continue };
-        let to_us = |packet: &Packet<'_>| sender.pkttype() == PACKET_HOST && !own.contains(&packet.destination);
-        let Some(packet) = Packet::decode(&buffer[..length]).filter(to_us) else { continue };
-        let words = |peer: SocketAddr| answer(NAME, peer);
-        if let Some(response) = packet.response(words) {
+        let Some(packet) = Packet::decode(&buffer[..length]) else { continue };
+        if sender.pkttype() != PACKET_HOST || own.contains(&packet.destination) {
+            continue;
+        }
+        if let Some(response) = packet.response(|peer| answer(NAME, peer)) {
             let _ = sendto(socket.as_raw_fd(), &response, &sender, MsgFlags::empty());
         }
     }

@@ -1,4 +1,4 @@
-//! Many outcomes counted: who answered how often, with which source, and whether that is even.
+//! Many outcomes counted: how often each place answered, with which source, and whether that is even.
 //!
 //! Pure.
 
@@ -84,12 +84,12 @@ impl Tally {
         if weights.len() < 2 || answers == 0 || whole == 0 {
             return None;
         }
-        let term = |(name, weight): (&String, &u32)| {
+        let mut deviation = 0.0;
+        for (name, weight) in weights.iter().filter(|(_, weight)| **weight > 0) {
             let expected = answers as f64 * f64::from(*weight) / f64::from(whole);
             let got = self.answers.get(name).copied().unwrap_or(0) as f64;
-            if expected == 0.0 { 0.0 } else { (got - expected).powi(2) / expected }
-        };
-        let deviation = weights.iter().map(term).sum();
+            deviation += (got - expected).powi(2) / expected;
+        }
         Some(Evenness { deviation, bound: bound(weights.len() - 1) })
     }
 }

@@ -15,7 +15,7 @@ fn patient(protocol: Protocol, to: &str) -> Dial {
     Dial::new(protocol, at(to)).within(Duration::from_secs(5))
 }
 
-/// Checks who answers and, where given, which source they see.
+/// Checks which place answers, and which source it sees.
 fn check(world: &World, from: &str, (protocol, to): (Protocol, &str), (name, source): (&str, &str)) {
     match world.dial(from, &patient(protocol, to)) {
         Outcome::Answered(answer) => {
@@ -30,7 +30,7 @@ fn check(world: &World, from: &str, (protocol, to): (Protocol, &str), (name, sou
 }
 
 #[test]
-fn everybody_reaches_everybody_with_their_own_address() {
+fn every_place_reaches_every_other_with_its_own_address() {
     if privilege::skip() {
         return;
     }
@@ -58,7 +58,7 @@ fn everybody_reaches_everybody_with_their_own_address() {
 }
 
 #[test]
-fn whatever_nobody_translates_ends_in_the_sink() {
+fn untranslated_packets_end_in_the_sink() {
     if privilege::skip() {
         return;
     }
@@ -128,13 +128,13 @@ fn a_closed_port_refuses() {
 }
 
 #[test]
-fn nobody_there_is_unreachable_and_a_black_hole_is_silent() {
+fn an_unused_address_is_unreachable_and_a_black_hole_is_silent() {
     if privilege::skip() {
         return;
     }
     let world = World::build(&WorldPlan::example()).unwrap();
     let dial = |to| patient(Protocol::Udp, to);
-    // Nobody has this address on the network of machines: the node's ARP fails.
+    // No machine has this address on the network of machines: the node's ARP fails.
     assert_eq!(world.dial("node2", &dial("192.168.67.77:1")), Outcome::Unreachable);
     // A machine that forwards nothing.
     let brief = dial("192.168.67.8:1").within(Duration::from_millis(50));
@@ -143,7 +143,7 @@ fn nobody_there_is_unreachable_and_a_black_hole_is_silent() {
 }
 
 #[test]
-fn a_ping_is_answered_by_who_has_the_address() {
+fn a_ping_is_answered_by_the_owner_of_the_address() {
     if privilege::skip() {
         return;
     }

@@ -7,23 +7,23 @@
 //! ```
 //!
 //! The node has an address of its own on each link, so that a masqueraded source tells through which it left. Its
-//! default route ends in the sink, and everybody else's default route is the node.
+//! default route ends in the sink, and the default route of every other place is the node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use backend_api::Family;
 use tokio::runtime::{self, Runtime};
 
+use super::dial::Dial;
 use super::error::{Named, WorldError, setup};
 use super::links::{Link, Links};
-use super::namespace::Namespace;
 use super::numbering::{UPLINK, has_family, known, networked, towards};
 use super::outcome::{Answer, Outcome};
+use super::place::Place;
 use super::plan::{Listen, WorldPlan, of_family};
 use super::population::Namespaces;
-use super::probe::{self, Dial, Held};
+use super::probe::{self, Held};
 use super::responder::Server;
 use super::sink::{self, Sink};
 use super::wiring::Wiring;
@@ -40,19 +40,6 @@ pub struct World {
     /// The node's addresses on the link towards each place.
     towards: BTreeMap<String, Vec<IpAddr>>,
     places: BTreeMap<String, Place>,
-}
-
-/// Somewhere to dial from, and to answer at.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// Its name, as the plan has it; `sink` for the sink.
-    pub name: String,
-    /// Its addresses, the node's on `eth0`.
-    pub addresses: Vec<IpAddr>,
-    /// Where it is; pods of other nodes share one.
-    pub namespace: Arc<Namespace>,
-    /// Whether others are there too, so that its own address must be chosen when it dials.
-    pub(super) shared: bool,
 }
 
 impl World {
@@ -175,12 +162,15 @@ impl World {
         let namespace =
             &self.place(place).ok_or_else(|| WorldError::Plan(format!("{place}: no such place")))?.namespace;
         let runtime = self.runtime();
-        let work = || {
-            let links = Links::open(namespace, runtime).map_err(setup(place))?;
-            runtime.block_on(async { act(&links, links.find("eth0").await?).await }).named(place, "eth0")
-        };
         // On a thread of its own, as in `build`.
-        std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let done = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let links = Links::open(namespace, runtime).map_err(setup(place))?;
+                runtime.block_on(async { act(&links, links.find("eth0").await?).await }).named(place, "eth0")
+            });
+            thread.join()
+        });
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// The node under test.
@@ -249,34 +239,6 @@ impl Drop for World {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
-        }
-    }
-}
-
-impl Place {
-    /// Its address of `family`.
-    pub fn address(&self, family: Family) -> Option<IpAddr> {
-        of_family(&self.addresses, family)
-    }
-
-    /// Whether its namespace is another place's too.
-    pub fn shares_namespace(&self) -> bool {
-        self.shared
-    }
-
-    /// The shell command that enters it.
-    pub fn entrance(&self) -> String {
-        format!("ip netns exec {} bash", self.namespace.name())
-    }
-
-    /// `dial` from the place's own address where others share its namespace; elsewhere the kernel chooses. What `dial` says
-    /// itself is kept.
-    pub fn sourced(&self, dial: &Dial) -> Dial {
-        match self.address(Family::of(dial.to.ip())) {
-            Some(own) if self.shared && dial.from.ip().is_unspecified() => {
-                dial.from(std::net::SocketAddr::new(own, dial.from.port()))
-            }
-            _ => *dial,
         }
     }
 }

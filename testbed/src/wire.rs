@@ -13,8 +13,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
+use super::dial::Dial;
 use super::outcome::Outcome;
-use super::probe::Dial;
 
 /// What becomes of ICMP errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

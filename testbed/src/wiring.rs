@@ -38,9 +38,9 @@ impl<'a> Wiring<'a> {
         })
     }
 
-    /// Connects everybody, and returns the node's addresses.
+    /// Connects every namespace, and returns the node's addresses.
     pub(super) async fn connect_all(&self, plan: &WorldPlan) -> Result<BTreeSet<IpAddr>, WorldError> {
-        for links in self.everybody() {
+        for links in self.all() {
             links.up(LOOPBACK).await.named(links.namespace().name(), "lo")?;
         }
         self.connect_hosts(plan).await?;
@@ -49,13 +49,13 @@ impl<'a> Wiring<'a> {
         let mut addresses = self.connect_pods(plan).await?;
         addresses.extend(&plan.node.addresses);
         addresses.extend(known(&UPLINK).chain(known(&OVERLAY)).map(|[node, _other]| node));
-        for links in self.everybody() {
+        for links in self.all() {
             wait_for(links).await?;
         }
         Ok(addresses)
     }
 
-    fn everybody(&self) -> impl Iterator<Item = &Links<'a>> {
+    fn all(&self) -> impl Iterator<Item = &Links<'a>> {
         [&self.node, &self.lan, &self.sink, &self.remote]
             .into_iter()
             .chain(self.pods.values())

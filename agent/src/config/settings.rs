@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backend_api::{Family, Scheduler};
 use kubernetes::settings::{ClusterCidrs, LocalDetector, NodeName, NodePortSelection};
-use kubernetes::source::{KubernetesConfig, SourceConfig};
+use kubernetes::source::{ApiConfig, SourceConfig};
 
 use super::backend::Backend;
 use super::findings::{ConfigError, Mistake, Place};
@@ -346,7 +346,7 @@ impl Written {
     fn source(self) -> SourceConfig {
         match self.source {
             Some(folder) => SourceConfig::Folder(folder),
-            None => SourceConfig::Kubernetes(KubernetesConfig {
+            None => SourceConfig::Kubernetes(ApiConfig {
                 kubeconfig: self.kubeconfig,
                 masters: self.masters.unwrap_or_default().into_iter().map(|Master(url)| url).collect(),
                 silence: self.silence.filter(|silence| *silence > Duration::ZERO),
@@ -374,7 +374,7 @@ mod tests {
         assert_eq!(config.host, HostConfig::default());
         assert_eq!(config.ipvs, IpvsConfig::default());
         assert_eq!(config.node_ports, NodePortSelection::default());
-        assert_eq!(config.source, SourceConfig::Kubernetes(KubernetesConfig::default()));
+        assert_eq!(config.source, SourceConfig::Kubernetes(ApiConfig::default()));
     }
 
     #[test]

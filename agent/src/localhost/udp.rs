@@ -43,14 +43,14 @@ struct Flow {
     sent: Instant,
     /// Whether the client has sent again after an answer.
     stream: bool,
-    answers: Arc<Answers>,
+    answers: Arc<AnswerLog>,
     _replies: Task,
     _permit: OwnedSemaphorePermit,
 }
 
-/// What the task that passes answers back has seen.
+/// What the task that passes answers back has seen of the endpoint.
 #[derive(Debug)]
-struct Answers {
+struct AnswerLog {
     since: Instant,
     /// Milliseconds from `since` to the last answer, plus 1; 0 before the first.
     last: AtomicU64,
@@ -131,7 +131,7 @@ impl Flows {
             }
         };
         let now = Instant::now();
-        let answers = Arc::new(Answers { since: now, last: AtomicU64::new(0), refused: AtomicBool::new(false) });
+        let answers = Arc::new(AnswerLog { since: now, last: AtomicU64::new(0), refused: AtomicBool::new(false) });
         let replies = reply(self.socket.clone(), client, socket.clone(), answers.clone(), self.shared.clone());
         self.sweep.get_or_insert(now + self.shared.limits.flow_idle);
         let replies = Task::start(replies);
@@ -160,7 +160,7 @@ impl Flow {
     }
 }
 
-impl Answers {
+impl AnswerLog {
     fn at(&self) -> Option<Instant> {
         let last = self.last.load(Relaxed).checked_sub(1)?;
         Some(self.since + Duration::from_millis(last))
@@ -177,7 +177,7 @@ async fn reply(
     node_port: Arc<UdpSocket>,
     client: SocketAddr,
     endpoint: Arc<UdpSocket>,
-    answers: Arc<Answers>,
+    answers: Arc<AnswerLog>,
     shared: Arc<Shared>,
 ) {
     let _counted = shared.counts.flow();

@@ -202,7 +202,7 @@ fn connect_inputs(
 ) -> Inputs {
     let objects = objects.unwrap_or_else(|| {
         let (told, objects) = source::channel();
-        beside.spawn(source::follow(view(configs, |views| views.source), told));
+        beside.spawn(source::follow_choice(view(configs, |views| views.source), told));
         objects
     });
     let (found, addresses) = watch::channel(None);

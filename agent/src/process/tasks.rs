@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backend_api::Dataplane;
-use kubernetes::source::Choice;
+use kubernetes::source::SourceChoice;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
@@ -33,11 +33,11 @@ pub(super) async fn prepare_node(mut configs: watch::Receiver<HostConfig>, outbo
 
 /// Posts events to the cluster that was the source at the start.
 #[cfg(feature = "kubernetes")]
-pub(super) async fn post_events(choices: watch::Receiver<Choice>, notices: mpsc::Receiver<Notice>, uids: Uids) {
+pub(super) async fn post_events(choices: watch::Receiver<SourceChoice>, notices: mpsc::Receiver<Notice>, uids: Uids) {
     use kubernetes::source::SourceConfig;
     use kubernetes::source::api::connect;
 
-    let Choice { source, node_name } = choices.borrow().clone();
+    let SourceChoice { source, node_name } = choices.borrow().clone();
     let SourceConfig::Kubernetes(way) = source else { return };
     match connect(&way).await {
         Ok(client) => crate::events::post(notices, client, node_name, uids).await,
@@ -46,7 +46,7 @@ pub(super) async fn post_events(choices: watch::Receiver<Choice>, notices: mpsc:
 }
 
 #[cfg(not(feature = "kubernetes"))]
-pub(super) async fn post_events(_: watch::Receiver<Choice>, _: mpsc::Receiver<Notice>, _: Uids) {}
+pub(super) async fn post_events(_: watch::Receiver<SourceChoice>, _: mpsc::Receiver<Notice>, _: Uids) {}
 
 /// Waits until what was left in the outbox just now is posted.
 pub(super) async fn await_last_event() {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use backend_api::PerFamily;
 use kubernetes::settings::Settings;
-use kubernetes::source::Choice;
+use kubernetes::source::SourceChoice;
 use tokio::sync::watch;
 
 use crate::config::{Backend, Config, HostConfig, IpvsConfig, KubeProxyRules, ServersConfig, Verbosity};
@@ -17,7 +17,7 @@ use crate::localhost::OnLocalhost;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Views {
     /// Where objects come from, and of which node. Another source lists everything; what the former one told stays until then.
-    pub source: Choice,
+    pub source: SourceChoice,
     /// What resolving depends on. A change resolves everything again.
     pub settings: Settings,
     /// Which backend programs the kernel, and how it is opened.
@@ -104,7 +104,7 @@ impl From<&Config> for Views {
             verbosity,
         } = config.clone();
         Self {
-            source: Choice { source, node_name: node_name.clone() },
+            source: SourceChoice { source, node_name: node_name.clone() },
             backend: BackendView {
                 backend,
                 ipvs: match backend {

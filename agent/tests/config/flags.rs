@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backend_api::Scheduler;
 use kubernetes::settings::{LocalDetector, NodePortSelection};
-use kubernetes::source::{KubernetesConfig, SourceConfig};
+use kubernetes::source::{ApiConfig, SourceConfig};
 use switchyard_agent::backend::Backend;
 use switchyard_agent::config::{Action, ByService, Config, KubeProxyRules, Order, Unbound, Verbosity};
 use switchyard_agent::localhost::OnLocalhost;
@@ -181,7 +181,7 @@ fn every_flag_changes_its_own_setting_and_no_other() {
     }
 }
 
-fn kubernetes(config: &mut Config) -> &mut KubernetesConfig {
+fn kubernetes(config: &mut Config) -> &mut ApiConfig {
     match &mut config.source {
         SourceConfig::Kubernetes(kubernetes) => kubernetes,
         SourceConfig::Folder(folder) => panic!("{}", folder.display()),

@@ -1,7 +1,7 @@
 //! The ConfigMap that kubeadm writes.
 
 use kubernetes::settings::LocalDetector;
-use kubernetes::source::{KubernetesConfig, SourceConfig};
+use kubernetes::source::{ApiConfig, SourceConfig};
 
 use super::given::{file_with, quiet};
 
@@ -11,9 +11,9 @@ fn kubeadms_file_is_read_without_a_word_and_means_the_defaults() {
     assert_eq!(remarks, Vec::<String>::new());
     let mut expected = quiet("");
     expected.local_traffic = LocalDetector::ClusterCidrs("10.244.0.0/16".parse().unwrap());
-    expected.source = SourceConfig::Kubernetes(KubernetesConfig {
+    expected.source = SourceConfig::Kubernetes(ApiConfig {
         kubeconfig: Some("/var/lib/kube-proxy/kubeconfig.conf".into()),
-        ..KubernetesConfig::default()
+        ..ApiConfig::default()
     });
     assert_eq!(config, expected);
 }

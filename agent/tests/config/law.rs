@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backend_api::Scheduler;
 use kubernetes::settings::LocalDetector;
-use kubernetes::source::{KubernetesConfig, SourceConfig};
+use kubernetes::source::{ApiConfig, SourceConfig};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -91,7 +91,7 @@ fn source() -> impl Strategy<Value = SourceConfig> {
     prop_oneof![
         parsed(&["/s", "relative folder", "yes"]).prop_map(SourceConfig::Folder),
         (of(parsed(&["/k", "123"])), urls, nanoseconds).prop_map(|(kubeconfig, masters, silence)| {
-            SourceConfig::Kubernetes(KubernetesConfig { kubeconfig, masters, silence })
+            SourceConfig::Kubernetes(ApiConfig { kubeconfig, masters, silence })
         }),
     ]
 }

@@ -153,7 +153,7 @@ async fn a_flood_of_one_cause_is_one_event_and_a_long_note_is_cut_where_the_api_
 }
 
 #[tokio::test]
-async fn an_api_that_refuses_costs_the_event_alone() {
+async fn an_event_that_the_api_refuses_is_dropped_and_later_ones_are_posted() {
     let posting = Posting::start().await;
     *posting.recorded.instead.lock().unwrap() = Some(StatusCode::FORBIDDEN);
     posting.outbox.leave(refused("one", ""));

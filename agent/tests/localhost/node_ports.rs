@@ -244,7 +244,7 @@ fn a_port_that_another_program_holds_is_taken_when_it_is_free() {
 }
 
 #[test]
-fn sctp_is_not_listened_on_and_harms_nobody() {
+fn sctp_is_not_listened_on_and_other_protocols_work() {
     if testbed::privilege::skip() {
         return;
     }

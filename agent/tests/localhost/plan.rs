@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backend_api::{Answer, Family, NodeNetwork, Protocol, Route, Scope, ServiceName, ServiceState, SourceRanges};
+use backend_api::{
+    Answer, Family, NodeNetwork, PerFamily, Protocol, Route, Scope, ServiceName, ServiceState, SourceRanges,
+};
 use switchyard_agent::localhost::{NodePort, Plan, PortEndpoints};
 
 use proptest::prelude::*;
@@ -14,7 +16,7 @@ fn port(port: u16) -> impl Fn((Family, Protocol)) -> NodePort {
 }
 
 #[test]
-fn what_is_looked_at_is_what_changed() {
+fn only_touched_services_are_looked_at() {
     let mut state = ServiceState::new(NodeNetwork::unknown());
     let mut plan = Plan::default();
     let touched: BTreeSet<_> = state.upsert(web(&["nginx-1"])).unwrap().touched;
@@ -30,7 +32,7 @@ fn what_is_looked_at_is_what_changed() {
 }
 
 #[test]
-fn a_port_that_changes_hands_is_not_closed_whatever_the_names() {
+fn a_port_that_goes_to_another_service_is_not_closed() {
     for (older, younger) in [("a", "b"), ("b", "a")] {
         let mut state = ServiceState::new(NodeNetwork::unknown());
         let mut plan = Plan::default();
@@ -61,10 +63,13 @@ fn nothing_listens_where_a_client_on_the_node_is_not_answered() {
     assert_eq!(answered(&|port| port.endpoints.clear()), 0);
     assert_eq!(answered(&|port| port.endpoints[0].weight = 0), 0);
     assert_eq!(answered(&|port| port.frontends[0].route = Route::Everyone(Answer::Drop)), 0);
-    let ranges = SourceRanges::Only(vec!["10.0.0.0/8".parse().unwrap()]);
-    assert_eq!(answered(&|port| port.frontends[0].source_ranges = ranges.clone()), 0);
-    let ranges = SourceRanges::Only(vec!["127.0.0.0/8".parse().unwrap()]);
-    assert_eq!(answered(&|port| port.frontends[0].source_ranges = ranges.clone()), 2);
+    for (v4, v6, expected) in
+        [("10.0.0.0/8", "2001:db8::/32", 0), ("127.0.0.0/8", "2001:db8::/32", 2), ("127.0.0.0/8", "::1/128", 4)]
+    {
+        let ranges = PerFamily { v4, v6 }.map(|range| SourceRanges::Only(vec![range.parse().unwrap()]));
+        let limited = answered(&|port| port.frontends[0].source_ranges = ranges.of(port.family).clone());
+        assert_eq!(limited, expected, "{v4} {v6}");
+    }
 }
 
 /// A service of this name and node port with so many endpoints, or none of this name any more.

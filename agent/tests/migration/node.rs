@@ -85,7 +85,7 @@ impl Node {
             let (successor, successors) = mpsc::channel(1);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
-            tokio::spawn(files::follow(PathBuf::from(SEED), told));
+            tokio::spawn(files::watch_folder(PathBuf::from(SEED), told));
             tokio::spawn(watch_addresses(known));
             let (mut witness, programmed) = FirstSync::new();
             let mut hear = move |told: Told<'_>| {

@@ -80,7 +80,7 @@ fn what_waits_too_long_makes_both_unhealthy_until_it_is_programmed() {
 }
 
 #[test]
-fn a_node_that_is_about_to_go_is_not_eligible_and_lives() {
+fn a_node_that_is_about_to_be_deleted_is_alive_and_not_eligible() {
     if testbed::privilege::skip() {
         return;
     }
@@ -114,7 +114,7 @@ fn a_node_that_is_about_to_go_is_not_eligible_and_lives() {
 }
 
 #[test]
-fn another_source_that_does_not_know_the_node_has_nothing_against_it() {
+fn a_new_source_without_the_node_object_leaves_the_node_eligible() {
     if testbed::privilege::skip() {
         return;
     }
@@ -196,7 +196,7 @@ async fn a_whole_loop_over_files_is_healthy_once_it_has_synced() {
     let (told, objects) = kubernetes::source::channel();
     let (addresses, found) = tokio::sync::watch::channel(None);
     addresses.send_replace(Some(Default::default()));
-    tokio::spawn(kubernetes::source::files::follow(folder.path().to_owned(), told));
+    tokio::spawn(kubernetes::source::files::watch_folder(folder.path().to_owned(), told));
     let health = Arc::new(Health::new("here".parse().unwrap(), Health::PATIENCE));
     let mut witness = Listening(health.clone());
     let inputs = kubernetes::Inputs::new(objects, found);

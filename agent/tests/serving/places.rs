@@ -67,7 +67,7 @@ fn an_address_that_is_taken_ends_the_agent_if_so_configured() {
 }
 
 #[test]
-fn clients_that_hold_connections_open_keep_nobody_out() {
+fn clients_that_hold_connections_open_do_not_block_others() {
     if testbed::privilege::skip() {
         return;
     }
@@ -94,7 +94,7 @@ fn clients_that_hold_connections_open_keep_nobody_out() {
 }
 
 #[test]
-fn nonsense_is_refused_and_harms_nobody() {
+fn nonsense_is_refused_and_other_clients_are_served() {
     if testbed::privilege::skip() {
         return;
     }

@@ -36,7 +36,7 @@ fn endpoints_here_are_told_in_body_status_and_weight_on_any_path() {
 }
 
 #[test]
-fn a_node_without_ready_endpoints_sends_load_balancers_away_though_it_serves_on() {
+fn a_node_without_ready_endpoints_answers_503_and_still_forwards() {
     if testbed::privilege::skip() {
         return;
     }
@@ -57,7 +57,7 @@ fn each_family_tells_its_own_endpoints() {
 }
 
 #[test]
-fn an_unhealthy_proxy_sends_load_balancers_away_and_a_node_that_goes_does_not() {
+fn an_unhealthy_agent_answers_503_and_a_node_that_is_deleted_does_not() {
     if testbed::privilege::skip() {
         return;
     }

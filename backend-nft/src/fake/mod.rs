@@ -102,8 +102,8 @@ impl FakeKernel {
             }
             Operation::RemoveFlowtable(family, flowtable) => {
                 let table = self.table(family)?;
-                let is_meant = |expr: &Expr| matches!(expr, Expr::FlowOffload { flowtable: of } if of == flowtable);
-                if table.chains.values().any(|(_, rules)| rules.iter().flatten().any(is_meant)) {
+                let mut exprs = table.chains.values().flat_map(|(_, rules)| rules.iter().flatten());
+                if exprs.any(|expr| matches!(expr, Expr::FlowOffload { flowtable: of } if of == flowtable)) {
                     return Err(Errno::EBUSY);
                 }
                 table.flowtables.remove(flowtable).map(|_| ()).ok_or(Errno::ENOENT)
@@ -195,11 +195,10 @@ impl FakeKernel {
         if !table.sets.contains_key(set) {
             return Err(Errno::ENOENT);
         }
-        let looks_up = |expr: &Expr| match expr {
-            Expr::Lookup { set: name, .. } | Expr::Dynset { set: name, .. } => name == set,
-            _ => false,
-        };
-        if table.chains.values().any(|(_, rules)| rules.iter().flatten().any(looks_up)) {
+        let mut exprs = table.chains.values().flat_map(|(_, rules)| rules.iter().flatten());
+        if exprs
+            .any(|expr| matches!(expr, Expr::Lookup { set: name, .. } | Expr::Dynset { set: name, .. } if name == set))
+        {
             return Err(Errno::EBUSY);
         }
         table.sets.remove(set);

@@ -1,4 +1,4 @@
-//! From what was read from the kernel: everything is looked at, and only what is wrong is written.
+//! From what was read from the kernel: everything is compared, and only what is wrong is written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -46,8 +46,8 @@ impl Plan {
             let programmed = Programmed::new(
                 service,
                 |port, pool| {
-                    let answering = Answering::new(&service.name, port, marks);
-                    history.of(port.family).slots(port, pool, &answering)
+                    let marked = MarkedEndpoints::new(&service.name, port, marks);
+                    history.of(port.family).slots(port, pool, &marked)
                 },
                 marks,
             );
@@ -189,21 +189,21 @@ fn is_same(wanted: &[Expr], present: &[Expr]) -> bool {
         })
 }
 
-/// Which endpoint the value of a slot means.
-struct Answering(HashMap<Mark, EndpointAddress>);
+/// The endpoints that marks in the slots of a port stand for.
+struct MarkedEndpoints(HashMap<Mark, EndpointAddress>);
 
-impl Answering {
+impl MarkedEndpoints {
     fn new(service: &ServiceName, port: &ServicePort, marks: Option<&dyn Marks>) -> Self {
-        let mut answering = HashMap::new();
+        let mut endpoints = HashMap::new();
         if let Some(marks) = marks.filter(|_| port.affinity != Affinity::None) {
             for frontend in &port.frontends {
                 for endpoint in port.endpoints.iter().map(|endpoint| endpoint.address) {
                     let mark = marks.mark(service, port, frontend.key, Target::Endpoint(endpoint));
-                    answering.extend(mark.map(|mark| (mark, endpoint)));
+                    endpoints.extend(mark.map(|mark| (mark, endpoint)));
                 }
             }
         }
-        Self(answering)
+        Self(endpoints)
     }
 
     fn endpoint(&self, value: Value) -> Option<EndpointAddress> {
@@ -227,10 +227,10 @@ impl<'a> History<'a> {
     }
 
     /// The slots of a port and pool, by the first of its frontends that has any.
-    fn slots(&self, port: &ServicePort, pool: Pool, answering: &Answering) -> Option<Slots> {
+    fn slots(&self, port: &ServicePort, pool: Pool, marked: &MarkedEndpoints) -> Option<Slots> {
         port.frontends.iter().find_map(|frontend| match port.affinity {
             Affinity::None => self.plain(frontend.key, pool).map(Slots::Plain),
-            Affinity::ClientIp { .. } => self.sticky(frontend.key, pool, answering).map(Slots::Sticky),
+            Affinity::ClientIp { .. } => self.sticky(frontend.key, pool, marked).map(Slots::Sticky),
         })
     }
 
@@ -243,7 +243,7 @@ impl<'a> History<'a> {
         Some(endpoints.collect::<Vec<_>>()).filter(|endpoints| !endpoints.is_empty())
     }
 
-    fn sticky(&self, frontend: FrontendKey, pool: Pool, answering: &Answering) -> Option<Sticky> {
+    fn sticky(&self, frontend: FrontendKey, pool: Pool, marked: &MarkedEndpoints) -> Option<Sticky> {
         let first = first_sticky_slot(pool);
         let (picks, endpoints) = (SetName::StickyPicks(By::of(frontend)), SetName::StickyEndpoints(By::of(frontend)));
         let picks: Vec<u16> = (first_slot(pool)..)
@@ -255,7 +255,7 @@ impl<'a> History<'a> {
         let slots = first..=first + picks.iter().max()?;
         let endpoints = slots
             .map(|slot| self.value(endpoints, Key::Remembered(frontend, slot)))
-            .map(|there| there.and_then(|value| answering.endpoint(value)))
+            .map(|there| there.and_then(|value| marked.endpoint(value)))
             .collect();
         Some(Sticky { endpoints, picks })
     }

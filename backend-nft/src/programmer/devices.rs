@@ -106,10 +106,9 @@ fn leave_out(transaction: &mut Transaction, refusals: &[Refusal], failed: &mut B
     let by_operation = refusals.iter().flat_map(|refusal| refusal.operations.iter().map(move |at| (*at, refusal)));
     let refused: BTreeMap<u32, &Refusal> = by_operation.collect();
     let (before, mut operations) = (transaction.len(), 0..);
-    let mut refusal = || refused.get(&operations.next()?);
     // One that is to leave and is not there has left by itself.
-    transaction.remove_devices.retain(|_| refusal().is_none());
-    transaction.add_devices.retain(|(_, device)| match refusal() {
+    transaction.remove_devices.retain(|_| operations.next().is_none_or(|number| !refused.contains_key(&number)));
+    transaction.add_devices.retain(|(_, device)| match operations.next().and_then(|number| refused.get(&number)) {
         None => true,
         Some(Refusal { errno, .. }) => {
             failed.insert(format!(

@@ -118,7 +118,7 @@ impl<P: Port> Programmer<P> {
                 Ok(report) => return Ok(Outcome { report, before: Before::Believed(node, changed) }),
                 Err(CommitError::Refused(refusals)) => {
                     // Perhaps the kernel is not what we believed.
-                    tracing::warn!(refused = refusals.len(), error = %CommitError::Refused(refusals), "kernel refused a change; reading the tables again");
+                    tracing::warn!(refused = refusals.len(), error = %CommitError::Refused(refusals), "kernel refused a change, looking again");
                 }
                 Err(error) => return Err(from_commit(error)),
             }
@@ -219,7 +219,7 @@ fn is_forbidden(error: &CommitError) -> bool {
     match error {
         CommitError::Refused(refusals) => refusals.iter().any(|refusal| refusal.errno == Errno::EPERM),
         CommitError::Whole { errno, .. } => *errno == Errno::EPERM,
-        CommitError::Raced | CommitError::Unclear | CommitError::Socket(_) => false,
+        _ => false,
     }
 }
 

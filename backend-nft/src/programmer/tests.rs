@@ -67,7 +67,7 @@ fn failed(report: &Report) -> Vec<&ServiceName> {
 }
 
 #[test]
-fn a_refused_service_keeps_nobody_else_out() {
+fn a_refused_service_keeps_no_other_out() {
     for is_vague in [false, true] {
         let refuses = [3, 7].map(|host| Key::Frontend(address(host))).to_vec();
         let mut programmer =
@@ -87,7 +87,7 @@ fn a_refused_service_keeps_nobody_else_out() {
 }
 
 #[test]
-fn a_refused_chain_is_laid_to_those_who_need_it() {
+fn a_refused_chain_is_laid_to_the_services_that_need_it() {
     let mut sticky = service(2, &[1]);
     sticky.ports[0].affinity = Affinity::ClientIp { timeout: NonZeroU32::MIN };
     let refuses_chain = Some(ChainName::Slot(By::Address, Tag { slot: 0, timeout: 1 }));
@@ -145,7 +145,7 @@ fn a_wrong_belief_is_corrected() {
 #[test]
 fn a_strange_table_is_left_alone() {
     let mut userdata = Vec::new();
-    udata::put_str(&mut userdata, udata::TABLE_COMMENT, "somebody else's");
+    udata::put_str(&mut userdata, udata::TABLE_COMMENT, "another program's");
     let strange = FakeTable { userdata, ..FakeTable::default() };
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     programmer.port.tables.v6 = Some(strange.clone());

@@ -71,9 +71,10 @@ fn hand_over(by: By, delivery: Delivery) -> Rule {
 pub(super) fn affinity_id(service: &ServiceName, port: &ServicePort) -> Code {
     let texts = [&*service.namespace, &*service.name, &*port.name];
     let bytes = texts.iter().flat_map(|text| text.bytes().chain([0]));
-    let numbers = [port.protocol.number(), port.family.bits()];
-    let hash =
-        bytes.chain(numbers).fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
+    let mut hash = 0x811c_9dc5_u32;
+    for byte in bytes.chain([port.protocol.number(), port.family.bits()]) {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    }
     let id = hash & !1;
     Code(if id >> 16 == 0x5357 { id ^ (1 << 31) } else { id })
 }

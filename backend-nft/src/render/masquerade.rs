@@ -1,4 +1,4 @@
-//! Whose source is rewritten: decided where packets leave, by what the client dialled (`ct original`), without marks.
+//! Which packets get another source: decided where packets leave, by what the client dialled (`ct original`), without marks.
 
 use backend_api::{Family, Masquerade, NodeNetwork, Protocol};
 
@@ -12,8 +12,8 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
         // ct status ! dnat accept
         Delivery::Translate => vec![Rule(vec![Statement::NotTranslated, Statement::Accept])],
         Delivery::Mark => vec![
-            // meta mark & 0xff000000 != 0x53000000 ct status ! dnat accept: IPVS sets no status; who has one was translated
-            // by the tables whose place these take, when its first packet came in
+            // meta mark & 0xff000000 != 0x53000000 ct status ! dnat accept: IPVS sets no status; a packet that has one was translated
+            // by the tables that were here before, when its first packet came in
             Rule(vec![Statement::NotMarked, Statement::NotTranslated, Statement::Accept]),
             // meta mark & 0xff000000 == 0x53000000 ip daddr @cluster-ips counter drop: the node's own, and no virtual server took it
             Rule(vec![
@@ -22,7 +22,7 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
                 Statement::Counter,
                 Statement::Drop,
             ]),
-            // meta mark & 0xff000000 == 0x53000000 meta mark set 0x00000000: nobody else is to see it
+            // meta mark & 0xff000000 == 0x53000000 meta mark set 0x00000000: no other program is to see it
             Rule(vec![Statement::Marked, Statement::SetMark(Mark(0))]),
         ],
     };
@@ -52,13 +52,13 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
     rules
 }
 
-/// Where a map says whose source is rewritten: on to the chain for those. `ct original proto-dst` needs the protocol to be
+/// Where a map has the frontend: on to the chain that rewrites its source, or not. `ct original proto-dst` needs the protocol to be
 /// matched before it in the same rule, hence a rule for each.
 fn follow(key: Vec<Field>, map: SetName) -> Vec<Statement> {
     vec![Statement::SetPriorityFrom(key, map), Statement::Follow(SetName::MasqueradePolicies)]
 }
 
-/// The chain of those whose source is rewritten so.
+/// The chain for frontends with this masquerade.
 pub(super) fn chain(masquerade: Masquerade, node: &NodeNetwork, family: Family) -> Vec<Rule> {
     // meta priority set none: it carried the code here
     let carried = Rule(vec![Statement::SetPriority(Code(0))]);

@@ -65,7 +65,7 @@ fn weights_are_numbers_of_slots_and_zero_is_none() {
 }
 
 #[test]
-fn strangers_are_kept_apart_by_maps_of_their_own() {
+fn other_clients_have_maps_of_their_own() {
     let split = Route::Split { inside: Answer::Balance(Pool::Cluster), outside: Answer::Balance(Pool::Local) };
     let frontend = Frontend { route: split, ..node_port() };
     let endpoints = vec![endpoint(1, 1, Pools::CLUSTER), endpoint(2, 1, Pools::BOTH)];
@@ -108,7 +108,7 @@ fn of_cluster_addresses_only_what_differs_from_the_default_is_said_of_sources() 
     let rewritten = |frontend: Frontend, masquerade| Frontend { masquerade, ..frontend };
     let sets = &["masquerades", "node-port-masquerades"];
     let of = |frontend| port(vec![frontend], vec![]);
-    // The default node cannot tell pods: nobody's source is rewritten.
+    // The default node cannot tell pods: no source is rewritten.
     check(of(rewritten(cluster_ip(), Masquerade::Never)), sets, &[]);
     check(of(rewritten(cluster_ip(), Masquerade::Always)), sets, &["masquerades: 10.96.0.1 . tcp . 80 : 5356:1"]);
     let external = Frontend::external([10, 96, 0, 9].into(), Protocol::Tcp, 80);

@@ -15,9 +15,9 @@ use super::name::{By, Tag};
 pub(crate) enum ChainName {
     /// Refuses: TCP by RST, all else by ICMP.
     Refuse,
-    /// Nobody answers.
+    /// There is no endpoint.
     NoEndpoints,
-    /// Nobody on this node answers, and nobody else may.
+    /// There is no endpoint on this node, and no other may answer.
     NoLocalEndpoints,
     /// Picks one of so many endpoints.
     Pick(By, Pool, u16),
@@ -25,23 +25,23 @@ pub(crate) enum ChainName {
     Sticky(By, Pool, u16),
     /// The slot's turn: `slot`, and `timeout` in seconds.
     Slot(By, Tag),
-    /// Sends pods and the node one way, strangers another.
+    /// Sends pods and the node one way, other clients another.
     Split(By),
     /// The way of pods and the node.
     SplitInside(By),
-    /// Who may dial.
+    /// Which sources may dial.
     Guard,
     /// Frontend → chain.
     Services,
-    /// What nobody translated.
+    /// What was not translated.
     Undelivered,
-    /// Rewrites everybody's source.
+    /// Rewrites every source.
     MasqueradeAlways,
-    /// Rewrites the source of whoever is no local pod.
+    /// Rewrites the source of every client but local pods.
     MasqueradeUnlessPod,
     /// Rewrites the node's own source.
     MasqueradeFromNode,
-    /// Rewrites nobody's source.
+    /// Rewrites no source.
     MasqueradeNever,
     /// Entry to `guard`.
     GuardPrerouting,
@@ -76,7 +76,7 @@ pub(crate) enum ChainName {
 }
 
 impl ChainName {
-    /// Chains that are always there, however many endpoints anybody has; those that only tables which mark have come last.
+    /// Chains that are always there, however many endpoints services have; those that only tables which mark have come last.
     const CONSTANT: [Self; 28] = [
         Self::Refuse,
         Self::NoEndpoints,
@@ -163,10 +163,6 @@ impl ChainName {
             Some(rest) => (By::NodePort, rest),
             None => (By::Address, name),
         };
-        let sized = |rest: &str| match rest.strip_prefix("local-") {
-            Some(size) => Some((Pool::Local, size.parse().ok()?)),
-            None => Some((Pool::Cluster, rest.parse().ok()?)),
-        };
         let chain = if let Some(rest) = rest.strip_prefix("pick-") {
             sized(rest).map(|(pool, size)| Self::Pick(by, pool, size))
         } else if let Some(rest) = rest.strip_prefix("sticky-") {
@@ -180,15 +176,27 @@ impl ChainName {
     }
 }
 
+/// `local-3`, or `3`.
+fn sized(rest: &str) -> Option<(Pool, u16)> {
+    match rest.strip_prefix("local-") {
+        Some(size) => Some((Pool::Local, size.parse().ok()?)),
+        None => Some((Pool::Cluster, rest.parse().ok()?)),
+    }
+}
+
+/// What a pool adds to a name.
+fn pool_prefix(pool: Pool) -> &'static str {
+    match pool {
+        Pool::Cluster => "",
+        Pool::Local => "local-",
+    }
+}
+
 impl fmt::Display for ChainName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let local = |pool| match pool {
-            Pool::Cluster => "",
-            Pool::Local => "local-",
-        };
         match *self {
-            Self::Pick(by, pool, size) => write!(f, "{}pick-{}{size}", by.prefix(), local(pool)),
-            Self::Sticky(by, pool, size) => write!(f, "{}sticky-{}{size}", by.prefix(), local(pool)),
+            Self::Pick(by, pool, size) => write!(f, "{}pick-{}{size}", by.prefix(), pool_prefix(pool)),
+            Self::Sticky(by, pool, size) => write!(f, "{}sticky-{}{size}", by.prefix(), pool_prefix(pool)),
             Self::Slot(by, Tag { slot, timeout }) => write!(f, "{}slot-{slot}-{timeout}", by.prefix()),
             constant => f.write_str(constant.fixed().unwrap_or_default()),
         }

@@ -18,11 +18,11 @@ pub(crate) struct Code(pub(crate) u32);
 /// What a code of [`super::SetName::Services`] and its kin stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Policy {
-    /// `5350:0`: nobody answers, and the client is told.
+    /// `5350:0`: no answer, and the client is told.
     Refuse,
-    /// `5350:1`: nobody answers, and the client waits.
+    /// `5350:1`: no answer, and the client waits.
     Drop,
-    /// `5351:0`: pods and the node meet one answer, strangers another.
+    /// `5351:0`: pods and the node meet one answer, other clients another.
     Split,
     /// `5352:n`, `5353:n`: one of n endpoints.
     Pick(Pool, u16),
@@ -90,7 +90,7 @@ impl Tag {
     }
 }
 
-/// Whose source is rewritten: `5356:0` to `5356:3`.
+/// The code of a masquerade: `5356:0` to `5356:3`.
 pub(crate) fn masquerade_code(masquerade: Masquerade) -> Code {
     let number = match masquerade {
         Masquerade::Never => 0,
@@ -101,7 +101,7 @@ pub(crate) fn masquerade_code(masquerade: Masquerade) -> Code {
     Code(0x5356 << 16 | number)
 }
 
-/// Whose source a code says is rewritten.
+/// The masquerade that a code stands for.
 pub(crate) fn masquerade_of(code: Code) -> Option<Masquerade> {
     Masquerade::ALL.into_iter().find(|masquerade| masquerade_code(*masquerade) == code)
 }

@@ -1,11 +1,11 @@
-//! What is done with a connection once it is known who answers: the one thing in which two kinds of our tables differ.
+//! What is done with a connection once its answer is known: the one thing in which two kinds of our tables differ.
 //!
 //! Either its destination is rewritten here, or it is marked for a virtual server of IPVS, which does that. Everything
-//! else (who is answered by whom, who is refused, whose source is rewritten) is the same rules.
+//! else (which endpoints answer, what is refused, which sources are rewritten) is the same rules.
 
 use std::fmt;
 
-/// Who translates.
+/// What translates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Delivery {
     /// These tables.

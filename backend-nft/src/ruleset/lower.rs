@@ -189,13 +189,16 @@ fn match_range(out: &mut Vec<Expr>, field: Field, cidr: Cidr, op: CmpOp) {
         out.push(address(field, family, FIRST, len as u32));
         out.push(Expr::Cmp { op, sreg: FIRST, value: bytes[..len].to_vec() });
     } else {
-        let ones =
-            |byte: usize| u8::try_from(!(0xffu32 >> prefix.saturating_sub(byte * 8).min(8)) & 0xff).expect("8 bits");
-        let mask: Vec<u8> = (0..bytes.len()).map(ones).collect();
+        let mask: Vec<u8> = (0..bytes.len()).map(|byte| ones(prefix.saturating_sub(byte * 8).min(8))).collect();
         out.push(address(field, family, FIRST, bytes.len() as u32));
         out.push(Expr::Bitwise { sreg: FIRST, dreg: FIRST, xor: vec![0; mask.len()], mask });
         out.push(Expr::Cmp { op, sreg: FIRST, value: bytes });
     }
+}
+
+/// A byte that begins with so many ones, at most 8.
+fn ones(count: usize) -> u8 {
+    !0xff_u8.checked_shr(count as u32).unwrap_or(0)
 }
 
 fn match_direction(out: &mut Vec<Expr>, direction: CtDirection) {
@@ -248,16 +251,15 @@ fn load_all(out: &mut Vec<Expr>, fields: &[Field], family: Family) -> u32 {
 
 fn load(out: &mut Vec<Expr>, field: Field, family: Family, word: u32) {
     let dreg = Reg::word(word);
-    let original = |key| Expr::Ct { key, direction: Some(CtDirection::Original), dreg };
     match (field, family) {
         (Field::Source, _) | (Field::Destination, _) | (Field::Client, Family::V4) => {
             out.push(address(field, family, dreg, u32::from(family.bits()) / 8));
         }
         (Field::Protocol, _) => out.push(Expr::Meta { key: MetaKey::L4Proto, dreg }),
         (Field::Port, _) => out.push(Expr::Payload { base: PayloadBase::Transport, offset: 2, len: 2, dreg }),
-        (Field::OriginalDestination, Family::V4) => out.push(original(CtKey::DstIp)),
-        (Field::OriginalDestination, Family::V6) => out.push(original(CtKey::DstIp6)),
-        (Field::OriginalPort, _) => out.push(original(CtKey::ProtoDst)),
+        (Field::OriginalDestination, Family::V4) => out.push(original(CtKey::DstIp, dreg)),
+        (Field::OriginalDestination, Family::V6) => out.push(original(CtKey::DstIp6, dreg)),
+        (Field::OriginalPort, _) => out.push(original(CtKey::ProtoDst, dreg)),
         (Field::Priority, _) => out.push(Expr::Meta { key: MetaKey::Priority, dreg }),
         (Field::Random { modulus, offset }, _) => out.push(Expr::NumgenRandom { dreg, modulus, offset }),
         (Field::Client, Family::V6) => {
@@ -267,6 +269,11 @@ fn load(out: &mut Vec<Expr>, field: Field, family: Family, word: u32) {
             out.push(hash(scratch, dreg));
         }
     }
+}
+
+/// What the client dialled, whatever has been translated since.
+fn original(key: CtKey, dreg: Reg) -> Expr {
+    Expr::Ct { key, direction: Some(CtDirection::Original), dreg }
 }
 
 fn address(field: Field, family: Family, dreg: Reg, len: u32) -> Expr {

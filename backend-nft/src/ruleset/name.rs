@@ -27,11 +27,11 @@ pub(crate) enum By {
 /// A set or a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum SetName {
-    /// Frontend → code of who answers; counts connections.
+    /// Frontend → code of its answer; counts connections.
     Services(By),
-    /// Frontend → code of who answers pods and the node, where strangers meet another answer.
+    /// Frontend → code of the answer for pods and the node, where other clients meet another answer.
     Inside(By),
-    /// Frontend → code of who answers strangers.
+    /// Frontend → code of the answer for other clients.
     Outside(By),
     /// Code → chain; grows with the number of distinct pool sizes only.
     Policies(By),
@@ -45,11 +45,11 @@ pub(crate) enum SetName {
     StickySlots(By),
     /// Frontend and slot → endpoint, of what remembers its clients.
     StickyEndpoints(By),
-    /// Frontends that not everybody may dial.
+    /// Frontends that only some sources may dial.
     Restricted(By),
     /// Frontend and the range of sources that may dial it.
     Allowed(By),
-    /// Frontend, as dialled → code of whose source is rewritten; cluster addresses that are treated as most are have none.
+    /// Frontend, as dialled → code of its masquerade; cluster addresses that are treated as most are have none.
     Masquerade(By),
     /// Code → chain.
     MasqueradePolicies,

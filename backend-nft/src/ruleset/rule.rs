@@ -40,7 +40,7 @@ pub(crate) enum Field {
         /// The smallest.
         offset: u32,
     },
-    /// Who dials: `ip saddr`; in IPv6 a hash of it, because nft 1.0.6 cannot load a key of more than 16 bytes beside a
+    /// The client: `ip saddr`; in IPv6 a hash of it, because nft 1.0.6 cannot load a key of more than 16 bytes beside a
     /// value in `update @map`. Two clients of one hash are remembered as one, which harms neither.
     Client,
 }

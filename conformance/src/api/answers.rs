@@ -7,9 +7,9 @@ use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::faults::refused;
+use super::refusals::{Refused, refused};
 use super::requests::{Target, Wanted, wanted};
 use super::store::Resource;
 use super::{Shared, lists, watches};
@@ -17,58 +17,27 @@ use super::{Shared, lists, watches};
 /// The longest body that is read.
 const LONGEST: usize = 1 << 20;
 
-/// A refusal as the API prints it.
-#[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) status: u16,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-    pub(super) more: Map<String, Value>,
-    pub(super) retry_after: Option<u64>,
-}
-
-impl Refused {
-    pub(super) fn new(status: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into(), more: Map::new(), retry_after: None }
-    }
-
-    /// The version is too old.
-    pub(super) fn expired(message: impl Into<String>) -> Self {
-        Self::new(410, "Expired", message)
-    }
-
-    /// The v1 Status.
-    pub(super) fn status(&self) -> Value {
-        let mut metadata = Map::new();
-        metadata.extend(self.more.clone());
-        json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.status,
-        })
-    }
-
-    fn response(&self) -> Response {
-        let mut response = json_response(self.status, self.status().to_string());
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-        }
-        response
-    }
-}
-
 /// Answers one request.
 pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let line = format!("{} {}", head.method, head.uri);
     if let Err(refused) = admit(&shared, &line, &head.headers) {
-        return refused.response();
+        return refusal(&refused);
     }
     let body = to_bytes(body, LONGEST).await.unwrap_or_default();
     let outcome = match wanted(&head.method, &head.uri) {
         Ok(wanted) => respond(&shared, wanted, &head.method, &body),
         Err(refused) => Err(refused),
     };
-    outcome.unwrap_or_else(|refused| refused.response())
+    outcome.unwrap_or_else(|refused| refusal(&refused))
+}
+
+fn refusal(refused: &Refused) -> Response {
+    let mut response = json_response(refused.status, refused.printed().to_string());
+    if let Some(seconds) = refused.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 /// Whether the request is to be answered at all.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::answers::Refused;
+use super::refusals::Refused;
 use super::selector::Selector;
 use super::store::Resource;
 

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! test ──► Api (put, delete, compact, cut, …) ──► store (objects, versions) ──► lists, watches ──► wire ──► agent
-//!                                              └► faults (refuse this once)        (cut, silent, slow) ──┘
+//!                                              └► refusals (refuse this once)        (cut, silent, slow) ──┘
 //! ```
 //!
 //! Plain HTTP, in the network namespace of the runtime that starts it. It refuses what the real one refuses: resources and
 //! selectors that there are none of, versions that are compacted, tokens that it does not know.
 
 mod answers;
-mod faults;
 mod lists;
+mod refusals;
 mod requests;
 mod selector;
 mod store;
@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 use self::store::Store;
 use self::wire::{Mood, Wire};
 
-pub use faults::Refusing;
+pub use refusals::Refusing;
 pub use store::Resource;
 pub use wire::Pace;
 
@@ -150,7 +150,7 @@ impl Api {
         self.addresses.iter().map(|address| format!("http://{address}")).collect()
     }
 
-    /// The server's process is gone: nobody listens, every connection is closed. What it stores stays.
+    /// The server's process is gone: its addresses refuse, every connection is closed. What it stores stays.
     pub fn stop(&mut self) {
         self.serving.iter().for_each(JoinHandle::abort);
         self.cut();
@@ -159,7 +159,7 @@ impl Api {
     /// It listens again, on the same addresses.
     ///
     /// # Errors
-    /// Somebody else listens there.
+    /// An address is in use.
     pub async fn resume(&mut self) -> io::Result<()> {
         for stopped in self.serving.drain(..) {
             stopped.abort();
@@ -231,7 +231,7 @@ impl Api {
         self.shared.state().store.chosen(resource, &selector)
     }
 
-    /// Forgets all changes until now: whoever watches from an older version, or is in the middle of a list, begins anew.
+    /// Forgets all changes until now: a watch from an older version, or a list in progress, begins anew.
     pub fn compact(&self) {
         self.shared.state().store.compact();
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::Query;
 use axum::http::{Method, Uri};
 
-use super::answers::Refused;
+use super::refusals::Refused;
 use super::selector::Selector;
 use super::store::Resource;
 

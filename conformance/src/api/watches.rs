@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::answers::Refused;
+use super::refusals::Refused;
 use super::requests::{Begins, WantedWatch, invalid};
 use super::selector::Selector;
 use super::store::{Change, Resource, Stored, bookmark};
@@ -96,7 +96,7 @@ fn begin(state: &State, resource: Resource, selector: &Selector, begins: Begins)
             match state.abilities.expires {
                 Expires::AtOnce => Err(refused),
                 Expires::InWatch => {
-                    let line = json!({"type": "ERROR", "object": refused.status()}).to_string();
+                    let line = json!({"type": "ERROR", "object": refused.printed()}).to_string();
                     Ok((u64::MAX, VecDeque::from([line])))
                 }
             }

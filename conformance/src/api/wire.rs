@@ -114,7 +114,7 @@ fn is_silent(mood: &Mood, address: SocketAddr) -> bool {
     mood.silent.is_some_and(|only_at| only_at.is_none_or(|only| only == address))
 }
 
-/// Resolves when `holds` does, or when nobody has moods any more.
+/// Resolves when `holds` does, or when the server is gone.
 fn until(mood: &watch::Receiver<Mood>, mut holds: impl FnMut(&Mood) -> bool + Send + 'static) -> Waiting {
     let mut mood = mood.clone();
     Box::pin(async move {

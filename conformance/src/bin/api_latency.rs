@@ -21,7 +21,7 @@ use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
 use clap::Parser;
 use kubernetes::settings::NodeName;
 use kubernetes::settings::Settings;
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use kubernetes::source::{api, channel};
 use kubernetes::{ClusterState, Inputs};
 use serde_json::{Value, json};
@@ -97,9 +97,9 @@ async fn agent(masters: Vec<String>, committed: mpsc::Sender<Commit>) -> Result<
     let inner = Backend::Nftables.open().await?;
     let (told, objects) = channel();
     let (found, addresses) = watch::channel(None);
-    let (_node, nodes) = watch::channel(node_name.clone());
-    let config = KubernetesConfig { masters, ..KubernetesConfig::default() };
-    let _following = [tokio::spawn(api::follow(config, nodes, told)), tokio::spawn(watch_addresses(found))];
+    let config = ApiConfig { masters, ..ApiConfig::default() };
+    let _following =
+        [tokio::spawn(api::watch_api(config, node_name.clone(), told)), tokio::spawn(watch_addresses(found))];
     let settings = Settings {
         node_name,
         node_address: None,
@@ -132,7 +132,7 @@ impl Dataplane for Timed {
             Scope::All => BTreeSet::new(),
             Scope::Services(names) => names.iter().map(|name| name.name.to_string()).collect(),
         };
-        // Nobody listens any more at the end.
+        // The receiver is gone at the end.
         let _ = self.committed.send((now(), names));
         Ok(report)
     }

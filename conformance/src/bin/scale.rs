@@ -16,7 +16,7 @@ use switchyard_conformance::scale::{self, Cluster, Measured, PART, Plan, Rate, T
 #[derive(Debug, Parser)]
 #[command(name = "scale")]
 struct Flags {
-    /// Who programs the kernel.
+    /// The backend to measure.
     #[arg(long, default_value = "nftables")]
     backend: Backend,
     /// Services; several sizes, separated by commas, are measured one after another.

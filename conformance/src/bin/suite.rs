@@ -16,7 +16,7 @@ struct Flags {
     /// Only scenarios whose `topic/claim` contains this.
     #[arg(default_value = "")]
     filter: String,
-    /// Who is tested.
+    /// The backend under test.
     #[arg(long, default_value = "nftables")]
     backend: Backend,
     /// Where the agent reads objects.
@@ -30,7 +30,7 @@ struct Flags {
     jobs: Option<usize>,
 }
 
-/// How often a long run says how far it has come. Whoever watches it takes long silence for a hang.
+/// How often a long run says how far it has come. Long silence looks like a hang.
 const PACE: Duration = Duration::from_secs(15);
 
 fn main() -> ExitCode {
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let jobs = flags.jobs.unwrap_or((2 * processors).max(4));
     let mut subject = Subject::of(flags.backend).through(flags.source);
     if let Some(after) = flags.flowtable_after {
-        subject = subject.with("flowtable-after", Flag::Number(after.into()));
+        subject = subject.with_flag("flowtable-after", Flag::Number(after.into()));
     }
     match run(&subject, &flags.filter, jobs, &told) {
         Ok(summary) => conclude(&summary),

@@ -3,6 +3,7 @@
 //! Needs root on Debian or Ubuntu; fetches what it lacks. Inside the machine the same program is the first process.
 
 use std::io::stdout;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ struct Flags {
     /// Debian's kernel to boot: 6.1 or 6.12.
     #[arg(long, default_value = "6.12")]
     kernel: Kernel,
-    /// Who is tested.
+    /// The backend under test.
     #[arg(long, default_value = "nftables", conflicts_with_all = ["tests", "shell", "command", "prepare"])]
     backend: Backend,
     /// Run only the scenarios whose name contains this.
@@ -71,10 +72,8 @@ fn run(flags: &Flags) -> Result<u8, VmError> {
     if flags.prepare {
         return Ok(0);
     }
-    let program =
-        std::env::current_exe().map_err(|source| VmError::Io { what: "this program's path".to_owned(), source })?;
-    // Before the order, which builds what it names: this program too, if its source has changed.
-    let init = Init::read(&program)?;
+    // By the process, not by the path, which may name a newer program: cargo builds here and elsewhere meanwhile.
+    let init = Init::read(&PathBuf::from(format!("/proc/{}/exe", std::process::id())))?;
     let order = order(flags)?;
     let limits =
         Limits { boot: BOOT, silence: Duration::from_secs(flags.silence), total: Duration::from_secs(flags.deadline) };

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use agent::config::{Config, RunFlags};
 use agent::node;
+use backend_api::{Scope, ServiceState};
 use clap::Parser;
 use kubernetes::settings::Settings;
 use kubernetes::source;
@@ -21,9 +23,9 @@ use tokio::task::JoinHandle;
 use super::listing::children_are_gone;
 use super::patience::patient;
 use super::publish::Published;
-use super::recorder::{Progress, Recorder};
+use super::recorder::{self, Progress, Recorder};
 use super::stage;
-use super::subject::Subject;
+use super::subject::{Promise, Subject};
 use crate::scenario::{Cluster, Flag, Flags};
 
 /// How long a change may take until it is programmed. Generous: it passes on a busy machine only.
@@ -37,8 +39,11 @@ pub(super) struct NodeAgent<'a> {
     flags: Flags,
     marker: u16,
     process: Option<Process>,
-    /// Checks of processes that have ended.
+    /// What processes that have ended checked, and how often they rewrote the same.
     checks: usize,
+    rewrites: usize,
+    /// What the last of them had programmed, where that is needed.
+    state: Option<ServiceState>,
 }
 
 struct Process {
@@ -64,16 +69,15 @@ struct Line {
 impl<'a> NodeAgent<'a> {
     /// An agent in `node` that does not run yet.
     pub(super) fn new(subject: &'a Subject, node: &Namespace, flags: &Flags) -> io::Result<Self> {
-        let text = |text: &str| Flag::Text(text.to_owned());
-        let mut all = Flags::from([
-            ("hostname-override".to_owned(), text(stage::NODE)),
-            ("cluster-cidr".to_owned(), text("10.244.0.0/16,fd00:10:244::/48")),
-        ]);
-        all.extend(subject.flags.clone());
+        let own = [("hostname-override", stage::NODE), ("cluster-cidr", "10.244.0.0/16,fd00:10:244::/48")];
+        let own = own.map(|(name, value)| (name.to_owned(), Flag::Text(value.to_owned())));
+        let mut all = Flags::from(own);
+        all.extend(subject.flags().clone());
         all.extend(flags.clone());
         let executor = node.executor()?;
-        let published = Published::through(subject.source, &executor)?;
-        Ok(Self { subject, executor, published, flags: all, marker: 0, process: None, checks: 0 })
+        let published = Published::through(subject.source(), &executor)?;
+        let (process, state) = (None, None);
+        Ok(Self { subject, executor, published, flags: all, marker: 0, process, checks: 0, rewrites: 0, state })
     }
 
     /// Threads inside the node's namespace.
@@ -104,14 +108,15 @@ impl<'a> NodeAgent<'a> {
     /// Starts a process with further flags.
     pub(super) fn start(&mut self, flags: &Flags) -> Result<(), String> {
         self.flags.extend(flags.clone());
-        let config = self.config()?;
+        let config = config(self.published.folder(), &self.flags)?;
         let (recorded, progress) = watch::channel(Progress::default());
         let (stop, stopped) = oneshot::channel();
-        let flags = config.ipvs;
-        let open = self.subject.open.clone();
+        let opening = recorder::Process::of(self.subject, self.flags.clone());
+        let unkept = self.subject.unkept().keys().copied().collect();
         let follow = self.published.follow(&config.node_name);
         let task = self.executor.handle().spawn(async move {
-            let dataplane = Recorder::new(open(flags).await?, (open, flags), recorded);
+            let inner = opening.open().await.map_err(|error| error.to_string())?;
+            let dataplane = Recorder::new(inner, opening, unkept, recorded);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
             let (found, node_links) = watch::channel(None);
@@ -137,6 +142,11 @@ impl<'a> NodeAgent<'a> {
     /// Ends the process, if there is one; its rules stay.
     pub(super) fn stop(&mut self) -> Result<(), String> {
         self.checks = self.checks();
+        if let Some(process) = &self.process {
+            let progress = process.progress.borrow();
+            self.rewrites += progress.rewrites;
+            self.state.clone_from(&progress.state);
+        }
         let Some(Process { stop, task, .. }) = self.process.take() else { return Ok(()) };
         let _ = stop.send(());
         let ended = self.executor.run(async move {
@@ -177,17 +187,42 @@ impl<'a> NodeAgent<'a> {
         }
     }
 
-    fn config(&self) -> Result<Config, String> {
-        let mut arguments = vec![format!("--source={}", self.published.folder().display())];
-        for (name, value) in &self.flags {
-            match value {
-                Flag::Switch(true) => arguments.push(format!("--{name}")),
-                Flag::Switch(false) => {}
-                Flag::Number(number) => arguments.push(format!("--{name}={number}")),
-                Flag::Text(text) => arguments.push(format!("--{name}={text}")),
+    /// Whether a promise holds that the subject declares not to keep. The process has ended.
+    pub(super) fn holds_nevertheless(&self) -> Result<(), String> {
+        for promise in self.subject.unkept().keys() {
+            let holds = match promise {
+                Promise::Steady => self.rewrites == 0,
+                Promise::Adopts => self.adopts(),
+            };
+            if holds {
+                return Err(format!("{promise}, although the backend is declared not to promise it: take that out"));
             }
         }
-        let line = Line::try_parse_from(arguments).map_err(|error| error.to_string())?;
-        line.run.config().map_err(|error| error.to_string())
+        Ok(())
     }
+
+    /// Whether a new process has nothing to write.
+    fn adopts(&self) -> bool {
+        let Some(state) = self.state.clone() else { return false };
+        let opening = recorder::Process::of(self.subject, self.flags.clone());
+        self.executor.run(async move {
+            let Ok(mut dataplane) = opening.open().await else { return false };
+            dataplane.sync(&state, Scope::All).await.is_ok_and(|report| report.writes == 0)
+        })
+    }
+}
+
+/// The configuration of an agent with these flags that reads objects in `source`.
+pub(super) fn config(source: &Path, flags: &Flags) -> Result<Config, String> {
+    let mut arguments = vec![format!("--source={}", source.display())];
+    for (name, value) in flags {
+        match value {
+            Flag::Switch(true) => arguments.push(format!("--{name}")),
+            Flag::Switch(false) => {}
+            Flag::Number(number) => arguments.push(format!("--{name}={number}")),
+            Flag::Text(text) => arguments.push(format!("--{name}={text}")),
+        }
+    }
+    let line = Line::try_parse_from(arguments).map_err(|error| error.to_string())?;
+    line.run.config().map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! What went wrong in a scenario, with everything that somebody needs who looks into it.
+//! What went wrong in a scenario, with everything that is needed to look into it.
 
 use std::fmt;
 use std::path::PathBuf;

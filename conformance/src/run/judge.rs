@@ -23,11 +23,20 @@ pub(super) fn judge(
     node_addresses: &BTreeSet<IpAddr>,
     remembered: &BTreeMap<String, String>,
 ) -> Result<Option<String>, String> {
-    let came = || format!("came: {}", describe(met));
-    let fail = |awaited: String| Err(format!("{} → {}: awaited: {awaited}\n{}", probe.from, probe.to, came()));
+    check(probe, met, node_addresses, remembered)
+        .map_err(|awaited| format!("{} → {}: awaited: {awaited}\ncame: {}", probe.from, probe.to, describe(met)))
+}
+
+/// As [`judge`]; an error is what was awaited.
+fn check(
+    probe: &Probe,
+    met: &[Met],
+    node_addresses: &BTreeSet<IpAddr>,
+    remembered: &BTreeMap<String, String>,
+) -> Result<Option<String>, String> {
     if let Some(expected) = probe.expect {
-        let right = |met: &Met| meets(&met.outcome, expected);
-        return if met.iter().all(right) { Ok(None) } else { fail(outcome_in_words(expected).into()) };
+        let as_expected = met.iter().all(|met| meets(&met.outcome, expected));
+        return if as_expected { Ok(None) } else { Err(outcome_in_words(expected).into()) };
     }
     let (allowed, each) = match (&probe.answered_by, &probe.answered_by_one_of) {
         (Some(names), _) => (names, true),
@@ -36,24 +45,24 @@ pub(super) fn judge(
     };
     let names: BTreeSet<&str> = met.iter().filter_map(|met| met.outcome.name()).collect();
     if met.iter().any(|met| !met.outcome.name().is_some_and(|name| allowed.iter().any(|known| known == name))) {
-        return fail(format!("answers of {} and nobody else", allowed.join(", ")));
+        return Err(format!("answers of {} and of no other", allowed.join(", ")));
     }
     if let Some(missing) = allowed.iter().find(|name| each && !names.contains(name.as_str())) {
-        return fail(format!("answers of each of {}; {missing} never answered", allowed.join(", ")));
+        return Err(format!("answers of each of {}; {missing} never answered", allowed.join(", ")));
     }
     if let Some(source) = probe.source
         && !met.iter().all(|met| has_source(met, source, node_addresses))
     {
-        return fail(source_in_words(source).into());
+        return Err(source_in_words(source).into());
     }
     if probe.shares == Some(Shares::Even) {
         let tally: Tally = met.iter().map(|met| met.outcome.clone()).collect();
         let weights = allowed.iter().map(|name| (name.clone(), 1)).collect();
         if let Some(evenness) = tally.evenness(&weights).filter(|evenness| !evenness.is_even()) {
-            return fail(format!("even shares (chi-square {:.1} ≤ {:.1})", evenness.deviation, evenness.bound));
+            return Err(format!("even shares (chi-square {:.1} ≤ {:.1})", evenness.deviation, evenness.bound));
         }
     }
-    same_endpoint(probe, &names, remembered).or_else(fail)
+    same_endpoint(probe, &names, remembered)
 }
 
 /// What a probe says of the one endpoint that answered.
@@ -66,23 +75,26 @@ fn same_endpoint(
         [only] => Some((**only).to_owned()),
         _ => None,
     };
-    let earlier = |name: &String| remembered.get(name).ok_or_else(|| format!("{name}: remembered by nobody"));
     if (probe.same_endpoint || probe.remember.is_some()) && only.is_none() {
         return Err("the same endpoint every time".into());
     }
     if let Some(name) = &probe.same_endpoint_as {
-        let endpoint = earlier(name)?;
+        let endpoint = earlier(remembered, name)?;
         if only.as_ref() != Some(endpoint) {
             return Err(format!("the endpoint remembered as {name}, {endpoint}, every time"));
         }
     }
     if let Some(name) = &probe.another_endpoint_than {
-        let endpoint = earlier(name)?;
+        let endpoint = earlier(remembered, name)?;
         if names.contains(endpoint.as_str()) {
             return Err(format!("another endpoint than the one remembered as {name}, {endpoint}"));
         }
     }
     Ok(only)
+}
+
+fn earlier<'a>(remembered: &'a BTreeMap<String, String>, name: &str) -> Result<&'a String, String> {
+    remembered.get(name).ok_or_else(|| format!("{name}: no step has remembered this"))
 }
 
 /// Whether `outcome` is what is awaited instead of an endpoint's answer.

@@ -1,4 +1,4 @@
-//! What `nft` says of a namespace, for whoever reads a failure.
+//! What `nft` says of a namespace, for the report of a failure.
 //!
 //! `nft` is asked where it is installed; nothing else depends on it.
 

@@ -20,24 +20,17 @@ mod stage;
 mod subject;
 mod summary;
 
-use std::path::{Path, PathBuf};
-
 use ::agent::backend::Backend;
 use netlink::ipvs::Ipvs;
 
-use crate::scenario::{ParseError, files};
+use crate::scenario::scenarios;
 
 pub use failure::Failure;
 pub use patience::PATIENCE;
 pub use play::{Counts, play};
 pub use stage::{plan, pod_addresses};
-pub use subject::{BACKEND, Gap, Open, Opening, Source, Subject, under_test};
+pub use subject::{BACKEND, Gap, Promise, Source, Subject, SuiteError, under_test};
 pub use summary::{Outcome, Summary, Verdict, judge};
-
-/// The folder of the suite's own scenarios.
-pub fn scenarios() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
-}
 
 /// What this machine's kernel lacks for `backend`; its scenarios run in the virtual machine then.
 pub fn lacking(backend: Backend) -> Option<String> {
@@ -52,18 +45,21 @@ pub fn lacking(backend: Backend) -> Option<String> {
 }
 
 /// Plays every scenario whose name contains `filter`, on as many threads as `jobs` says, and returns what came of each;
-/// `told` hears of each as soon as it is known. Blocks. Needs root and a kernel; nothing outside network namespaces of its
-/// own is touched.
+/// `told` is called with each verdict as soon as it is known. Blocks. Needs root and a kernel; nothing outside network
+/// namespaces of its own is touched.
 ///
 /// # Errors
-/// A scenario file that cannot be read; nothing is played then.
+/// A scenario that cannot be read, or a gap that names none; nothing is played then.
 pub fn run(
     subject: &Subject,
     filter: &str,
     jobs: usize,
     told: &(dyn Fn(&Verdict) + Sync),
-) -> Result<Summary, ParseError> {
-    let chosen = files(&scenarios())?.into_iter().filter(|file| file.name().contains(filter));
+) -> Result<Summary, SuiteError> {
+    let files = scenarios();
+    subject.check_against(&files)?;
+    let chosen = files.iter().filter(|file| file.name().contains(filter));
     let scenarios = chosen.map(|file| file.load()).collect::<Result<Vec<_>, _>>()?;
-    Ok(summary::collect(&scenarios, jobs, |scenario| summary::judge(subject, scenario), told))
+    let verdicts = summary::collect(&scenarios, jobs, |scenario| summary::judge(subject, scenario), told);
+    Ok(Summary { unkept: subject.unkept().clone(), ..verdicts })
 }

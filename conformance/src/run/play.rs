@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use ::agent::config::IpvsConfig;
 use serde_saphyr::Spanned;
 use testbed::{Held, World};
 
@@ -17,10 +15,10 @@ use super::listing::ruleset;
 use super::patience::{patient, stretch_affinity};
 use super::probes::{Dialling, control, dial_all, open, place};
 use super::stage::{node_object, plan_for, pod_addresses};
-use super::subject::Subject;
+use super::subject::{Promise, Subject};
 use crate::scenario::{
     self, Cluster, Flags, Forgotten, Members, Open, Probe, ProbeEach, Remembered, Sabotage, Scenario, Step, Targets,
-    fixture,
+    cluster,
 };
 
 /// How often a client may meet the endpoint again that it should forget: by chance once in ten billion.
@@ -73,7 +71,7 @@ struct Play<'a> {
     world: World,
     cluster: Cluster,
     files: BTreeMap<String, String>,
-    /// Who is behind each service in short form.
+    /// The endpoints of each service in short form.
     members: BTreeMap<String, Members>,
     remembered: BTreeMap<String, String>,
     held: BTreeMap<String, (Held, String)>,
@@ -112,7 +110,7 @@ impl<'a> Play<'a> {
     fn set_up(&mut self) -> Result<(), String> {
         let script = &self.scenario.script;
         match &script.cluster {
-            Some(name) => self.files = fixture(name).map_err(|error| error.to_string())?,
+            Some(name) => self.files = cluster(name)?,
             None => self.apply(&[node_object()])?,
         }
         self.apply(&script.objects)?;
@@ -203,7 +201,8 @@ impl<'a> Play<'a> {
 
     fn retain_endpoints(&mut self, which: &Remembered, keep: impl Fn(&str, &str) -> bool) -> Result<(), String> {
         let remembered = self.remembered.get(&which.remembered);
-        let remembered = remembered.ok_or_else(|| format!("{}: remembered by nobody", which.remembered))?.clone();
+        let remembered =
+            remembered.ok_or_else(|| format!("{}: no step has remembered this", which.remembered))?.clone();
         let members = self.members.get(&which.service);
         let members = members.ok_or_else(|| format!("{}: no endpoints in short form", which.service))?;
         let kept = members.retaining(|name| keep(name, &remembered));
@@ -219,7 +218,7 @@ impl<'a> Play<'a> {
         self.agent.start(flags)?;
         let progress = self.agent.settle(Awaited::default())?;
         match progress.first_writes {
-            Some(writes) if writes > 0 && flags.is_empty() => {
+            Some(writes) if writes > 0 && flags.is_empty() && self.subject.keeps(Promise::Adopts) => {
                 Err(format!("a new process, nothing changed: {writes} writes, awaited none"))
             }
             _ => Ok(()),
@@ -247,9 +246,9 @@ impl<'a> Play<'a> {
     }
 
     fn remove_all(&mut self) -> Result<(), String> {
-        let open = self.subject.open.clone();
+        let subject = self.subject.clone();
         self.agent.executor().run(async move {
-            let mut dataplane = open(IpvsConfig::default()).await?;
+            let mut dataplane = subject.open().await.map_err(|error| error.to_string())?;
             dataplane.remove_all().await.map_err(|error| error.to_string())
         })
     }
@@ -257,6 +256,7 @@ impl<'a> Play<'a> {
     /// Everything of ours goes, nothing else does, and a second time there is nothing to do.
     fn clean_up(&mut self, foreign: &Foreign) -> Result<(), String> {
         self.agent.stop()?;
+        self.agent.holds_nevertheless()?;
         for time in ["first", "second"] {
             self.remove_all().map_err(|error| format!("remove_all, {time} time: {error}"))?;
             if let Some(difference) = foreign.difference(&self.world.node().namespace) {
@@ -294,8 +294,11 @@ impl<'a> Play<'a> {
                 let names: BTreeSet<_> = met.iter().map(|met| met.outcome.name().map(str::to_owned)).collect();
                 let one = names.first().filter(|_| names.len() == 1).cloned().flatten();
                 let one = one.filter(|name| probe.answered_by_several_of.contains(name));
-                let awaited = || format!("one of {} every time", probe.answered_by_several_of.join(", "));
-                answered.insert(one.ok_or_else(|| complaint(from, &target.to_string(), &awaited(), &met))?);
+                let Some(one) = one else {
+                    let awaited = format!("one of {} every time", probe.answered_by_several_of.join(", "));
+                    return Err(complaint(from, &target.to_string(), &awaited, &met));
+                };
+                answered.insert(one);
                 self.counts.probes += 1;
             }
         }
@@ -307,7 +310,8 @@ impl<'a> Play<'a> {
 
     fn forgotten(&mut self, forgotten: &Forgotten) -> Result<(), String> {
         let Forgotten { from, to, endpoint, pause_milliseconds } = forgotten;
-        let former = self.remembered.get(endpoint).ok_or_else(|| format!("{endpoint}: remembered by nobody"))?.clone();
+        let former =
+            self.remembered.get(endpoint).ok_or_else(|| format!("{endpoint}: no step has remembered this"))?.clone();
         let dialling = Dialling::times(to, 1).pausing(patient(Duration::from_millis(*pause_milliseconds)));
         self.counts.probes += 1;
         for _ in 0..FORGETTING {
@@ -341,7 +345,7 @@ impl<'a> Play<'a> {
     }
 
     fn still_connected(&mut self, name: &str) -> Result<(), String> {
-        let (held, endpoint) = self.held.get_mut(name).ok_or_else(|| format!("{name}: opened by nobody"))?;
+        let (held, endpoint) = self.held.get_mut(name).ok_or_else(|| format!("{name}: no step has opened this"))?;
         self.counts.probes += 1;
         let outcome = held.ask();
         if outcome.name() == Some(endpoint.as_str()) {
@@ -362,7 +366,7 @@ impl<'a> Play<'a> {
         let listing = ruleset(&node.namespace).unwrap_or_else(|error| error);
         let keep = std::env::var_os("SWITCHYARD_KEEP").is_some();
         let entrance = keep.then(|| node.entrance());
-        let failure = Failure { file: shown(&self.scenario.file), line: self.line, reason, listing, entrance };
+        let failure = Failure { file: self.scenario.file.clone(), line: self.line, reason, listing, entrance };
         if keep {
             eprintln!("{failure}");
             let _ = std::io::stdin().read_line(&mut String::new());
@@ -373,10 +377,4 @@ impl<'a> Play<'a> {
 
 fn complaint(from: &str, to: &str, awaited: &str, met: &[Met]) -> String {
     format!("{from} → {to}: awaited: {awaited}\ncame: {}", describe(met))
-}
-
-/// A path as somebody who stands in the workspace would write it.
-fn shown(file: &Path) -> std::path::PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    workspace.and_then(|root| file.strip_prefix(root).ok()).unwrap_or(file).to_owned()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backend_api::Family;
 use testbed::{Answer, Dial, Held, Outcome, Place, World, probe};
@@ -19,10 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long silence has to last. TCP sends its second SYN after a second; one is enough.
 const SILENCE: Duration = Duration::from_millis(400);
 
+/// How long a closed port may stay in use.
+const FREED: Duration = Duration::from_secs(1);
+
 /// What a fair choice misses an endpoint by: less than once in ten million probes.
 const MISS: f64 = 1e-7;
 
-/// Who dials whom, how often, and when to stop early.
+/// What is dialled, how often, and when to stop early.
 #[derive(Clone, Debug)]
 pub(super) struct Dialling {
     dial: Dial,
@@ -81,8 +84,10 @@ pub(super) fn dial_all(place: &Place, dialling: &Dialling) -> Vec<Met> {
             let one = dial_once(&dial);
             names.extend(one.outcome.name().map(str::to_owned));
             met.push(one);
-            let enough = |(awaited, least): &(BTreeSet<String>, u32)| count >= *least && awaited.is_subset(&names);
-            if dialling.enough.as_ref().is_some_and(enough) {
+            if let Some((awaited, least)) = &dialling.enough
+                && count >= *least
+                && awaited.is_subset(&names)
+            {
                 break;
             }
         }
@@ -91,9 +96,23 @@ pub(super) fn dial_all(place: &Place, dialling: &Dialling) -> Vec<Met> {
 }
 
 fn dial_once(dial: &Dial) -> Met {
-    match probe::open_here(dial) {
+    match open_free(dial) {
         Ok((held, answer)) => Met { client: Some(held.local()), outcome: Outcome::Answered(answer) },
         Err(outcome) => Met { client: None, outcome },
+    }
+}
+
+/// Opens from the thread's namespace. A program that a backend starts has copies of our sockets until it executes, so a port
+/// that is closed may stay in use for a moment: that is waited for.
+fn open_free(dial: &Dial) -> Result<(Held, Answer), Outcome> {
+    let deadline = Instant::now() + patient(FREED);
+    loop {
+        match probe::open_here(dial) {
+            Err(Outcome::Failed(reason)) if reason.contains("EADDRINUSE") && Instant::now() < deadline => {
+                std::thread::yield_now();
+            }
+            opened => return opened,
+        }
     }
 }
 
@@ -101,7 +120,8 @@ fn dial_once(dial: &Dial) -> Met {
 pub(super) fn open(place: &Place, target: &Target, source_port: u16) -> Result<(Held, Answer), Outcome> {
     let dial = dial(target).within(patient(PATIENCE));
     let from = SocketAddr::new(dial.from.ip(), source_port);
-    probe::open(&place.namespace, &place.sourced(&dial.from(from)))
+    let dial = place.sourced(&dial.from(from));
+    place.namespace.run(|| open_free(&dial))
 }
 
 /// Whether packets of this family and protocol get from `from` to a pod and back at all, past every service: silence

@@ -3,16 +3,19 @@
 //! - The same state again writes nothing (*no flap*).
 //! - A new process, which knows nothing but the kernel, writes nothing either (*the kernel is the database*).
 //! - Neither finds a stale flow: else these checks would do the first sync's work, and hide that it did not.
+//!
+//! A promise that the subject declares not to keep is not demanded. What is needed to find out whether it holds
+//! nevertheless is noted.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ::agent::config::IpvsConfig;
 use async_trait::async_trait;
 use backend_api::{Dataplane, FrontendKey, Observed, Report, Scope, ServiceName, ServiceState, SyncError};
 use tokio::sync::watch;
 
-use super::subject::Open;
+use super::subject::{Open, Opened, Promise, Subject};
+use crate::scenario::Flags;
 
 /// The service whose port tells how far the agent has come.
 pub(super) const MARKER: (&str, &str) = ("switchyard-conformance", "marker");
@@ -32,40 +35,84 @@ pub(super) struct Progress {
     pub(super) error: Option<String>,
     /// How many checks were made.
     pub(super) checks: usize,
+    /// How many second syncs of the same state wrote something.
+    pub(super) rewrites: usize,
+    /// What was programmed last, if it is needed in the end.
+    pub(super) state: Option<ServiceState>,
 }
 
 /// A dataplane that is watched.
 #[derive(Debug)]
 pub(super) struct Recorder {
     inner: Box<dyn Dataplane>,
-    open: Reopen,
+    process: Process,
+    unkept: BTreeSet<Promise>,
     progress: watch::Sender<Progress>,
 }
 
-struct Reopen(Open, IpvsConfig);
+/// How a process opens its dataplane.
+pub(super) struct Process {
+    open: Open,
+    flags: Flags,
+}
+
+impl Process {
+    pub(super) fn of(subject: &Subject, flags: Flags) -> Self {
+        Self { open: subject.opener(), flags }
+    }
+
+    pub(super) async fn open(&self) -> Opened {
+        (self.open)(self.flags.clone()).await
+    }
+}
 
 impl Recorder {
     pub(super) fn new(
         inner: Box<dyn Dataplane>,
-        (open, flags): (Open, IpvsConfig),
+        process: Process,
+        unkept: BTreeSet<Promise>,
         progress: watch::Sender<Progress>,
     ) -> Self {
-        Self { inner, open: Reopen(open, flags), progress }
+        Self { inner, process, unkept, progress }
     }
 
-    async fn check(&mut self, desired: &ServiceState, report: &Report) -> Vec<String> {
-        let mut faults: Vec<_> =
-            report.failed.iter().map(|failure| format!("{}: {}", failure.service, failure.reason)).collect();
+    /// Syncs the same state again, in this process and in a new one, and notes what is wrong with that.
+    async fn check(&mut self, desired: &ServiceState, report: &Report) {
+        let failed = report.failed.iter().map(|failure| format!("{}: {}", failure.service, failure.reason));
+        let mut faults: Vec<_> = failed.collect();
+        let mut checks = 0;
         let again = self.inner.sync(desired, Scope::All).await;
-        faults.extend(fault("the same state a second time", again));
-        let adopted = match (self.open.0)(self.open.1).await {
-            Ok(mut other) => fault("a new process", other.sync(desired, Scope::All).await),
-            Err(error) => Some(format!("a new process: {error}")),
-        };
-        faults.extend(adopted);
-        faults
+        let rewritten = again.as_ref().is_ok_and(|report| report.writes > 0);
+        if self.unkept.contains(&Promise::Steady) {
+            // What is written is not judged, and that flows were left is.
+            let unjudged = again.map(|mut report| {
+                report.writes = 0;
+                report
+            });
+            faults.extend(fault(SECOND_TIME, unjudged));
+        } else {
+            faults.extend(fault(SECOND_TIME, again));
+            checks += 1;
+        }
+        let adopts = !self.unkept.contains(&Promise::Adopts);
+        if adopts {
+            faults.extend(match self.process.open().await {
+                Ok(mut other) => fault(NEW_PROCESS, other.sync(desired, Scope::All).await),
+                Err(error) => Some(format!("{NEW_PROCESS}: {error}")),
+            });
+            checks += 1;
+        }
+        self.progress.send_modify(|progress| {
+            progress.faults.extend(faults);
+            progress.checks += checks;
+            progress.rewrites += usize::from(rewritten);
+            progress.state = (!adopts).then(|| desired.clone());
+        });
     }
 }
+
+const SECOND_TIME: &str = "the same state a second time";
+const NEW_PROCESS: &str = "a new process";
 
 /// What is wrong with a sync that had nothing to do.
 fn fault(what: &str, outcome: Result<Report, SyncError>) -> Option<String> {
@@ -87,18 +134,15 @@ impl Dataplane for Recorder {
 
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
         let outcome = self.inner.sync(desired, scope).await;
-        let faults = match &outcome {
-            Ok(report) => self.check(desired, report).await,
-            Err(_) => Vec::new(),
-        };
+        if let Ok(report) = &outcome {
+            self.check(desired, report).await;
+        }
         self.progress.send_modify(|progress| match &outcome {
             Ok(report) => {
                 progress.marker = marker_of(desired);
                 progress.addresses = desired.node().addresses.clone();
                 progress.first_writes.get_or_insert(report.writes);
-                progress.faults.extend(faults);
                 progress.error = None;
-                progress.checks += 2;
             }
             Err(error) => progress.error = Some(error.to_string()),
         });
@@ -124,8 +168,8 @@ fn marker_of(desired: &ServiceState) -> Option<u16> {
     keys.map(FrontendKey::port).next()
 }
 
-impl std::fmt::Debug for Reopen {
+impl std::fmt::Debug for Process {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reopen")
+        f.debug_struct("Process").field("flags", &self.flags).finish_non_exhaustive()
     }
 }

@@ -24,7 +24,7 @@ pub(super) const NODE: &str = "node2";
 /// Pods that answer control probes, by preference.
 pub(super) const CONTROLS: [&str; 2] = ["nginx-node2", "whoami-node2"];
 
-/// The port for that (RFC 862), which no scenario uses: nobody has connections there who dialled the pod by a service.
+/// The port for that (RFC 862), which no scenario uses: so that no connection by a service is in its way.
 pub(super) const CONTROL_PORT: u16 = 7;
 
 /// Pods: name, node, last number of the address.
@@ -51,11 +51,6 @@ pub fn plan() -> WorldPlan {
         },
         listens: if CONTROLS.contains(name) { [pod_listens(), control_listens()].concat() } else { pod_listens() },
     });
-    let host = |name: &str, last: u8, listens: Vec<Listen>| HostPlan {
-        name: name.to_owned(),
-        addresses: machine(last),
-        listens,
-    };
     WorldPlan {
         node: NodePlan {
             name: NODE.to_owned(),
@@ -69,8 +64,8 @@ pub fn plan() -> WorldPlan {
     }
 }
 
-/// The world's plan for a scenario: nobody is in it whom the file does not mention by name or address, for making and unmaking
-/// namespaces is a large part of a scenario's time. Who answers for another plays in the whole cluster or is mentioned.
+/// The world's plan for a scenario: only places that the file mentions by name or address are in it, for making and unmaking
+/// namespaces is a large part of a scenario's time. A place that answers for another must be mentioned too.
 pub(super) fn plan_for(scenario: &Scenario) -> WorldPlan {
     let mut plan = plan();
     if scenario.script.cluster.is_some() {
@@ -107,6 +102,10 @@ pub(super) fn node_object() -> Value {
         "spec": {"podCIDR": "10.244.2.0/24", "podCIDRs": ["10.244.2.0/24", "fd00:10:244:2::/64"]},
         "status": {"addresses": addresses},
     })
+}
+
+fn host(name: &str, last: u8, listens: Vec<Listen>) -> HostPlan {
+    HostPlan { name: name.to_owned(), addresses: machine(last), listens }
 }
 
 fn addresses_of(name: &str) -> Option<Vec<IpAddr>> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::play::{Counts, play};
-use super::subject::{Gap, Source, Subject};
+use super::subject::{Gap, Promise, Source, Subject};
 use crate::scenario::Scenario;
 
 /// What came of a run.
@@ -15,6 +15,8 @@ use crate::scenario::Scenario;
 pub struct Summary {
     /// Every scenario that was played, in order of names.
     pub verdicts: Vec<Verdict>,
+    /// Promises that the subject declares not to keep, each with the reason.
+    pub unkept: BTreeMap<Promise, String>,
     /// From the first start to the last end.
     pub took: Duration,
 }
@@ -48,17 +50,22 @@ pub enum Outcome {
 /// Plays one scenario, minding declared gaps.
 pub fn judge(subject: &Subject, scenario: &Scenario) -> Verdict {
     let started = Instant::now();
-    let about_files = || match subject.source {
-        Source::Files => None,
-        Source::Kubernetes => scenario.script.about_files(),
-    };
-    if let Some(reason) = scenario.script.not_for(&subject.name).or_else(about_files) {
+    if let Some(reason) = not_meant(subject, scenario) {
         let outcome = Outcome::NotMeant(reason);
         return Verdict { scenario: scenario.name(), outcome, counts: Counts::default(), took: Duration::ZERO };
     }
     let (played, counts) = play(subject, scenario);
     let outcome = outcome(played.map_err(|failure| failure.to_string()), subject.gap(&scenario.name()));
     Verdict { scenario: scenario.name(), outcome, counts, took: started.elapsed() }
+}
+
+fn not_meant(subject: &Subject, scenario: &Scenario) -> Option<String> {
+    let about_files = match subject.source() {
+        Source::Files => None,
+        #[cfg(feature = "kube")]
+        Source::Kubernetes => scenario.script.about_files(),
+    };
+    scenario.script.not_for(subject.name()).or(about_files)
 }
 
 fn outcome(played: Result<(), String>, gap: Option<&Gap>) -> Outcome {
@@ -94,7 +101,7 @@ pub(super) fn collect(
         }
     });
     let verdicts = verdicts.into_inner().expect("every thread has ended").into_values().collect();
-    Summary { verdicts, took: started.elapsed() }
+    Summary { verdicts, unkept: BTreeMap::new(), took: started.elapsed() }
 }
 
 impl Summary {
@@ -116,7 +123,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A table: topic, scenarios, gaps, failures, probes, connections, checks, time.
+/// A table: topic, scenarios, gaps, failures, probes, connections, checks, time; and the promises that are not kept.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut topics: BTreeMap<&str, Line> = BTreeMap::new();
@@ -135,6 +142,9 @@ impl fmt::Display for Summary {
             line.write(f, topic)?;
         }
         all.write(f, "all")?;
+        for (promise, reason) in &self.unkept {
+            writeln!(f, "not promised: {promise} ({reason})")?;
+        }
         write!(f, "in {:.1} s", self.took.as_secs_f64())
     }
 }

@@ -23,7 +23,7 @@ const RIVAL_CHANGES: u32 = 10;
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Who programs the kernel.
+    /// The backend.
     pub backend: Backend,
     /// What is programmed.
     pub cluster: Cluster,

@@ -12,7 +12,7 @@ use super::throughput::Throughput;
 /// What was measured at one size; seconds and bytes unless said otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
-    /// Who programmed the kernel.
+    /// The backend.
     pub backend: String,
     /// Its release.
     pub kernel: String,

@@ -18,7 +18,7 @@ use super::cluster::Cluster;
 const PEER: &str = "SWITCHYARD_PEER";
 /// The API server that it talks to.
 const KUBECONFIG: &str = "SWITCHYARD_PEER_KUBECONFIG";
-/// The longest that anybody waits for it.
+/// The longest that is waited for it.
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// Between two looks: a look lists what it has, and takes the processor from it.
 const PACE: Duration = Duration::from_millis(200);

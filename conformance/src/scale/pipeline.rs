@@ -178,7 +178,7 @@ impl Client {
             spread.add(synced.at - start);
             writes = writes.max(synced.writes);
         }
-        // As at the start again, for whoever comes next.
+        // As at the start again, for the next measurement.
         let back: Vec<_> = moves.back();
         if !back.is_empty() {
             self.tell(back).await?;
@@ -269,7 +269,7 @@ impl Witness<ClusterState> for Teller {
             News::Drifted => Err("rules were changed by another program meanwhile".to_owned()),
             _ => return,
         };
-        // Nobody listens any more once the measurement has ended.
+        // The receiver is gone once the measurement has ended.
         let _ = self.told.send(told);
     }
 }

@@ -1,6 +1,6 @@
 //! Changes at a steady rate: whether a backlog grows, and what they cost the processor.
 //!
-//! Kept apart from changes one at a time, because here nobody waits for the loop: whoever makes the changes is a thread
+//! Kept apart from changes one at a time, because here the loop is not waited for: the changes are made by a thread
 //! with a clock, and the loop coalesces as it does in a cluster.
 
 use std::sync::Arc;
@@ -83,7 +83,7 @@ pub(super) async fn sustain(
         }
     }
     let cpu = on_processor() - cpu;
-    pace.join().map_err(|_| "rate: whoever makes the changes has ended")?;
+    pace.join().map_err(|_| "rate: the thread that makes the changes has ended")?;
     Ok(Sustained {
         asked: rate,
         backlog,

@@ -8,7 +8,7 @@
 //!                       └──────► steps, probes ──► run
 //! ```
 
-mod fixture;
+mod embedded;
 mod objects;
 mod parse;
 mod target;
@@ -20,9 +20,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-pub use fixture::fixture;
+pub use embedded::cluster;
 pub use objects::{Cluster, ObjectError, ObjectId, PodAddresses};
-pub use parse::{ParseError, ScenarioFile, files, load_all, parse};
+pub use parse::{ParseError, ScenarioFile, files, parse, scenarios};
 pub use target::Target;
 
 /// One scenario: a claim about packets, and the way to test it.
@@ -46,13 +46,13 @@ pub struct Scenario {
 pub struct Script {
     /// What is claimed and why, for a reader who knows Kubernetes.
     pub description: String,
-    /// Backends that alone play it, each with the reason why the others cannot mean it; everybody without it.
+    /// Backends that alone play it, each with the reason why the others cannot; every backend plays it without this.
     #[serde(default)]
     pub only_on: BTreeMap<String, String>,
     /// Flags of the agent, by kube-proxy's names without dashes in front, beyond the harness's own.
     #[serde(default)]
     pub agent: Flags,
-    /// An example of `deploy/examples` whose objects, this node's Node among them, are there from the start.
+    /// A cluster of `clusters/` whose objects, this node's Node among them, are there from the start.
     #[serde(default)]
     pub cluster: Option<String>,
     /// Kubernetes objects; `apiVersion` and the namespace `default` may be left out.
@@ -164,7 +164,7 @@ pub enum Step {
     AddNodeAddress(Vec<std::net::IpAddr>),
     /// The node loses addresses.
     RemoveNodeAddress(Vec<std::net::IpAddr>),
-    /// Somebody else does this to what we have programmed.
+    /// Another program does this to what we have programmed.
     Sabotage(Sabotage),
     /// Packets.
     Probe(Box<Probe>),
@@ -174,11 +174,11 @@ pub enum Step {
     Forgotten(Box<Forgotten>),
     /// A TCP connection is opened and held.
     Open(Box<Open>),
-    /// These held connections still carry bytes, answered by whoever answered first.
+    /// These held connections still carry bytes, answered by the place that answered first.
     StillConnected(Vec<String>),
 }
 
-/// What somebody else does to the kernel.
+/// What another program does to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sabotage {
@@ -200,7 +200,7 @@ pub struct Remembered {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Probe {
-    /// Who dials: a pod, `node` (the one under test), `outsider`, or another node.
+    /// The client: a pod, `node` (the one under test), `outsider`, or another node.
     pub from: String,
     /// What is dialled: `10.96.0.80:80/TCP`, `[fd00::80]:53/UDP`.
     pub to: Target,
@@ -216,7 +216,7 @@ pub struct Probe {
     /// How long to wait between two connections.
     #[serde(default)]
     pub pause_milliseconds: Option<u64>,
-    /// Each of these answers at least once, and nobody else ever.
+    /// Each of these answers at least once, and no other place ever.
     #[serde(default)]
     pub answered_by: Option<Vec<String>>,
     /// Only these answer, not necessarily each.
@@ -249,7 +249,7 @@ pub struct Probe {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProbeEach {
-    /// Who dials.
+    /// The client.
     pub from: Vec<String>,
     /// What each of them dials.
     pub to: Targets,
@@ -273,7 +273,7 @@ pub enum Targets {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Forgotten {
-    /// Who dials.
+    /// The client.
     pub from: String,
     /// What it dials.
     pub to: Target,
@@ -309,7 +309,7 @@ pub enum Outcome {
     Refused,
     /// Nothing, while a control probe of the same client gets through.
     Silent,
-    /// It leaves the node untranslated, and whoever owns the address outside answers.
+    /// It leaves the node untranslated, and the owner of the address outside answers.
     Untouched,
     /// The node's own listener answers: it was not translated.
     Node,
@@ -321,14 +321,14 @@ pub enum Outcome {
 pub struct Open {
     /// What it is called in later steps.
     pub name: String,
-    /// Who dials.
+    /// The client.
     pub from: String,
     /// What is dialled.
     pub to: Target,
     /// From which port of its own; the kernel's choice without it.
     #[serde(default)]
     pub source_port: Option<u16>,
-    /// Who may answer.
+    /// Places that may answer.
     pub answered_by_one_of: Vec<String>,
     /// The endpoint is remembered by this name.
     #[serde(default)]
@@ -342,20 +342,19 @@ impl Script {
         let reasons = self.only_on.iter().map(|(backend, reason)| format!("only on {backend}: {reason}"));
         (!meant).then(|| reasons.collect::<Vec<_>>().join("; "))
     }
-}
 
-impl Script {
     /// Why it is for the file source alone, if it is.
     pub fn about_files(&self) -> Option<String> {
-        fn writes(steps: &[Spanned<Step>]) -> bool {
-            steps.iter().any(|step| match &step.value {
-                Step::WriteFile(_) | Step::RemoveFile(_) => true,
-                Step::WhileDown(inner) => writes(inner),
-                _ => false,
-            })
-        }
-        writes(&self.steps).then(|| "only for files: it writes what no API server would hold".to_owned())
+        write_files(&self.steps).then(|| "only for files: it writes what no API server would hold".to_owned())
     }
+}
+
+fn write_files(steps: &[Spanned<Step>]) -> bool {
+    steps.iter().any(|step| match &step.value {
+        Step::WriteFile(_) | Step::RemoveFile(_) => true,
+        Step::WhileDown(inner) => write_files(inner),
+        _ => false,
+    })
 }
 
 impl Scenario {

@@ -1,13 +1,16 @@
 //! Reads scenario files, and says file, line and key of what is wrong with one.
+//!
+//! The suite's own are part of the program: a crate from a registry has no folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_saphyr::Spanned;
 
+use super::embedded::SCENARIOS;
 use super::{Open, Probe, Scenario, Script, Step};
 
-/// Who a scenario may be restricted to.
+/// The backends that a scenario may be restricted to.
 const BACKENDS: [&str; 2] = ["ipvs", "nftables"];
 
 /// Why a scenario file cannot be used.
@@ -22,42 +25,46 @@ pub struct ParseError {
     pub reason: String,
 }
 
-/// A scenario's file, not read yet: whoever wants one of hundreds does not wait for all.
+/// A scenario's file, not parsed yet: one of hundreds can be played without parsing all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioFile {
-    /// Where it is.
+    /// Where it is; for those of the suite, in the sources of this crate.
     pub file: PathBuf,
     /// The folder that it is in.
     pub topic: String,
     /// Its name: the claim.
     pub claim: String,
+    /// As it is written.
+    pub text: String,
+}
+
+/// The suite's own scenarios, in order of topics and claims.
+pub fn scenarios() -> Vec<ScenarioFile> {
+    let files = SCENARIOS.iter().map(|(topic, name, text)| {
+        let file = Path::new("conformance/scenarios").join(topic).join(name);
+        ScenarioFile::new(file, (*text).to_owned())
+    });
+    files.collect()
 }
 
 /// Every scenario's file under `folder`, in order of topics and claims.
 ///
 /// # Errors
-/// A folder that cannot be read.
+/// A folder or a file that cannot be read.
 pub fn files(folder: &Path) -> Result<Vec<ScenarioFile>, ParseError> {
     let mut files = Vec::new();
     for topic in entries(folder)? {
-        files.extend(entries(&topic)?.into_iter().map(ScenarioFile::named));
+        for file in entries(&topic)? {
+            let text = fs::read_to_string(&file).map_err(|error| unreadable(&file, &error))?;
+            files.push(ScenarioFile::new(file, text));
+        }
     }
     Ok(files)
 }
 
-/// Every scenario under `folder`, in order of topics and claims.
-///
-/// # Errors
-/// The first file that cannot be read or is not a scenario.
-pub fn load_all(folder: &Path) -> Result<Vec<Scenario>, ParseError> {
-    files(folder)?.iter().map(ScenarioFile::load).collect()
-}
-
 impl ScenarioFile {
-    fn named(file: PathBuf) -> Self {
-        let name =
-            |path: Option<&Path>| path.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned();
-        Self { topic: name(file.parent()), claim: name(Some(&file)), file }
+    fn new(file: PathBuf, text: String) -> Self {
+        Self { topic: stem(file.parent()), claim: stem(Some(&file)), file, text }
     }
 
     /// `topic/claim`.
@@ -68,11 +75,11 @@ impl ScenarioFile {
     /// Reads it.
     ///
     /// # Errors
-    /// It cannot be read or is not a scenario.
+    /// It is not a scenario.
     pub fn load(&self) -> Result<Scenario, ParseError> {
-        let text = fs::read_to_string(&self.file).map_err(|error| unreadable(&self.file, &error))?;
-        let script = parse(&self.file, &text)?;
-        Ok(Scenario { topic: self.topic.clone(), claim: self.claim.clone(), file: self.file.clone(), script, text })
+        let Self { topic, claim, file, text } = self.clone();
+        let script = parse(&file, &text)?;
+        Ok(Scenario { topic, claim, file, script, text })
     }
 
     /// Why it is not for `backend`, if it says that it is not. Costs no parsing where it does not say so.
@@ -80,12 +87,15 @@ impl ScenarioFile {
     /// # Errors
     /// As [`ScenarioFile::load`].
     pub fn not_for(&self, backend: &str) -> Result<Option<String>, ParseError> {
-        let text = fs::read_to_string(&self.file).map_err(|error| unreadable(&self.file, &error))?;
-        if !text.lines().any(|line| line.starts_with("only-on:")) {
+        if !self.text.lines().any(|line| line.starts_with("only-on:")) {
             return Ok(None);
         }
-        Ok(parse(&self.file, &text)?.not_for(backend))
+        Ok(parse(&self.file, &self.text)?.not_for(backend))
     }
+}
+
+fn stem(path: Option<&Path>) -> String {
+    path.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// A scenario file's content. `file` is for errors.
@@ -197,8 +207,21 @@ mod tests {
 
     #[test]
     fn every_file_of_the_suite_is_a_scenario() {
-        let all = load_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap();
-        assert!(!all.is_empty());
+        let scenarios = scenarios();
+        assert!(!scenarios.is_empty());
+        for file in scenarios {
+            file.load().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_embedded_is_what_a_folder_holds() {
+        let folder = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap();
+        let embedded = scenarios();
+        assert_eq!(folder.len(), embedded.len());
+        for (file, embedded) in folder.iter().zip(&embedded) {
+            assert_eq!((file.name(), &file.text), (embedded.name(), &embedded.text));
+        }
     }
 
     #[test]

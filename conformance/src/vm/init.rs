@@ -162,7 +162,7 @@ fn run(words: &[String], order: &Order, terminal: &File) -> Result<u8, String> {
     command.args(arguments).env_clear().envs(&order.environment).current_dir(&order.directory);
     let child = command.stdin(input).stdout(stream()?).stderr(stream()?).spawn().map_err(saying(program))?;
     let pid = Pid::from_raw(child.id().cast_signed());
-    // Orphans of the command become our children: reap whoever ends.
+    // Orphans of the command become our children: reap every one that ends.
     loop {
         match waitpid(None, None).map_err(saying("wait"))? {
             WaitStatus::Exited(ended, status) if ended == pid => return Ok(u8::try_from(status).unwrap_or(u8::MAX)),

@@ -52,7 +52,7 @@ pub(super) fn pack(init: &Init, modules: &[Module], order: &Order) -> Result<Vec
 }
 
 /// `nft`, by which scenarios compare rulesets several times each, and all that its loader opens. Nothing where it is not
-/// installed: who needs it will say so.
+/// installed; a test that needs it says so.
 pub(super) fn resident() -> Vec<PathBuf> {
     let Some(nft) = packages::on_path("nft") else { return Vec::new() };
     let mut files = libraries(&nft).unwrap_or_default();

@@ -66,7 +66,7 @@ pub(super) fn wanted() -> String {
 ///
 /// # Errors
 ///
-/// Names what is neither a module nor built in, and who needs it.
+/// Names what is neither a module nor built in, and what needs it.
 pub(super) fn load_order(offer: &dyn Offer) -> Result<Vec<Module>, VmError> {
     let mut families = offer.modules();
     families.retain(|name| FAMILIES.iter().any(|family| name.starts_with(family)));

@@ -27,7 +27,7 @@ pub struct Order {
     pub directory: PathBuf,
     /// Where they read from and write to.
     pub terminal: Terminal,
-    /// Whether each command's output begins with its name, and the last words are who failed.
+    /// Whether each command's output begins with its name, and the last line names those that failed.
     pub titled: bool,
     /// Files that are opened again and again: copied into the machine's memory once, for each opening of a file of this
     /// machine's takes a dozen messages.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Event;
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use serde_json::json;
 use switchyard_conformance::api::{Api, Refusing};
 
@@ -43,7 +43,7 @@ async fn a_kubeconfig_says_where_and_who() {
     let (path, api) = (folder.path().join("kubeconfig"), guarded("first").await);
     write(&path, &kubeconfig(&api.urls()[0], "token: first"));
     let mut followed = Followed::with(api, |config| {
-        *config = KubernetesConfig { kubeconfig: Some(path), ..KubernetesConfig::default() };
+        *config = ApiConfig { kubeconfig: Some(path), ..ApiConfig::default() };
     });
     assert!(followed.until("listed").await.contains(&"web:80".to_owned()));
 }
@@ -71,7 +71,7 @@ async fn a_token_that_was_renewed_is_read_again_when_the_old_one_is_refused() {
             }
         };
         says("first");
-        let config = KubernetesConfig { kubeconfig: Some(path.clone()), ..KubernetesConfig::default() };
+        let config = ApiConfig { kubeconfig: Some(path.clone()), ..ApiConfig::default() };
         api.set(|abilities| abilities.token = Some("second".to_owned()));
         says("first");
         let urls = api.urls();
@@ -94,7 +94,7 @@ async fn a_kubeconfig_that_is_not_there_is_waited_for() {
     let url = api.urls().remove(0);
     let place = path.clone();
     let mut followed = Followed::with(api, |config| {
-        *config = KubernetesConfig { kubeconfig: Some(place), ..KubernetesConfig::default() };
+        *config = ApiConfig { kubeconfig: Some(place), ..ApiConfig::default() };
     });
     let told = followed.until("! ").await;
     assert!(told[0].contains("kubeconfig") && told[0].contains("No such file"), "{told:?}");
@@ -108,7 +108,7 @@ async fn where_one_server_does_not_answer_the_next_one_is_asked() {
     api.put(node("node2"));
     let mut followed = Followed::with(api, |config| config.masters.insert(0, "http://127.0.0.1:1".to_owned()));
     let told = followed.until("listed").await;
-    assert_eq!(told, ["Node node2", "listed"], "an outage that nobody notices is none");
+    assert_eq!(told, ["Node node2", "listed"], "an outage without effect is not told");
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn others_reach_the_same_servers() {
     let mut api = Api::start(&FREE).await.unwrap();
     let mut masters = api.urls();
     masters.insert(0, "http://127.0.0.1:1".to_owned());
-    let config = KubernetesConfig { masters, ..KubernetesConfig::default() };
+    let config = ApiConfig { masters, ..ApiConfig::default() };
     let client = kubernetes::source::api::connect(&config).await.unwrap();
     let events: kube::Api<Event> = kube::Api::namespaced(client.clone(), "default");
     let event: Event = serde_json::from_value(json!({

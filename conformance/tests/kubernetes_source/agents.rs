@@ -6,7 +6,7 @@ use std::time::Duration;
 use backend_api::{Dataplane, Observed, ObservedAnswer, ObservedRoute};
 use kubernetes::settings::Settings;
 use kubernetes::settings::{ClusterCidrs, LocalDetector, NodePortSelection};
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use kubernetes::source::{api, channel};
 use kubernetes::{ClusterState, Inputs};
 use tokio::sync::{oneshot, watch};
@@ -22,11 +22,10 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts one that programs `dataplane`.
     pub(crate) fn start(masters: Vec<String>, dataplane: Box<dyn Dataplane>) -> Self {
-        let config = KubernetesConfig { masters, ..KubernetesConfig::default() };
+        let config = ApiConfig { masters, ..ApiConfig::default() };
         let node_name: kubernetes::settings::NodeName = "node2".parse().unwrap();
         let (told, objects) = channel();
-        let nodes = watch::channel(node_name.clone()).1;
-        let source = tokio::spawn(api::follow(config, nodes, told));
+        let source = tokio::spawn(api::watch_api(config, node_name.clone(), told));
         let (known, addresses) = watch::channel(None);
         known.send_replace(Some(BTreeSet::from(["192.168.67.10".parse().unwrap()])));
         let settings = Settings {
@@ -57,7 +56,7 @@ impl Agent {
     }
 }
 
-/// Who answers each frontend, as words: `10.96.0.80:80/TCP` → `10.244.2.2:80`.
+/// The endpoints of each frontend, as words: `10.96.0.80:80/TCP` → `10.244.2.2:80`.
 pub(crate) fn answers(observed: &Observed) -> BTreeMap<String, String> {
     let word = |answer: &ObservedAnswer| match answer {
         ObservedAnswer::Balance(shares) => shares.keys().map(ToString::to_string).collect::<Vec<_>>().join(" "),

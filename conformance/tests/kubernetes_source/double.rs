@@ -3,7 +3,7 @@
 use axum::http::{Method, Request};
 use kube::Client;
 use kube::client::Body;
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use kubernetes::source::api::connect;
 use serde_json::{Value, json};
 use switchyard_conformance::api::{Api, Offered, Resource};
@@ -11,7 +11,7 @@ use switchyard_conformance::api::{Api, Offered, Resource};
 use crate::followed::service;
 
 async fn client(api: &Api) -> Client {
-    connect(&KubernetesConfig { masters: api.urls(), ..KubernetesConfig::default() }).await.unwrap()
+    connect(&ApiConfig { masters: api.urls(), ..ApiConfig::default() }).await.unwrap()
 }
 
 /// The status of the answer, and its text read as JSON.

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use kubernetes::objects::Object;
-use kubernetes::settings::NodeName;
-use kubernetes::source::KubernetesConfig;
-use kubernetes::source::{Event, api, channel};
+use kubernetes::source::{ApiConfig, Event, SourceChoice, SourceConfig, channel, follow_choice};
 use serde_json::{Value, json};
 use switchyard_conformance::api::Api;
 use tokio::sync::mpsc::Receiver;
@@ -17,20 +15,21 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A source that follows a double.
 pub(crate) struct Followed {
     pub(crate) api: Api,
-    pub(crate) node: watch::Sender<NodeName>,
+    pub(crate) choice: watch::Sender<SourceChoice>,
     told: Receiver<Vec<Event>>,
     seen: Vec<String>,
 }
 
 impl Followed {
     /// Follows `api`, with this much of its usual configuration changed.
-    pub(crate) fn with(api: Api, change: impl FnOnce(&mut KubernetesConfig)) -> Self {
-        let mut config = KubernetesConfig { masters: api.urls(), ..KubernetesConfig::default() };
+    pub(crate) fn with(api: Api, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let mut config = ApiConfig { masters: api.urls(), ..ApiConfig::default() };
         change(&mut config);
         let (sender, told) = channel();
-        let (node, nodes) = watch::channel("node2".parse().unwrap());
-        tokio::spawn(api::follow(config, nodes, sender));
-        Self { api, node, told, seen: Vec::new() }
+        let source = SourceConfig::Kubernetes(config);
+        let (choice, choices) = watch::channel(SourceChoice { source, node_name: "node2".parse().unwrap() });
+        tokio::spawn(follow_choice(choices, sender));
+        Self { api, choice, told, seen: Vec::new() }
     }
 
     /// Follows `api`, which holds what it holds.

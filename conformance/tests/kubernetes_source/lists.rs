@@ -105,12 +105,14 @@ async fn changes_are_told_in_their_order() {
 }
 
 #[tokio::test]
-async fn another_node_name_is_followed_and_the_former_node_is_gone_after_it_is_listed() {
+async fn another_node_name_lists_again_and_tells_the_other_node() {
     let api = filled().await;
     api.put(node("node3"));
     let mut followed = Followed::listed(api).await;
-    followed.node.send("node3".parse().unwrap()).unwrap();
-    assert_eq!(followed.until("-").await, ["Node node3", "-Node node2"]);
+    followed.choice.send_modify(|choice| choice.node_name = "node3".parse().unwrap());
+    let told = followed.until("listed").await;
+    assert_eq!(told[0], "anew");
+    assert_eq!(told.iter().filter(|word| word.contains("Node")).collect::<Vec<_>>(), ["Node node3"]);
     followed.api.put(node("node2"));
     followed.api.put(node("node3"));
     assert_eq!(followed.until("node3").await, ["Node node3"]);

@@ -18,7 +18,7 @@ async fn filled() -> Api {
     api
 }
 
-/// A service that has gone and one that has come while nobody looked.
+/// A service that has gone and one that has come while no agent ran.
 async fn life_of_an_agent(dataplane: &mut dyn Dataplane, open: impl AsyncFn() -> Box<dyn Dataplane>) {
     let mut api = filled().await;
     let agent = Agent::start(api.urls(), open().await);
@@ -107,7 +107,7 @@ async fn endpoints_wait_for_their_service_and_labels_take_services_away_and_brin
     agent.stop().await;
 }
 
-/// Waits until exactly these frontends are there, whoever answers.
+/// Waits until exactly these frontends are there, with any endpoints.
 async fn until_keys(kernel: &mut Fake, expected: &[&str]) {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
     loop {

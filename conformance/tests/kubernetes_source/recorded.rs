@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use axum::Router;
 use axum::http::{StatusCode, Uri};
 use kubernetes::objects::{Object, ObjectKey};
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use kubernetes::source::{Event, api, channel};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 /// The variable that names the kubeconfig of a cluster to read from.
 const KUBECONFIG: &str = "SWITCHYARD_KUBECONFIG";
@@ -22,10 +21,9 @@ const LISTS: [(&str, &str); 4] = [
 ];
 
 /// What a source tells until everything has been listed.
-async fn told(config: KubernetesConfig, node: &str) -> Vec<Event> {
+async fn told(config: ApiConfig, node: &str) -> Vec<Event> {
     let (sender, mut told) = channel();
-    let nodes = watch::channel(node.parse().unwrap()).1;
-    let following = tokio::spawn(api::follow(config, nodes, sender));
+    let following = tokio::spawn(api::watch_api(config, node.parse().unwrap(), sender));
     let mut events = Vec::new();
     while !events.contains(&Event::Listed) {
         events.extend(told.recv().await.expect("the source runs"));
@@ -49,7 +47,7 @@ async fn lists_are_read_as_api_servers_print_them() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let masters = vec![format!("http://{}", listener.local_addr().unwrap())];
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(replay)).await });
-    let events = told(KubernetesConfig { masters, ..KubernetesConfig::default() }, "node2").await;
+    let events = told(ApiConfig { masters, ..ApiConfig::default() }, "node2").await;
     let objects: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
@@ -83,7 +81,7 @@ async fn a_real_cluster_is_read_whole() {
         eprintln!("not tested: {KUBECONFIG} names no cluster");
         return;
     };
-    let config = KubernetesConfig { kubeconfig: Some(kubeconfig), ..KubernetesConfig::default() };
+    let config = ApiConfig { kubeconfig: Some(kubeconfig), ..ApiConfig::default() };
     let client = kubernetes::source::api::connect(&config).await.unwrap();
     let services: kube::Api<k8s_openapi::api::core::v1::Service> = kube::Api::all(client);
     let listed = services.list(&kube::api::ListParams::default().fields("spec.clusterIP!=None")).await.unwrap();

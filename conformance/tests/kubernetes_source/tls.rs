@@ -1,4 +1,4 @@
-//! Servers as real ones are: behind TLS, which clients verify, and which may ask them who they are.
+//! Servers as real ones are: behind TLS, which clients verify, and which may ask for a client certificate.
 //!
 //! The double speaks plain HTTP; before it stands what speaks TLS.
 
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use switchyard_conformance::api::Api;
 use tempfile::TempDir;
@@ -20,14 +20,14 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::followed::{Followed, service};
 
-/// Whom a cluster trusts.
+/// The authority that a cluster trusts.
 struct Authority {
     pem: String,
     der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What somebody shows.
+/// What a client or server shows.
 struct Identity {
     certificate: String,
     key: String,
@@ -38,7 +38,7 @@ struct Identity {
 /// Whether a server asks clients for a certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asks {
-    Nobody,
+    No,
     Clients,
 }
 
@@ -80,7 +80,7 @@ impl Cluster {
         let shown = authority.signs(name);
         let config = ServerConfig::builder();
         let config = match asks {
-            Asks::Nobody => config.with_no_client_auth(),
+            Asks::No => config.with_no_client_auth(),
             Asks::Clients => {
                 let mut roots = RootCertStore::empty();
                 roots.add(authority.der.clone()).unwrap();
@@ -104,17 +104,17 @@ impl Cluster {
     }
 
     /// A kubeconfig with these lines of its cluster, and of its user.
-    fn kubeconfig(&self, cluster: &str, user: &str) -> KubernetesConfig {
+    fn kubeconfig(&self, cluster: &str, user: &str) -> ApiConfig {
         let text = format!(
             "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster:\n    server: https://{}\n    {cluster}\n\
              contexts:\n- name: x\n  context: {{cluster: c, user: u}}\ncurrent-context: x\nusers:\n- name: u\n  user:\n\
              \x20   {user}\n",
             self.address
         );
-        KubernetesConfig { kubeconfig: Some(self.file("kubeconfig", &text)), ..KubernetesConfig::default() }
+        ApiConfig { kubeconfig: Some(self.file("kubeconfig", &text)), ..ApiConfig::default() }
     }
 
-    fn followed(self, config: KubernetesConfig) -> (Followed, TempDir) {
+    fn followed(self, config: ApiConfig) -> (Followed, TempDir) {
         (Followed::with(self.api, |given| *given = config), self.folder)
     }
 }
@@ -123,7 +123,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, plain: SocketAddr) 
     while let Ok((stream, _)) = listener.accept().await {
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
-            // Whoever is refused, or goes away, is the client's matter.
+            // A client that is refused or goes away sees that itself.
             let Ok(mut stream) = acceptor.accept(stream).await else { return };
             let Ok(mut api) = TcpStream::connect(plain).await else { return };
             let _ = copy_bidirectional(&mut stream, &mut api).await;
@@ -137,7 +137,7 @@ fn authority(path: &Path) -> String {
 
 #[tokio::test]
 async fn a_server_of_the_clusters_own_authority_is_believed() {
-    let cluster = Cluster::new("127.0.0.1", Asks::Nobody).await;
+    let cluster = Cluster::new("127.0.0.1", Asks::No).await;
     let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
     cluster.api.set(|abilities| abilities.token = Some("known".to_owned()));
     let config = cluster.kubeconfig(&trusted, "token: known");
@@ -169,7 +169,7 @@ async fn a_client_without_a_certificate_is_told_so() {
 
 #[tokio::test]
 async fn a_server_of_another_authority_is_not_believed() {
-    let cluster = Cluster::new("127.0.0.1", Asks::Nobody).await;
+    let cluster = Cluster::new("127.0.0.1", Asks::No).await;
     let other = authority(&cluster.file("ca.crt", &Authority::new().pem));
     let config = cluster.kubeconfig(&other, "token: secret");
     let (mut followed, _folder) = cluster.followed(config);
@@ -181,7 +181,7 @@ async fn a_server_of_another_authority_is_not_believed() {
 #[tokio::test]
 async fn a_certificate_is_for_the_name_that_the_kubeconfig_gives() {
     for (cluster_says, believed) in [("", false), ("tls-server-name: kubernetes.default.svc", true)] {
-        let cluster = Cluster::new("kubernetes.default.svc", Asks::Nobody).await;
+        let cluster = Cluster::new("kubernetes.default.svc", Asks::No).await;
         let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
         let config = cluster.kubeconfig(&format!("{trusted}\n    {cluster_says}"), "token: any");
         let (mut followed, _folder) = cluster.followed(config);
@@ -197,7 +197,7 @@ async fn a_certificate_is_for_the_name_that_the_kubeconfig_gives() {
 
 #[tokio::test]
 async fn a_program_may_give_the_token() {
-    let cluster = Cluster::new("127.0.0.1", Asks::Nobody).await;
+    let cluster = Cluster::new("127.0.0.1", Asks::No).await;
     let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
     cluster.api.set(|abilities| abilities.token = Some("given".to_owned()));
     let credential =

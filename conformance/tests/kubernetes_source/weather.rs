@@ -60,7 +60,7 @@ async fn a_server_that_is_away_is_one_trouble_and_all_that_was_told_holds() {
     let mut followed = Followed::listed(filled().await).await;
     followed.api.stop();
     let told = followed.until("! ").await;
-    assert!(told.last().unwrap().ends_with("trying again, all that was told before holds"), "{told:?}");
+    assert!(told.last().unwrap().ends_with("trying again, objects told before are kept"), "{told:?}");
     followed.api.put(service("web", 81));
     followed.api.delete(Resource::EndpointSlices, "default", "web-1");
     assert_eq!(followed.rest(), [""; 0]);

@@ -32,9 +32,12 @@ pub(super) fn apparent_key(text: &str) -> Option<ObjectKey> {
             return None;
         }
     }
-    let text = |section, key| found.get(&(section, key)).map(|value| (*value).to_owned());
-    let metadata = HeaderMetadata { namespace: text("metadata", "namespace"), name: text("metadata", "name") };
-    let (api_version, kind) = (text("", "apiVersion")?, text("", "kind")?);
+    let metadata = HeaderMetadata {
+        namespace: found.get(&("metadata", "namespace")).map(|text| (*text).to_owned()),
+        name: found.get(&("metadata", "name")).map(|text| (*text).to_owned()),
+    };
+    let (api_version, kind) = (found.get(&("", "apiVersion"))?, found.get(&("", "kind"))?);
+    let (api_version, kind) = ((*api_version).to_owned(), (*kind).to_owned());
     Header { api_version, kind, metadata: Some(metadata), items: None }.key()
 }
 

@@ -88,12 +88,14 @@ fn documents(text: &str) -> impl Iterator<Item = Document<'_>> {
 
 /// Where the next line that starts with `---` starts.
 fn separator(text: &str) -> Option<usize> {
-    let is_separator = |at: usize| {
-        let after = &text[at + "---".len()..];
-        after.is_empty() || after.starts_with(char::is_whitespace)
-    };
-    let starts = text.match_indices("---").map(|(at, _)| at);
-    starts.filter(|&at| at == 0 || text[..at].ends_with('\n')).find(|&at| is_separator(at))
+    for (at, dashes) in text.match_indices("---") {
+        let after = &text[at + dashes.len()..];
+        let starts_line = at == 0 || text[..at].ends_with('\n');
+        if starts_line && (after.is_empty() || after.starts_with(char::is_whitespace)) {
+            return Some(at);
+        }
+    }
+    None
 }
 
 /// Whether an object starts as JSON writes it; YAML's own `{a: b}` does not quote.
@@ -112,17 +114,12 @@ fn lines(text: &str) -> u64 {
 
 /// JSON values one after the other; what cannot be parsed is one document with the rest.
 fn json_documents(text: &str, line: u64) -> Vec<Document<'_>> {
-    let document = |from: usize, to: usize| Document {
-        text: &text[from..to],
-        line: line + lines(&text[..from]),
-        syntax: Syntax::Json,
-    };
     let mut documents = Vec::new();
     let mut from = 0;
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     while let Some(value) = values.next() {
         let to = if value.is_ok() { values.byte_offset() } else { text.len() };
-        documents.push(document(from, to));
+        documents.push(Document { text: &text[from..to], line: line + lines(&text[..from]), syntax: Syntax::Json });
         from = to;
     }
     documents

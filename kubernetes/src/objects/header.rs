@@ -1,11 +1,17 @@
-//! What says how to read an object: which kind it is and which one.
+//! What says how to read an object: which kind it is and which one. Of a list, the items too, of which each is read by
+//! itself.
+//!
+//! An item says its kind in the middle of its text, so it becomes a value first. It is read from that as soon as it ends:
+//! a list of 100,000 objects never exists as values.
 
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer};
+use serde_json::Value;
+use serde_saphyr::Spanned;
 
-use super::list::ListItem;
-use super::{Kind, ObjectKey};
+use super::{Item, Kind, ObjectKey, Refused};
 
 /// What every object and every list says of itself.
 #[derive(Default, Deserialize)]
@@ -62,4 +68,71 @@ impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.api_version, self.kind)
     }
+}
+
+/// An item of a list with its line, 0 if unknown.
+pub(super) enum ListItem {
+    Read {
+        line: u64,
+        item: Item,
+    },
+    /// As the API itself prints `ServiceList` and such: the items do not repeat their kind.
+    Kindless {
+        line: u64,
+        value: Value,
+    },
+}
+
+impl<'de> Deserialize<'de> for ListItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Spanned { value, referenced, .. } = Spanned::<Value>::deserialize(deserializer)?;
+        let line = referenced.line();
+        Ok(match value.get("kind") {
+            None => Self::Kindless { line, value },
+            Some(_) => Self::Read { line, item: item(value, Header::default()) },
+        })
+    }
+}
+
+impl ListItem {
+    /// The item, in a list that starts in line `first`.
+    pub(super) fn place(self, first: u64, api_version: &str, kind: &str) -> Item {
+        let (line, mut item) = match self {
+            Self::Read { line, item } => (line, item),
+            Self::Kindless { line, value } => {
+                let header = Header { api_version: api_version.to_owned(), kind: kind.to_owned(), ..Header::default() };
+                (line, item(value, header))
+            }
+        };
+        let absolute = first + line.saturating_sub(1);
+        match &mut item {
+            Item::Object(_) => {}
+            Item::Foreign { line, .. } | Item::Refused(Refused { line, .. }) => *line = absolute,
+        }
+        item
+    }
+}
+
+/// Reads one item of a list, with the API version and kind of `inherited` where it has none of its own. Its line is
+/// not known yet.
+fn item(value: Value, inherited: Header) -> Item {
+    let mut header = match Header::deserialize(&value) {
+        Ok(header) => header,
+        Err(error) => return refused(None, error.to_string()),
+    };
+    if header.kind.is_empty() {
+        header = Header { metadata: header.metadata, ..inherited };
+    }
+    match header.kind() {
+        Ok(Some(kind)) => match kind.deserialize(value) {
+            Ok(object) => Item::Object(object),
+            Err(error) => refused(header.key(), error.to_string()),
+        },
+        Ok(None) => Item::Foreign { line: 0, kind: header.to_string() },
+        Err(reason) => refused(header.key(), reason),
+    }
+}
+
+fn refused(object: Option<ObjectKey>, reason: String) -> Item {
+    Item::Refused(Refused { line: 0, object, reason })
 }

@@ -8,43 +8,41 @@
 //! Our own types instead of a full client's: an endpoint takes a seventh of the memory, and whatever else an object
 //! holds (managedFields, conditions, selectors) is skipped while reading.
 //!
-//! **Invariant:** what the API would accept is accepted: null and missing mean the same, unknown fields are nobody's
-//! business, and a value that makes no sense (port 70000, address "banana") is kept as written, so that
+//! **Invariant:** what the API would accept is accepted: null and missing mean the same, unknown fields are
+//! ignored, and a value that makes no sense (port 70000, address "banana") is kept as written, so that
 //! `resolve` drops only that part and can say where it stood.
 
 mod apparent;
+mod cluster;
 mod document;
 mod endpoints;
 mod header;
-mod list;
 mod metadata;
-mod name;
-mod node;
 mod service;
-mod service_cidr;
-mod slice;
 mod text;
-mod uid;
 
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer};
+
+pub use cluster::{
+    Node, NodeAddress, NodeLabels, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrLabels, ServiceCidrSpec, Taint,
+};
 pub use document::{Item, Refused, read};
-pub use endpoints::{Endpoints, EndpointsAddress, EndpointsSubset};
-pub use metadata::{Metadata, NoAnnotations, NoUid};
-pub use node::{Node, NodeAddress, NodeLabels, NodeSpec, NodeStatus, Taint};
+pub use endpoints::{
+    AddressType, Conditions, EndpointPort, EndpointSlice, Endpoints, EndpointsAddress, EndpointsSubset, Hints,
+    SliceAnnotations, SliceEndpoint, SliceLabels,
+};
+pub use metadata::{Metadata, NoAnnotations, NoUid, Uid};
 pub use service::{
     AffinityKind, ClientIpConfig, IngressIp, IpMode, LoadBalancerStatus, Service, ServiceAnnotations, ServiceLabels,
     ServicePort, ServiceSpec, ServiceStatus, ServiceType, SessionAffinityConfig, TrafficPolicy,
 };
-pub use service_cidr::{ServiceCidr, ServiceCidrLabels, ServiceCidrSpec};
-pub use slice::{
-    AddressType, Conditions, EndpointPort, EndpointSlice, Hints, SliceAnnotations, SliceEndpoint, SliceLabels,
-};
 pub use text::{Address, Keyword, Word};
-pub use uid::Uid;
 
-/// An object of one of the kinds that a proxy reads. Cheap to clone: whoever keeps it shares it.
+/// An object of one of the kinds that a proxy reads. Cheap to clone: clones share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// v1 Service.
@@ -128,6 +126,21 @@ impl Kind {
             Self::Service | Self::EndpointSlice | Self::Endpoints => true,
             Self::Node | Self::ServiceCidr => false,
         }
+    }
+}
+
+/// Reads one object of this kind, whose own `kind` and `apiVersion` do not count.
+impl<'de> DeserializeSeed<'de> for Kind {
+    type Value = Object;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
+        Ok(match self {
+            Self::Service => Object::Service(Arc::new(Service::deserialize(deserializer)?)),
+            Self::EndpointSlice => Object::EndpointSlice(Arc::new(EndpointSlice::deserialize(deserializer)?)),
+            Self::Endpoints => Object::Endpoints(Arc::new(Endpoints::deserialize(deserializer)?)),
+            Self::Node => Object::Node(Arc::new(Node::deserialize(deserializer)?)),
+            Self::ServiceCidr => Object::ServiceCidr(Arc::new(ServiceCidr::deserialize(deserializer)?)),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use backend_api::{Protocol, Scheduler, ServiceName};
 use serde::Deserialize;
 
 use super::metadata::{or_default, present};
-use super::name::repeated;
+use super::text::repeated;
 use super::{Address, Keyword, Kind, Metadata, ObjectKey, Uid, Word};
 
 /// v1 Service.
@@ -179,7 +179,7 @@ pub struct IngressIp {
 pub enum IpMode {
     /// Connections arrive with the address still on them, and the node may answer in its place.
     Vip,
-    /// The load balancer rewrites: who dials it from inside has to go out to it.
+    /// The load balancer rewrites the address: clients inside have to go out to it.
     Proxy,
 }
 

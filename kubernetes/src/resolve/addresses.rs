@@ -12,7 +12,7 @@ use crate::objects::{Address, IngressIp, IpMode, Service};
 
 /// A service's addresses in one family in which it has a cluster address; no address is in it twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Addresses {
+pub(super) struct ServiceAddresses {
     pub(super) cluster_ip: IpAddr,
     /// Of load balancers, as far as the node answers in their place.
     pub(super) vips: Vec<IpAddr>,
@@ -25,11 +25,11 @@ pub(super) struct Addresses {
 ///
 /// An address that stands in several places counts in the first of: cluster address, load balancer's, external. So
 /// source ranges hold for a load balancer's address that is an external one too.
-pub(super) fn of_service(service: &Service, log: &mut Log<'_>) -> PerFamily<Option<Addresses>> {
-    let mut families: PerFamily<Option<Addresses>> = PerFamily::default();
+pub(super) fn of_service(service: &Service, log: &mut Log<'_>) -> PerFamily<Option<ServiceAddresses>> {
+    let mut families: PerFamily<Option<ServiceAddresses>> = PerFamily::default();
     for (field, written) in cluster_ips(service) {
         let Some(ip) = usable_address(written, field, log) else { continue };
-        let empty = Addresses { cluster_ip: ip, vips: Vec::new(), external: Vec::new() };
+        let empty = ServiceAddresses { cluster_ip: ip, vips: Vec::new(), external: Vec::new() };
         match families.of_mut(Family::of(ip)) {
             Some(_) => log.warn(field, Problem::SecondClusterIp(ip)),
             none => *none = Some(empty),
@@ -54,7 +54,7 @@ pub(super) fn of_service(service: &Service, log: &mut Log<'_>) -> PerFamily<Opti
     families
 }
 
-impl Addresses {
+impl ServiceAddresses {
     fn contains(&self, ip: IpAddr) -> bool {
         self.cluster_ip == ip || self.vips.contains(&ip) || self.external.contains(&ip)
     }
@@ -78,9 +78,9 @@ fn captured<'a>(ingress: &'a IngressIp, field: fmt::Arguments<'_>, log: &mut Log
 fn placed<'a>(
     written: &Address,
     field: fmt::Arguments<'_>,
-    families: &'a mut PerFamily<Option<Addresses>>,
+    families: &'a mut PerFamily<Option<ServiceAddresses>>,
     log: &mut Log<'_>,
-) -> Option<(IpAddr, &'a mut Addresses)> {
+) -> Option<(IpAddr, &'a mut ServiceAddresses)> {
     let ip = usable_address(written, field, log)?;
     let family = Family::of(ip);
     let addresses = families.of_mut(family).as_mut();

@@ -1,9 +1,9 @@
 //! Kubernetes' judgements: objects in, desired state out. Pure.
 //!
 //! ```text
-//! Service ──► selection ──► addresses, source_ranges ──────────────┐
-//! EndpointSlice, Endpoints ──► candidates ─► endpoints ─► topology ─► policies ──► backend_api::Service
-//! Node, ServiceCIDR, the node's addresses ──► node ────────────────┴───────────► backend_api::NodeNetwork
+//! Service ──► selection ──► shared (addresses, source_ranges), ports ──┐
+//! EndpointSlice, Endpoints ──► endpoints ──► topology ──► policies ────┴► service ──► backend_api::Service
+//! Node, ServiceCIDR, the node's addresses ──► node ─────────────────────────────────► backend_api::NodeNetwork
 //! ```
 //!
 //! [`service::resolve`] answers for one service; [`Resolver`] knows all objects and resolves what a change
@@ -13,19 +13,16 @@
 //! (`tests/resolve/resolver.rs::order_of_arrival_decides_nothing`).
 
 mod addresses;
-mod affinity;
-mod age;
-mod candidates;
 mod endpoints;
-mod masquerade;
 mod node;
 mod notation;
 mod on_node;
 mod policies;
+mod ports;
 mod resolver;
-mod scheduler;
 mod selection;
 pub mod service;
+mod shared;
 mod source_ranges;
 mod topology;
 mod warning;

@@ -13,7 +13,7 @@ use backend_api::{Cidr, Family};
 use super::warning::{Log, Problem};
 use crate::objects::{Address, Word};
 
-/// An address that somebody can be forwarded to or from.
+/// An address that packets can be forwarded to or from.
 pub(super) fn usable_address(address: &Address, field: impl fmt::Display, log: &mut Log<'_>) -> Option<IpAddr> {
     let read = match address {
         Address::Ip(ip) => Some(ip.to_canonical()),

@@ -1,5 +1,5 @@
-//! What of a service is on this node, for those who ask the node and not the service: load balancers that check its
-//! health, and whoever counts services that traffic from here, or through here, cannot reach.
+//! What of a service is on this node, for health checks of load balancers and for a metric: which services cannot be reached
+//! by traffic from here, or through here.
 //!
 //! Kept apart from what is programmed: nothing here changes a packet's way.
 
@@ -8,9 +8,10 @@ use std::net::IpAddr;
 
 use backend_api::{Answer, Family, FrontendKind, PerFamily, Route, ServicePort};
 
-use super::candidates::Group;
+use super::endpoints::Group;
 use super::node::NodeFacts;
 use super::notation::port;
+use super::shared::Shared;
 use super::warning::Log;
 use crate::objects::{ServiceSpec, ServiceType, TrafficPolicy, Word};
 
@@ -42,22 +43,24 @@ pub struct NoLocalEndpoints {
     pub external: bool,
 }
 
-/// Whether, where and with what load balancers are answered, for a service that has these families.
+/// Where load balancers ask and what they are told, if they ask at all.
 pub(super) fn health_check(
     spec: &ServiceSpec,
-    (external, families): (TrafficPolicy, impl Iterator<Item = Family>),
+    shared: &Shared,
     groups: &[Group<'_>],
     node: &NodeFacts,
     log: &mut Log<'_>,
 ) -> Option<HealthCheck> {
-    let asked = spec.service_type == Some(Word::Known(ServiceType::LoadBalancer)) && external == TrafficPolicy::Local;
-    if !asked || spec.health_check_node_port == 0 {
+    let balanced = spec.service_type == Some(Word::Known(ServiceType::LoadBalancer));
+    if !balanced || shared.external != TrafficPolicy::Local || spec.health_check_node_port == 0 {
         return None;
     }
     let port = port(spec.health_check_node_port, "spec.healthCheckNodePort", log)?;
     let mut local_endpoints = PerFamily::default();
-    for family in families {
-        *local_endpoints.of_mut(family) = Some(ready_here(groups, family, node));
+    for family in Family::ALL {
+        if shared.addresses.of(family).is_some() {
+            *local_endpoints.of_mut(family) = Some(ready_here(groups, family, node));
+        }
     }
     Some(HealthCheck { port, local_endpoints })
 }
@@ -71,18 +74,18 @@ fn ready_here(groups: &[Group<'_>], family: Family, node: &NodeFacts) -> usize {
 
 /// Which policies drop: as the routes of its frontends say.
 pub(super) fn no_local_endpoints(ports: &[ServicePort]) -> PerFamily<NoLocalEndpoints> {
-    let mut missed = PerFamily::<NoLocalEndpoints>::default();
+    let mut missing = PerFamily::<NoLocalEndpoints>::default();
     for port in ports {
-        let missed = missed.of_mut(port.family);
+        let missing = missing.of_mut(port.family);
         for frontend in &port.frontends {
             let outside = match frontend.route {
                 Route::Everyone(answer) | Route::Split { outside: answer, .. } => answer,
             };
             match frontend.kind {
-                FrontendKind::ClusterIp => missed.internal |= outside == Answer::Drop,
-                FrontendKind::External | FrontendKind::NodePort => missed.external |= outside == Answer::Drop,
+                FrontendKind::ClusterIp => missing.internal |= outside == Answer::Drop,
+                FrontendKind::External | FrontendKind::NodePort => missing.external |= outside == Answer::Drop,
             }
         }
     }
-    missed
+    missing
 }

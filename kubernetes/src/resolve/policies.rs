@@ -1,13 +1,13 @@
-//! Who answers whom: internalTrafficPolicy, externalTrafficPolicy, readiness and termination.
+//! Which endpoints answer which clients: internalTrafficPolicy, externalTrafficPolicy, readiness and termination.
 //!
 //! As `CategorizeEndpoints` of kube-proxy decides, with its fallback to terminating endpoints (KEP-1669): for the cluster
 //! and for the node apart, so that a node whose last pod terminates still serves it.
 
-use backend_api::{Answer, Pool, Pools, Route};
+use backend_api::{Answer, Masquerade, Pool, Pools, Route};
 
-use super::candidates::Candidate;
+use super::endpoints::Candidate;
 use super::node::NodeFacts;
-use super::topology::preference;
+use super::topology::{Preference, preference};
 use crate::objects::TrafficPolicy;
 
 /// What a port's policies say.
@@ -35,31 +35,49 @@ pub(super) struct Usable {
 /// Decides which endpoints are in which pool. Endpoints in a pool that no frontend uses are in none: an externally
 /// accessible service uses the cluster's pool for pods and the node whatever its policies are (short circuit).
 pub(super) fn usable(candidates: &[Candidate<'_>], policies: Policies, node: &NodeFacts) -> Usable {
-    let on_node = |candidate: &Candidate<'_>| node.runs(candidate);
     let ready = candidates.iter().filter(|candidate| candidate.ready);
-    let preference = preference(ready.clone(), node);
-
-    let anywhere_stage = stage(candidates.iter());
-    let here_stage = stage(candidates.iter().filter(|candidate| on_node(candidate)));
+    let stages = Stages {
+        preference: preference(ready, node),
+        anywhere: stage(candidates.iter()),
+        here: stage(candidates.iter().filter(|candidate| node.runs(candidate))),
+    };
     let uses_cluster = policies.internal == TrafficPolicy::Cluster || policies.externally_accessible;
     let uses_local = policies.internal == TrafficPolicy::Local
         || (policies.external == TrafficPolicy::Local && policies.externally_accessible);
+    let mut pools = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        pools.push(Pools {
+            cluster: uses_cluster && stages.cluster_has(candidate, node),
+            local: uses_local && stages.local_has(candidate, node),
+        });
+    }
+    Usable { pools, anywhere: stages.anywhere != Stage::Nothing, here: stages.here != Stage::Nothing }
+}
 
-    let in_cluster = |candidate: &Candidate<'_>| match anywhere_stage {
-        Stage::Ready => candidate.ready && preference.admits(candidate, node),
-        Stage::Terminating => is_draining(candidate),
-        Stage::Nothing => false,
-    };
-    let in_local = |candidate: &Candidate<'_>| match here_stage {
-        Stage::Ready => candidate.ready && on_node(candidate),
-        Stage::Terminating => is_draining(candidate) && on_node(candidate),
-        Stage::Nothing => false,
-    };
-    let pools = candidates.iter().map(|candidate| Pools {
-        cluster: uses_cluster && in_cluster(candidate),
-        local: uses_local && in_local(candidate),
-    });
-    Usable { pools: pools.collect(), anywhere: anywhere_stage != Stage::Nothing, here: here_stage != Stage::Nothing }
+/// Which endpoints are used, anywhere in the cluster and on this node.
+#[derive(Clone, Copy, Debug)]
+struct Stages {
+    preference: Preference,
+    anywhere: Stage,
+    here: Stage,
+}
+
+impl Stages {
+    fn cluster_has(self, candidate: &Candidate<'_>, node: &NodeFacts) -> bool {
+        match self.anywhere {
+            Stage::Ready => candidate.ready && self.preference.admits(candidate, node),
+            Stage::Terminating => is_draining(candidate),
+            Stage::Nothing => false,
+        }
+    }
+
+    fn local_has(self, candidate: &Candidate<'_>, node: &NodeFacts) -> bool {
+        match self.here {
+            Stage::Ready => candidate.ready && node.runs(candidate),
+            Stage::Terminating => is_draining(candidate) && node.runs(candidate),
+            Stage::Nothing => false,
+        }
+    }
 }
 
 impl Usable {
@@ -111,4 +129,14 @@ fn stage<'a, 'b: 'a>(candidates: impl Iterator<Item = &'a Candidate<'b>>) -> Sta
 
 fn is_draining(candidate: &Candidate<'_>) -> bool {
     candidate.serving && candidate.terminating
+}
+
+/// From whose address an endpoint sees a connection to any frontend but a cluster address. With policy Local, clients from
+/// outside keep their address, which is what the policy is for, and so do pods, whose way back is known; the node's own
+/// connections would else carry an address of no use elsewhere.
+pub(super) fn masquerade_of_external(policy: TrafficPolicy) -> Masquerade {
+    match policy {
+        TrafficPolicy::Cluster => Masquerade::Always,
+        TrafficPolicy::Local => Masquerade::FromNode,
+    }
 }

@@ -13,7 +13,7 @@ use backend_api::{FlawedService, NodeNetwork, PerFamily, Scope, ServiceName, Ser
 
 use super::node::{InKernel, NodeFacts, resolve_node};
 use super::on_node::OnNode;
-use super::service::{self, Resolution};
+use super::service::{Resolution, resolve};
 use super::warning::Warning;
 use crate::objects::{
     AddressType, EndpointSlice, Endpoints, Kind, Node, Object, ObjectKey, Service, ServiceCidr, Word,
@@ -28,8 +28,8 @@ pub struct Resolver {
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     kernel: InKernel,
-    services: HashMap<ServiceName, Known>,
-    /// Told by a source that is no more, and not yet by its successor.
+    services: HashMap<ServiceName, KnownService>,
+    /// Told by a former source, and not yet by the present one.
     doubtful: HashSet<ObjectKey>,
     /// Under which service each slice is kept, by namespace and name.
     owners: HashMap<(Arc<str>, Arc<str>), ServiceName>,
@@ -46,7 +46,7 @@ pub struct Resolver {
 
 /// What is known of a service, which itself may not be known yet.
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct KnownService {
     service: Option<Arc<Service>>,
     /// In order of names. Most services have one; a map of one would take nine times as much memory.
     slices: Vec<Arc<EndpointSlice>>,
@@ -145,7 +145,7 @@ impl Resolver {
 
     /// Holds every object for doubtful until it is told again.
     pub fn doubt(&mut self) {
-        self.doubtful = self.keys().collect();
+        self.doubtful = self.keys();
     }
 
     /// Takes out every object that is still doubtful.
@@ -155,22 +155,17 @@ impl Resolver {
         }
     }
 
-    fn keys(&self) -> impl Iterator<Item = ObjectKey> {
-        let of_services = self.services.iter().flat_map(|(name, known)| {
-            let key = |kind, name: &Arc<str>, namespace: &Arc<str>| ObjectKey {
-                kind,
-                namespace: namespace.clone(),
-                name: name.clone(),
-            };
-            let service = known.service.iter().map(move |_| key(Kind::Service, &name.name, &name.namespace));
-            let endpoints = known.endpoints.iter().map(move |_| key(Kind::Endpoints, &name.name, &name.namespace));
-            let slices = known.slices.iter().map(|slice| slice.key());
-            service.chain(endpoints).chain(slices)
-        });
-        let of_the_cluster = |kind, name: &Arc<str>| ObjectKey { kind, namespace: Arc::default(), name: name.clone() };
-        let nodes = self.nodes.keys().map(move |name| of_the_cluster(Kind::Node, name));
-        let cidrs = self.service_cidrs.keys().map(move |name| of_the_cluster(Kind::ServiceCidr, name));
-        of_services.chain(nodes).chain(cidrs)
+    fn keys(&self) -> HashSet<ObjectKey> {
+        let mut keys = HashSet::new();
+        for (ServiceName { namespace, name }, known) in &self.services {
+            let key = |kind| ObjectKey { kind, namespace: namespace.clone(), name: name.clone() };
+            keys.extend(known.service.iter().map(|_| key(Kind::Service)));
+            keys.extend(known.endpoints.iter().map(|_| key(Kind::Endpoints)));
+            keys.extend(known.slices.iter().map(|slice| slice.key()));
+        }
+        keys.extend(self.nodes.values().map(|node| node.key()));
+        keys.extend(self.service_cidrs.values().map(|cidr| cidr.key()));
+        keys
     }
 
     /// Replaces the list of addresses that the kernel has.
@@ -285,7 +280,7 @@ impl Resolver {
     }
 
     /// Changes what is known of a service; `change` tells whether there is any difference, and so does this.
-    fn change(&mut self, name: &ServiceName, change: impl FnOnce(&mut Known) -> bool) -> bool {
+    fn change(&mut self, name: &ServiceName, change: impl FnOnce(&mut KnownService) -> bool) -> bool {
         let known = self.services.entry(name.clone()).or_default();
         let changed = change(known);
         if known.is_nothing() {
@@ -298,7 +293,7 @@ impl Resolver {
     }
 }
 
-impl Known {
+impl KnownService {
     /// Where the slice of this name is, or where it would be.
     fn slice(&self, name: &str) -> Result<usize, usize> {
         self.slices.binary_search_by(|slice| (*slice.metadata.name).cmp(name))
@@ -311,7 +306,7 @@ impl Known {
     fn resolve(&self, node: &NodeFacts) -> Resolution {
         match &self.service {
             Some(service) => {
-                service::resolve(service, self.slices.iter().map(|slice| &**slice), self.endpoints.as_deref(), node)
+                resolve(service, self.slices.iter().map(|slice| &**slice), self.endpoints.as_deref(), node)
             }
             None => Resolution::default(),
         }
@@ -353,8 +348,8 @@ impl Changes {
 }
 
 /// Returns whether `new` differs from what was there.
-fn replace<T: PartialEq>(place: &mut Option<Arc<T>>, new: &Arc<T>) -> bool {
-    place.replace(new.clone()).as_ref() != Some(new)
+fn replace<T: PartialEq>(slot: &mut Option<Arc<T>>, new: &Arc<T>) -> bool {
+    slot.replace(new.clone()).as_ref() != Some(new)
 }
 
 fn name_of(key: &ObjectKey) -> ServiceName {

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::candidates::Candidate;
+use super::endpoints::Candidate;
 use super::node::NodeFacts;
 
-/// Whom a node's connections go to by preference.
+/// Which endpoints a node's connections go to by preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Preference {
     /// Endpoints that are hinted for this node.
@@ -25,24 +25,24 @@ pub(super) fn preference<'a, 'b: 'a>(
     ready: impl Iterator<Item = &'a Candidate<'b>> + Clone,
     node: &NodeFacts,
 ) -> Preference {
-    [Preference::SameNode, Preference::SameZone]
-        .into_iter()
-        .find(|kind| {
-            let hinted = ready.clone().all(|candidate| !kind.hints(candidate).is_empty());
-            hinted && ready.clone().any(|candidate| kind.admits(candidate, node))
-        })
-        .unwrap_or(Preference::None)
+    for kind in [Preference::SameNode, Preference::SameZone] {
+        let hinted = ready.clone().all(|candidate| !kind.hints(candidate).is_empty());
+        if hinted && ready.clone().any(|candidate| kind.admits(candidate, node)) {
+            return kind;
+        }
+    }
+    Preference::None
 }
 
 impl Preference {
     /// Whether `candidate` is among the preferred.
     pub(super) fn admits(self, candidate: &Candidate<'_>, node: &NodeFacts) -> bool {
-        let place = match self {
+        let wanted = match self {
             Self::SameNode => Some(&*node.name),
             Self::SameZone => node.zone.as_deref(),
             Self::None => return true,
         };
-        place.is_some_and(|place| self.hints(candidate).iter().any(|hint| **hint == *place))
+        wanted.is_some_and(|wanted| self.hints(candidate).iter().any(|hint| **hint == *wanted))
     }
 
     fn hints<'a>(self, candidate: &Candidate<'a>) -> &'a [Arc<str>] {

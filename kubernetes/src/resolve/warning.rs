@@ -81,7 +81,7 @@ pub enum Problem {
         /// What was done about it.
         instead: &'static str,
     },
-    /// Left out; if nothing else is in the list, nobody may dial.
+    /// Left out; if nothing else is in the list, no client may dial.
     #[error("{0:?} is no range")]
     NotARange(String),
     /// Read as `means`.
@@ -92,8 +92,8 @@ pub enum Problem {
         /// As read.
         means: Cidr,
     },
-    /// Kubernetes' proxy would let everybody dial.
-    #[error("no range for {0}: nobody may dial the service's {0} load-balancer addresses")]
+    /// The family is closed. kube-proxy would let every client dial.
+    #[error("no range for {0}: no client may dial the service's {0} load-balancer addresses")]
     Closed(Family),
     /// The default is used.
     #[error("{0} is no timeout, 1 to 86400 seconds: 10800 is used")]

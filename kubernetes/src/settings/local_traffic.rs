@@ -26,24 +26,27 @@ pub enum LocalDetector {
 pub struct ClusterCidrs(PerFamily<Option<Cidr>>);
 
 impl LocalDetector {
-    /// Whether pods cannot be told from others, on whichever node.
+    /// Whether pods cannot be told from others on any node.
     pub fn tells_nothing(&self) -> bool {
         *self == Self::ClusterCidrs(ClusterCidrs::default())
     }
 
     /// What this means on a node with these pod ranges.
     pub fn on_node(&self, pod_cidrs: &[Cidr]) -> PerFamily<LocalTraffic> {
-        let by_range = |range: Option<Cidr>| range.map_or(LocalTraffic::Unknown, LocalTraffic::Source);
         match self {
-            Self::ClusterCidrs(ranges) => PerFamily { v4: by_range(ranges.0.v4), v6: by_range(ranges.0.v6) },
-            Self::NodeCidrs => {
-                let first = |family| by_range(pod_cidrs.iter().copied().find(|range| range.family() == family));
-                PerFamily { v4: first(Family::V4), v6: first(Family::V6) }
-            }
+            Self::ClusterCidrs(ranges) => PerFamily { v4: within(ranges.0.v4), v6: within(ranges.0.v6) },
+            Self::NodeCidrs => PerFamily {
+                v4: within(pod_cidrs.iter().copied().find(|range| range.family() == Family::V4)),
+                v6: within(pod_cidrs.iter().copied().find(|range| range.family() == Family::V6)),
+            },
             Self::Bridge(name) => both(LocalTraffic::Bridge(name.to_string())),
             Self::InterfacePrefix(prefix) => both(LocalTraffic::InterfacePrefix(prefix.to_string())),
         }
     }
+}
+
+fn within(range: Option<Cidr>) -> LocalTraffic {
+    range.map_or(LocalTraffic::Unknown, LocalTraffic::Source)
 }
 
 fn both(detector: LocalTraffic) -> PerFamily<LocalTraffic> {

@@ -1,4 +1,4 @@
-//! What the operator decides, as far as it concerns resolving: each value in a type that refuses what makes no sense.
+//! What the operator decides, as far as it concerns resolving: each value is of a type that refuses nonsense.
 
 mod local_traffic;
 mod names;
@@ -26,4 +26,19 @@ pub struct Settings {
     pub masquerade_all: bool,
     /// After about how many packets an established connection is handed to a flowtable; never if `None`.
     pub flowtable_after: Option<NonZeroU32>,
+}
+
+impl Settings {
+    /// For the node of this name, with kube-proxy's defaults: node ports at the node's primary addresses, and no masquerading
+    /// but where a pod could not be answered otherwise.
+    pub fn new(node_name: NodeName, local_traffic: LocalDetector) -> Self {
+        Self {
+            node_name,
+            node_address: None,
+            local_traffic,
+            node_ports: NodePortSelection::default(),
+            masquerade_all: false,
+            flowtable_after: None,
+        }
+    }
 }

@@ -37,7 +37,11 @@ impl NodePortSelection {
     ///
     /// As kube-proxy does, a family that no range was given for has all addresses, if ranges alone were given.
     pub fn on_node(&self, primary: &[IpAddr], owned: &BTreeSet<IpAddr>) -> PerFamily<NodePortAddresses> {
-        let of = |family| match self {
+        PerFamily { v4: self.in_family(Family::V4, primary, owned), v6: self.in_family(Family::V6, primary, owned) }
+    }
+
+    fn in_family(&self, family: Family, primary: &[IpAddr], owned: &BTreeSet<IpAddr>) -> NodePortAddresses {
+        match self {
             Self::All => NodePortAddresses::All,
             Self::Chosen { primary: with_primary, ranges } => {
                 let ranges: Vec<_> = ranges.iter().filter(|range| range.family() == family).collect();
@@ -48,8 +52,7 @@ impl NodePortSelection {
                 let in_range = owned.iter().filter(|address| ranges.iter().any(|range| range.contains(**address)));
                 NodePortAddresses::These(first.into_iter().chain(in_range).copied().collect())
             }
-        };
-        PerFamily { v4: of(Family::V4), v6: of(Family::V6) }
+        }
     }
 
     /// Whether the Node object's addresses count.

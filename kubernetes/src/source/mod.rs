@@ -1,24 +1,27 @@
-//! Where objects come from, and what whoever reads them is told.
+//! Where objects come from, and the events by which a source tells of them.
 //!
 //! ```text
-//! files/ (a watched folder) ──┐
-//!                             ├──► chosen (one of them) ──► batches of Event ──► reconcile
-//! api/ (the Kubernetes API) ──┘
+//! files/ (a watched folder) ─────────────────┐
+//! api/ (connections) ◄──► list_watch/ (pure) ┼──► batches of Event ──► ClusterState
+//! informers of an embedder ──────────────────┘
 //! ```
 //!
-//! A source is a task that sends batches of [`Event`] into a channel. What was seen together is one batch: whoever
-//! receives it takes it as one change. The channel is bounded, so a source waits while a slow sync runs.
+//! A source is a task that sends batches of [`Event`] into a [`channel`]. What was seen together is one batch, and is
+//! taken as one change. The channel is bounded, so a source waits while a slow sync runs. [`follow_choice`] runs one of
+//! the two sources, and changes to the other when it is told to.
+//!
+//! A source of your own sends [`Event::Changed`] and [`Event::Deleted`], and [`Event::Listed`] once, when everything that
+//! was there at the start has been told: nothing is programmed before that. An object that is told twice costs nothing.
 
 #[cfg(feature = "api")]
 pub mod api;
-mod chosen;
+mod choice;
 pub mod files;
-mod way;
+pub mod list_watch;
 
 use tokio::sync::mpsc;
 
-pub use chosen::{Choice, SourceConfig, follow};
-pub use way::KubernetesConfig;
+pub use choice::{ApiConfig, SourceChoice, SourceConfig, follow_choice};
 
 use crate::objects::{Object, ObjectKey};
 
@@ -34,7 +37,7 @@ pub enum Event {
     Anew,
     /// Everything that was there at the start has been told. Once for each source.
     Listed,
-    /// Something cannot be read; what was told before of it holds. Once for each cause.
+    /// Something cannot be read; what was told of it before holds. Once for each cause.
     Trouble(Trouble),
 }
 

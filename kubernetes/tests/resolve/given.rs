@@ -20,7 +20,7 @@ pub(crate) struct Given {
 
 /// What the service `default/web`, and the node, come to.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct Resolved {
     pub(crate) service: Option<Service>,
     pub(crate) on_node: OnNode,
     pub(crate) network: NodeNetwork,
@@ -161,14 +161,14 @@ impl Given {
         self
     }
 
-    pub(crate) fn resolved(self) -> Outcome {
+    pub(crate) fn resolved(self) -> Resolved {
         let mut resolver = Resolver::new(self.settings);
         resolver.set_addresses(self.addresses);
         for text in &self.texts {
             objects(text).iter().for_each(|object| resolver.upsert(object));
         }
         let Changes { node, mut services, mut on_node, triggers: _, warnings } = resolver.resolve();
-        Outcome {
+        Resolved {
             service: services.remove(&backend_api::ServiceName::new("default", "web")).flatten(),
             on_node: on_node.remove(&backend_api::ServiceName::new("default", "web")).unwrap_or_default(),
             network: node.expect("the first time resolves the node"),
@@ -177,7 +177,7 @@ impl Given {
     }
 }
 
-impl Outcome {
+impl Resolved {
     /// One line for each frontend: `10.96.0.1:80/TCP cluster-ip: cluster, never masqueraded`.
     pub(crate) fn frontends(&self) -> Vec<String> {
         self.all_frontends().map(frontend).collect()
@@ -193,7 +193,7 @@ impl Outcome {
         self.all_frontends().map(|frontend| format!("{} {}", frontend.key, masquerade(frontend.masquerade))).collect()
     }
 
-    /// Who may dial: `10.96.0.1:80/TCP any`.
+    /// Which clients may dial: `10.96.0.1:80/TCP any`.
     pub(crate) fn sources(&self) -> Vec<String> {
         self.all_frontends().map(|frontend| format!("{} {}", frontend.key, sources(&frontend.source_ranges))).collect()
     }
@@ -262,7 +262,7 @@ fn masquerade(masquerade: Masquerade) -> &'static str {
 fn sources(ranges: &SourceRanges) -> String {
     match ranges {
         SourceRanges::Any => "any".to_owned(),
-        SourceRanges::Only(ranges) if ranges.is_empty() => "nobody".to_owned(),
+        SourceRanges::Only(ranges) if ranges.is_empty() => "none".to_owned(),
         SourceRanges::Only(ranges) => {
             let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
             ranges.join(" ")

@@ -1,7 +1,9 @@
 //! The index of all objects: what a change concerns, what it leaves, and that order decides nothing.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use super::given::{objects, service_text, settings, slice_text};
 use backend_api::{NodeNetwork, Scope, ServiceName, ServiceState};
@@ -95,9 +97,9 @@ fn endpoints_wait_for_their_service_and_survive_it() {
 fn a_slice_that_moves_leaves_its_old_service() {
     let mut known = Followed::new(&[service("a"), service("bb"), slice_of("a", "s", "10.0.0.1")]);
     assert_eq!(known.upsert(slice_of("bb", "s", "10.0.0.1")), ["a 0", "bb 1"]);
-    let nobody =
+    let unowned =
         slice_text("s", "10.0.0.1", "{port: 80}").replace("labels: {kubernetes.io/service-name: web}", "labels: {}");
-    assert_eq!(known.upsert(object(&nobody)), ["bb 0"]);
+    assert_eq!(known.upsert(object(&unowned)), ["bb 0"]);
     assert_eq!(known.upsert(slice_of("a", "s", "10.0.0.1")), ["a 1"]);
 }
 
@@ -202,6 +204,32 @@ fn links_are_the_nodes_only_where_connections_are_handed_over() {
     resolver.set_links(links(&["eth0"]));
     let now = offload(&mut resolver);
     assert_eq!((now.after.get(), now.devices), (16, links(&["eth0"])));
+}
+
+#[test]
+fn the_example_cluster_resolves_without_a_warning() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/seed");
+    let mut resolver = Resolver::new(settings());
+    for file in fs::read_dir(folder).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        objects(&text).iter().for_each(|object| resolver.upsert(object));
+    }
+    let changes = resolver.resolve();
+    assert_eq!(changes.warnings, []);
+    let served: Vec<_> =
+        changes.services.iter().filter(|(_, service)| service.is_some()).map(|(name, _)| name.to_string()).collect();
+    assert_eq!(
+        served,
+        [
+            "default/kubernetes",
+            "default/nginx-deploy-clusterip-svc",
+            "default/nginx-deploy-lb-svc",
+            "default/nginx-deploy-nodeport-svc",
+            "default/whoami",
+            "ingress-nginx/ingress-nginx-controller",
+            "kube-system/kube-dns",
+        ]
+    );
 }
 
 /// Objects with few names, so that they meet.

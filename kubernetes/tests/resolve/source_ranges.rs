@@ -1,4 +1,4 @@
-//! Who may dial load-balancer addresses (A7). The node is 192.168.0.1 and fd00:2::1.
+//! Which clients may dial load-balancer addresses (A7). The node is 192.168.0.1 and fd00:2::1.
 
 use super::given::given;
 
@@ -63,25 +63,25 @@ fn the_nodes_range_lets_the_addresses_in_too() {
 fn a_family_without_range_is_closed() {
     let closed = |family| {
         format!(
-            "spec.loadBalancerSourceRanges: no range for {family}: nobody may dial the service's {family} load-balancer addresses"
+            "spec.loadBalancerSourceRanges: no range for {family}: no client may dial the service's {family} load-balancer addresses"
         )
     };
-    check("[203.0.113.0/24]", "203.0.113.0/24", "nobody", &[&closed("IPv6")]);
-    check("['2001:db8:1::/48']", "nobody", "2001:db8:1::/48", &[&closed("IPv4")]);
-    check("[0.0.0.0/0]", "any", "nobody", &[&closed("IPv6")]);
+    check("[203.0.113.0/24]", "203.0.113.0/24", "none", &[&closed("IPv6")]);
+    check("['2001:db8:1::/48']", "none", "2001:db8:1::/48", &[&closed("IPv4")]);
+    check("[0.0.0.0/0]", "any", "none", &[&closed("IPv6")]);
 }
 
 #[test]
-fn a_list_of_nonsense_lets_nobody_in() {
+fn a_list_of_nonsense_lets_no_client_in() {
     check(
         "[banana, 10.0.0.0/33]",
-        "nobody",
-        "nobody",
+        "none",
+        "none",
         &[
             "spec.loadBalancerSourceRanges[0]: \"banana\" is no range",
             "spec.loadBalancerSourceRanges[1]: \"10.0.0.0/33\" is no range",
-            "spec.loadBalancerSourceRanges: no range for IPv4: nobody may dial the service's IPv4 load-balancer addresses",
-            "spec.loadBalancerSourceRanges: no range for IPv6: nobody may dial the service's IPv6 load-balancer addresses",
+            "spec.loadBalancerSourceRanges: no range for IPv4: no client may dial the service's IPv4 load-balancer addresses",
+            "spec.loadBalancerSourceRanges: no range for IPv6: no client may dial the service's IPv6 load-balancer addresses",
         ],
     );
 }

@@ -1,17 +1,8 @@
 //! Numbers of the kernel's ABI, named as in linux/ip_vs.h and linux/genetlink.h.
 
-/// Declares constants that count up, as a C `enum` does.
-macro_rules! count_up {
-    ($kind:ty, $first:expr => $name:ident $(, $rest:ident)*) => {
-        #[allow(dead_code, reason = "enumerations are listed without gaps")]
-        pub(super) const $name: $kind = $first;
-        count_up!($kind, $first + 1 => $($rest),*);
-    };
-    ($kind:ty, $first:expr =>) => {};
-}
+use crate::abi::count_up;
 
-// linux/netlink.h
-pub(super) const NLM_F_ACK: u16 = 0x4;
+pub(super) use crate::abi::NLM_F_ACK;
 
 // linux/genetlink.h
 pub(super) const GENL_ID_CTRL: u16 = 0x10;

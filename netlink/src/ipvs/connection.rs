@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 
 use crate::attr::Attrs;
-use crate::message::Message;
 use crate::{Namespace, ReadError, Socket};
 use netlink_sys::protocols::NETLINK_GENERIC;
 use nix::errno::Errno;
@@ -16,7 +15,7 @@ use super::operation::{Operation, Timeouts};
 use super::server::{RealServerEntry, VirtualKey, VirtualServerEntry};
 use super::wire;
 
-/// A connection to IPVS.
+/// A connection to IPVS of one network namespace.
 #[derive(Debug)]
 pub struct Ipvs {
     socket: Socket,
@@ -26,6 +25,7 @@ pub struct Ipvs {
 
 /// What this kernel's IPVS is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Version {
     /// `0x010201` is 1.2.1.
     pub version: u32,
@@ -52,9 +52,8 @@ impl Ipvs {
     /// As [`OpenError`] says; those of [`Namespace::run`] are [`OpenError::Socket`].
     pub async fn open_in(namespace: &Namespace) -> Result<Self, OpenError> {
         let mut socket = Socket::open_in(namespace, NETLINK_GENERIC)?;
-        let object = || format!("generic netlink family {IPVS_GENL_NAME}");
-        let answer = ask(&mut socket, object(), wire::family_request(IPVS_GENL_NAME), wire::read_family).await;
-        match answer {
+        let object = format!("generic netlink family {IPVS_GENL_NAME}");
+        match ask(&mut socket, object, wire::family_request(IPVS_GENL_NAME), wire::read_family).await {
             Ok(family) => Ok(Self { socket, family }),
             Err(ReadError::Refused { errno: Errno::ENOENT, .. }) => Err(OpenError::Missing),
             Err(ReadError::Socket(error)) => Err(error.into()),
@@ -67,7 +66,7 @@ impl Ipvs {
         self.socket.sent()
     }
 
-    /// Does all operations in order, each for itself. Which the kernel refused; all others are done.
+    /// Does all operations in order, each for itself. Returns those that the kernel refused; all others are done.
     ///
     /// The kernel does its work on this thread, before the first suspension of each 256 operations: a future that
     /// is dropped has done a part of them.
@@ -78,7 +77,7 @@ impl Ipvs {
         let mut refusals = Vec::new();
         for (turn, operations) in operations.chunks(OPERATIONS_AT_A_TIME).enumerate() {
             let mut requests = Vec::new();
-            operations.iter().for_each(|operation| wire::put_operation(&mut requests, self.family, operation));
+            operations.iter().for_each(|operation| operation.put(&mut requests, self.family));
             self.socket
                 .ask(requests, |index, message| {
                     let index = index as usize;
@@ -95,13 +94,13 @@ impl Ipvs {
         Ok(refusals)
     }
 
-    /// Every virtual server of the network namespace, whoever made it, by key. One that comes or goes meanwhile may or may
+    /// Every virtual server of the network namespace, of any program, by key. One that comes or goes meanwhile may or may
     /// not be shown.
     ///
-    /// One dump does not tell: the kernel keeps the virtual servers of all namespaces in one table and finds its way back
-    /// into it by counting, so a change in any namespace makes the dump skip some or show them twice, and no
-    /// `NLM_F_DUMP_INTR` says so. Dumps go on until two in a row have brought nothing new; what only an earlier one has is
-    /// asked for by its key.
+    /// One dump is not enough: the kernel keeps the virtual servers of all namespaces in one table and finds its way back
+    /// into it by counting. A change in any namespace makes the dump skip some or show them twice, and no
+    /// `NLM_F_DUMP_INTR` says so. Dumps go on until two in a row have brought nothing new. What only an earlier one has
+    /// is asked for by its key.
     ///
     /// # Errors
     /// As [`ReadError`] says.
@@ -127,10 +126,11 @@ impl Ipvs {
 
     async fn dump_virtual_servers(&mut self) -> Result<BTreeMap<VirtualKey, VirtualServerEntry>, ReadError> {
         let request = wire::request(self.family, IPVS_CMD_GET_SERVICE, None);
-        let read = |all: &mut BTreeMap<_, _>, message: Message<'_>| {
-            all.extend(wire::read_virtual(message.attrs()).map(|entry| (entry.server.key, entry)));
-        };
-        self.socket.dump("virtual servers", request, BTreeMap::new, read).await
+        self.socket
+            .dump("virtual servers", request, BTreeMap::new, |all, message| {
+                all.extend(VirtualServerEntry::decode(&message).map(|entry| (entry.server.key, entry)));
+            })
+            .await
     }
 
     /// The virtual server of this key, if there is one.
@@ -152,9 +152,11 @@ impl Ipvs {
     /// As [`ReadError`] says.
     pub async fn real_servers(&mut self, key: &VirtualKey) -> Result<Vec<RealServerEntry>, ReadError> {
         let request = wire::request(self.family, IPVS_CMD_GET_DEST, Some(key));
-        let (object, family) = (key.to_string(), key.family());
-        let read = |all: &mut Vec<_>, message: Message<'_>| all.extend(wire::read_real(message.attrs(), family));
-        self.socket.dump(&object, request, Vec::new, read).await
+        self.socket
+            .dump(&key.to_string(), request, Vec::new, |all, message| {
+                all.extend(RealServerEntry::decode(&message, key.family()));
+            })
+            .await
     }
 
     /// How long connections are remembered.
@@ -163,8 +165,7 @@ impl Ipvs {
     /// As [`ReadError`] says.
     pub async fn timeouts(&mut self) -> Result<Timeouts, ReadError> {
         let request = wire::request(self.family, IPVS_CMD_GET_CONFIG, None);
-        let read = |attrs: Attrs<'_>| Some(wire::read_timeouts(attrs));
-        ask(&mut self.socket, "timeouts of IPVS".to_owned(), request, read).await
+        ask(&mut self.socket, "timeouts of IPVS".to_owned(), request, |attrs| Some(wire::read_timeouts(attrs))).await
     }
 
     /// What this kernel's IPVS is.
@@ -173,10 +174,10 @@ impl Ipvs {
     /// As [`ReadError`] says.
     pub async fn version(&mut self) -> Result<Version, ReadError> {
         let request = wire::request(self.family, IPVS_CMD_GET_INFO, None);
-        let read = |attrs: Attrs<'_>| {
+        ask(&mut self.socket, "version of IPVS".to_owned(), request, |attrs| {
             wire::read_version(attrs).map(|(version, connection_buckets)| Version { version, connection_buckets })
-        };
-        ask(&mut self.socket, "version of IPVS".to_owned(), request, read).await
+        })
+        .await
     }
 }
 
@@ -188,7 +189,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// Asks for one object. An answer that is none is an error of kind `EPROTO`.
+/// Asks for one object. An answer that cannot be read is an error of kind `EPROTO`.
 async fn ask<T>(
     socket: &mut Socket,
     object: String,

@@ -1,4 +1,4 @@
-//! What can go wrong between us and the kernel.
+//! What can go wrong between a program and IPVS.
 
 use std::fmt;
 use std::io;
@@ -9,11 +9,12 @@ use crate::ReadError;
 
 /// Why there is no connection to IPVS.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The kernel has no IPVS, and cannot load it.
     #[error("generic netlink family IPVS: not in this kernel, and module ip_vs could not be loaded")]
     Missing,
-    /// The kernel said no, or nothing that can be understood.
+    /// The kernel refused, or its answer cannot be read.
     #[error(transparent)]
     Unreadable(#[from] ReadError),
     /// The socket failed.

@@ -1,10 +1,9 @@
 //! IPVS over generic netlink: virtual servers and real servers as values.
 //!
 //! ```text
-//!  VirtualServer, RealServer ──► Operation… ──► Ipvs::execute ──► kernel
-//!       values                    wire::put                         │
-//!       ▲──────────── Ipvs::{virtual_servers, real_servers} ◄───────┘
-//!                                 wire::read
+//!  VirtualServer, RealServer ──► Operation… ──► wire ──► Ipvs::execute ──► kernel
+//!       values                                                               │
+//!       ▲───────── wire ◄── Ipvs::{virtual_servers, real_servers} ◄──────────┘
 //! ```
 //!
 //! Layouts are those of linux/ip_vs.h and linux/genetlink.h. Encoding and decoding are pure and total; only [`Ipvs`] does

@@ -8,11 +8,13 @@ use super::server::{RealServer, VirtualKey, VirtualServer};
 /// A change. Each succeeds or fails alone: IPVS knows no transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Adds a virtual server, without real servers. `EEXIST` if there is one of that key; `ENOENT` if there is no such scheduler.
+    /// Adds a virtual server, without real servers. `EEXIST` if there is one of that key; `ENOENT` if there is no such
+    /// scheduler.
     AddVirtual(VirtualServer),
     /// Changes a virtual server. Its real servers and connections stay. `ESRCH` if there is none.
     EditVirtual(VirtualServer),
-    /// Removes a virtual server and its real servers. Its connections are cut, or stay without a server, as `expire_nodest_conn` says.
+    /// Removes a virtual server and its real servers. Its connections are cut, or stay without a server, as
+    /// `expire_nodest_conn` says.
     RemoveVirtual(VirtualKey),
     /// Adds a real server. `EEXIST` if there is one of that address and port; `ESRCH` if there is no such virtual server.
     AddReal(VirtualKey, RealServer),
@@ -24,7 +26,7 @@ pub enum Operation {
     Zero(VirtualKey),
     /// Sets all statistics to 0.
     ZeroAll,
-    /// Removes every virtual server of the network namespace, whoever made it.
+    /// Removes every virtual server of the network namespace, of any program.
     Flush,
     /// Sets timeouts of connections.
     SetTimeouts(Timeouts),

@@ -106,7 +106,7 @@ pub struct Thresholds {
 /// A virtual server as the kernel has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualServerEntry {
-    /// What somebody told the kernel.
+    /// What the kernel was told.
     pub server: VirtualServer,
     /// What happened.
     pub statistics: Statistics,
@@ -115,7 +115,7 @@ pub struct VirtualServerEntry {
 /// A real server as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RealServerEntry {
-    /// What somebody told the kernel.
+    /// What the kernel was told.
     pub server: RealServer,
     /// What it has to do.
     pub connections: Connections,

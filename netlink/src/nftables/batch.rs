@@ -2,10 +2,10 @@
 //!
 //! Kept apart from the socket, so that its size, its speed and its map of errors are tested without a kernel.
 
+use super::abi::*;
 use super::expr::Family;
 use super::object::{Chain, Element, Flowtable, Rule, Set, Table};
 use super::wire::{put_chain, put_element, put_flowtable, put_rule, put_set, put_table, table_name};
-use crate::abi::*;
 use crate::attr::{close, open, put_be32, put_be64, put_str};
 use crate::message::{self, Messages};
 
@@ -23,7 +23,7 @@ pub struct Batch {
     marks: Vec<Mark>,
     pushed: usize,
     set_ids: u32,
-    /// How many messages there are without the closing one, which [`Batch::sealed`] adds.
+    /// How many messages there are without the closing one, which [`Batch::encoded`] adds.
     open_len: Option<(usize, usize)>,
 }
 
@@ -228,9 +228,10 @@ impl Batch {
         }
     }
 
-    /// The finished transaction, its messages numbered from `sequence` on; an acknowledgement is asked for on the
-    /// last operation alone. May be taken again, and more may be pushed after it.
-    pub(super) fn sealed(&mut self, sequence: u32) -> &[u8] {
+    /// The whole transaction as netlink messages, numbered from `sequence` on: what [`super::Nftables::commit`] sends.
+    /// An acknowledgement is asked for on the last operation alone. May be called again, and more may be pushed after
+    /// it.
+    pub fn encoded(&mut self, sequence: u32) -> &[u8] {
         if self.open_len.is_none() {
             self.open_len = Some((self.bytes.len(), self.starts.len()));
             if let [_, .., last] = self.starts[..] {
@@ -253,7 +254,7 @@ impl Batch {
         }
     }
 
-    /// How many messages [`Batch::sealed`] has.
+    /// How many messages [`Batch::encoded`] has.
     pub(super) fn messages(&self) -> u32 {
         self.starts.len() as u32
     }
@@ -285,10 +286,7 @@ impl Batch {
             NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => ("element of set", NFTA_SET_ELEM_LIST_SET),
             _ => return "batch".to_owned(),
         };
-        let family = match Family::from_abi(message.family().into()) {
-            Some(Family::Ipv6) => "ip6",
-            Some(Family::Ipv4) | None => "ip",
-        };
+        let family = Family::from_abi(message.family().into()).unwrap_or(Family::Ipv4);
         let table = table_name(message.attrs()).unwrap_or_default();
         match message.attrs().find(name).and_then(|attr| attr.str()) {
             Some(name) if word != "table" => format!("{family} {table} {word} {name}"),
@@ -352,7 +350,7 @@ mod tests {
     use super::*;
 
     fn kinds(batch: &mut Batch) -> Vec<(u16, u16, u32)> {
-        let sealed = batch.sealed(100).to_vec();
+        let sealed = batch.encoded(100).to_vec();
         Messages(&sealed).map(|message| (message.kind & 0xff, message.flags & NLM_F_ACK, message.sequence)).collect()
     }
 
@@ -377,7 +375,7 @@ mod tests {
         }
         drop(elements);
         assert_eq!(batch.len(), 10_000);
-        let sealed = batch.sealed(0).to_vec();
+        let sealed = batch.encoded(0).to_vec();
         let mut seen = 0;
         for (index, message) in Messages(&sealed).enumerate() {
             let Some(list) = message.attrs().find(NFTA_SET_ELEM_LIST_ELEMENTS) else { continue };
@@ -399,7 +397,7 @@ mod tests {
         batch.remove_table(7, Family::Ipv6);
         batch.remove_chain(8, Family::Ipv4, "pick-3");
         batch.put_elements(Family::Ipv4, "services").push(9, &Element::key(&[1; 4]));
-        batch.sealed(0);
+        batch.encoded(0);
         let objects: Vec<_> = (0..5).map(|index| batch.object_of(index)).collect();
         assert_eq!(objects, ["batch", "table ip6 t", "ip t chain pick-3", "ip t element of set services", "batch"]);
         assert_eq!(batch.operations_of(2, None), [8]);

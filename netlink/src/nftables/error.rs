@@ -1,4 +1,4 @@
-//! What can go wrong between us and the kernel, by what it means for the caller.
+//! What can go wrong with a batch, by what it means for the caller.
 
 use std::fmt;
 use std::io;
@@ -9,15 +9,17 @@ use crate::error::message;
 
 /// Why a batch changed nothing. The kernel is as it was, but for [`CommitError::Unclear`].
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CommitError {
     /// Operations that the kernel refused; so none was done.
     #[error("{}", refusals(.0))]
     Refused(Vec<Refusal>),
-    /// The table is not at the generation that the batch was made for (`ERESTART`), or the kernel was interrupted:
-    /// look again and try again.
+    /// The ruleset is not at the generation that the batch was made for (`ERESTART`), or the kernel was interrupted:
+    /// read again and try again.
     #[error("batch: the ruleset changed meanwhile")]
     Raced,
-    /// The batch as a whole: not permitted, out of memory, no nf_tables in this kernel, too large for the socket.
+    /// The kernel refused the batch as a whole: not permitted, out of memory, no nf_tables in this kernel, too large for
+    /// the socket.
     #[error("batch: {}{}", .errno.desc(), message(.text))]
     Whole {
         /// The kernel's error.

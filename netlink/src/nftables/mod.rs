@@ -1,33 +1,33 @@
 //! nf_tables over netlink: tables, chains, rules, sets, maps, elements and flowtables as values.
 //!
 //! ```text
-//!  Table, Chain, Rule(Expr…), Set, Element ──► Batch ──► Nftables::commit ──► kernel
-//!        values                                bytes      one socket, for life
-//!        ▲─────────────── Nftables::{tables, chains, rules, sets, elements} ◄──┘
-//!  Nftables::watch ─► Watch::changed: another program wrote.
+//!  values ──► wire ──► Batch ──► Nftables::commit ──► kernel
+//!    ▲                                                  │
+//!    ├── wire ◄── Nftables::{tables, chains, rules, sets, elements, find}
+//!    ├── wire ◄── Notification ◄── Monitor: every change, decoded
+//!    └─────────── Watch: another program changed a table of this name
 //! ```
 //!
 //! Layouts are those of linux/netfilter/nfnetlink.h and linux/netfilter/nf_tables.h. Encoding and decoding are pure and
-//! total; only [`Nftables`] and [`Watch`] do I/O.
+//! total; only [`Nftables`], [`Watch`] and [`Monitor`] do I/O.
+//!
+//! [`Batch`] and [`Nftables`] are about the tables of one name, one in each family, `ip` and `ip6`. Families `inet`,
+//! `arp`, `bridge` and `netdev` cannot be written, and tables of those families are not listed.
 
-mod aside;
+mod abi;
 mod batch;
-mod commit;
 mod connection;
 mod error;
-pub mod expr;
-mod notify;
-mod numbers;
-pub mod object;
-mod survey;
-pub mod udata;
+mod notification;
+mod values;
+mod watch;
 mod wire;
 
 pub use batch::{Batch, Elements};
-pub use commit::Ownership;
-pub use connection::Nftables;
+pub use connection::{Entry, ForeignChain, ForeignObject, Jump, Nftables, Ownership, Policy};
 pub use error::{CommitError, Refusal};
 pub use expr::{Counter, Expr, Family, Reg, Verdict};
-pub use notify::Watch;
+pub use notification::{Action, ElementList, Monitor, Notification, Notifications, Object};
 pub use object::{Base, Bound, Chain, DataType, Element, Flowtable, Hook, Rule, Set, SetData, Table, Value};
-pub use survey::{Entry, ForeignChain, ForeignObject, Jump, Policy};
+pub use values::{expr, object, udata};
+pub use watch::Watch;

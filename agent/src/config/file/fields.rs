@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use backend_api::Family;
 use kubernetes::settings::{ClusterCidrs, InterfaceName, LocalDetector, NodePortSelection};
-use kubernetes::source::{KubernetesConfig, SourceConfig};
+use kubernetes::source::{ApiConfig, SourceConfig};
 use serde_json::{Map, Value as Json, json};
 
 use super::section::{Field, Section};
@@ -269,10 +269,10 @@ fn read_client_connection(root: &mut Section<'_>, written: &mut Written, finding
 
 fn write_source(source: &SourceConfig) -> Json {
     let (folder, kubernetes) = match source {
-        SourceConfig::Folder(folder) => (folder.display().to_string(), &KubernetesConfig::default()),
+        SourceConfig::Folder(folder) => (folder.display().to_string(), &ApiConfig::default()),
         SourceConfig::Kubernetes(kubernetes) => (String::new(), kubernetes),
     };
-    let KubernetesConfig { kubeconfig, masters, silence } = kubernetes;
+    let ApiConfig { kubeconfig, masters, silence } = kubernetes;
     json!({
         "clientConnection": {
             "kubeconfig": kubeconfig.as_ref().map_or_else(String::new, |path| path.display().to_string()),

@@ -1,4 +1,4 @@
-//! What is somebody else's in the node: it must be the same before and after a scenario, and nothing else be left.
+//! Foreign objects in the node: they must be the same before and after a scenario, and nothing else may be left.
 //!
 //! ```text
 //! plant: tables of nftables, IP rules and routes, virtual servers of IPVS ──► Snapshot ─┐
@@ -14,6 +14,7 @@ mod tables;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use testbed::Namespace;
 
@@ -29,12 +30,12 @@ pub(super) struct Foreign {
     before: Snapshot,
 }
 
-/// Everything in a namespace that a backend may touch, and what is said of it, as text for whoever reads a difference.
+/// Everything in a namespace that a backend may touch, and what is said of it, as text for a reader of the difference.
 #[derive(Debug, PartialEq, Eq)]
 struct Snapshot(BTreeMap<String, String>);
 
 impl Foreign {
-    /// Makes what is somebody else's.
+    /// Makes the foreign objects.
     pub(super) fn plant(namespace: &Namespace) -> Result<Self, String> {
         inside(namespace, async {
             tables::plant().await?;
@@ -80,13 +81,14 @@ fn now(namespace: &Namespace) -> Result<Snapshot, String> {
 }
 
 fn settings() -> Result<BTreeMap<String, String>, String> {
-    let mut files: Vec<_> = SETTINGS.iter().map(|name| format!("/proc/sys/net/{name}").into()).collect();
+    let mut files: Vec<PathBuf> = SETTINGS.iter().map(|name| format!("/proc/sys/net/{name}").into()).collect();
     files.extend(fs::read_dir(IPVS_SETTINGS).into_iter().flatten().flatten().map(|entry| entry.path()));
-    let read = |file: std::path::PathBuf| match fs::read_to_string(&file) {
-        Ok(value) => Ok((format!("setting {}", file.display()), value.trim().to_owned())),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    };
-    files.into_iter().map(read).collect()
+    let mut settings = BTreeMap::new();
+    for file in files {
+        let value = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        settings.insert(format!("setting {}", file.display()), value.trim().to_owned());
+    }
+    Ok(settings)
 }
 
 /// Runs `work` in the namespace.

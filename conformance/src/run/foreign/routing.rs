@@ -1,4 +1,4 @@
-//! Somebody else's rule and routing table, and everybody's rules and routes as text.
+//! A foreign rule and routing table; and every rule and route as text.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol
 use rtnetlink::packet_route::rule::RuleAction;
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 
-/// A routing table such as a network plugin has, its rule, and who is routed by it.
+/// A routing table such as a network plugin has, its rule, and the sources that are routed by it.
 const TABLE: u32 = 77;
 const PRIORITY: u32 = 7000;
 const SOURCE: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 51, 100, 0), 24);

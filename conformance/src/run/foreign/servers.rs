@@ -1,11 +1,11 @@
-//! Somebody else's virtual servers, one by address and one by a mark that is not ours, and everybody's as text.
+//! Foreign virtual servers, one by address and one by a mark that is not ours; and every virtual server as text.
 
 use std::collections::BTreeMap;
 
 use netlink::Family;
 use netlink::ipvs::{Flags, Forwarding, Ipvs, OpenError, Operation, RealServer, Thresholds, VirtualKey, VirtualServer};
 
-/// A mark that somebody else uses: its first byte is not ours, its last might be.
+/// A foreign mark: its first byte is not ours, its last might be.
 const MARK: u32 = 0x5200_0001;
 
 pub(super) async fn plant() -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! Somebody else's tables of nftables, and everybody's as text.
+//! Foreign tables of nftables; and every table as text.
 //!
 //! Told by netlink itself: an `nft` process takes longer than all the rest of a scenario's check, where the processor is
 //! emulated.
@@ -95,7 +95,7 @@ fn set(name: &str, (key_type, key_len): (u32, u32), data: Option<SetData>) -> Se
     }
 }
 
-/// The names among the attributes, for whoever reads a difference.
+/// The names among the attributes, for a reader of the difference.
 fn words(attributes: Attrs<'_>) -> Vec<String> {
     let word = |text: &str| text.len() > 1 && text.chars().all(|c| c.is_ascii_graphic());
     attributes.filter_map(|attribute| attribute.str().filter(|text| word(text)).map(str::to_owned)).collect()

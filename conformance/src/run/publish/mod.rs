@@ -1,6 +1,7 @@
 //! Puts a scenario's objects where the agent's source finds them: a folder, or an API server.
 
 mod folder;
+#[cfg(feature = "kube")]
 mod server;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use testbed::Executor;
 
 use self::folder::Folder;
+#[cfg(feature = "kube")]
 use self::server::Server;
 use super::recorder::MARKER;
 use super::subject::Source;
@@ -26,13 +28,16 @@ pub(super) type Follow = Box<dyn FnOnce(Sender) -> Pin<Box<dyn Future<Output = (
 /// Where objects are published.
 pub(super) enum Published {
     Files(Folder),
+    #[cfg(feature = "kube")]
     Api(Box<Server>),
 }
 
 impl Published {
+    #[cfg_attr(not(feature = "kube"), expect(unused_variables))]
     pub(super) fn through(source: Source, executor: &Executor) -> io::Result<Self> {
         Ok(match source {
             Source::Files => Self::Files(Folder::new()?),
+            #[cfg(feature = "kube")]
             Source::Kubernetes => Self::Api(Box::new(Server::start(executor)?)),
         })
     }
@@ -41,6 +46,7 @@ impl Published {
     pub(super) fn folder(&self) -> &Path {
         match self {
             Self::Files(folder) => folder.path(),
+            #[cfg(feature = "kube")]
             Self::Api(_) => Path::new("/nowhere"),
         }
     }
@@ -49,14 +55,17 @@ impl Published {
     pub(super) fn hold(&mut self, cluster: &Cluster, files: &BTreeMap<String, String>) -> Result<(), String> {
         match self {
             Self::Files(folder) => folder.hold(cluster, files).map_err(|error| error.to_string()),
+            #[cfg(feature = "kube")]
             Self::Api(server) => server.hold(cluster, files),
         }
     }
 
     /// Waits until a source that runs has told all of it. One folder is read in order; an API's kinds come each by itself.
+    #[cfg_attr(not(feature = "kube"), expect(unused_variables))]
     pub(super) fn await_told(&mut self, executor: &Executor) -> Result<(), String> {
         match self {
             Self::Files(_) => Ok(()),
+            #[cfg(feature = "kube")]
             Self::Api(server) => server.await_told(executor),
         }
     }
@@ -65,17 +74,20 @@ impl Published {
     pub(super) fn mark(&mut self, marker: u16) -> Result<(), String> {
         match self {
             Self::Files(folder) => folder.mark(&marked(marker)).map_err(|error| error.to_string()),
+            #[cfg(feature = "kube")]
             Self::Api(server) => server.put(marked(marker)),
         }
     }
 
     /// A source of what is published, for the node of this name.
+    #[cfg_attr(not(feature = "kube"), expect(unused_variables))]
     pub(super) fn follow(&mut self, node: &NodeName) -> Follow {
         match self {
             Self::Files(folder) => {
                 let path = folder.path().to_owned();
-                Box::new(|told| Box::pin(files::follow(path, told)))
+                Box::new(|told| Box::pin(files::watch_folder(path, told)))
             }
+            #[cfg(feature = "kube")]
             Self::Api(server) => server.follow(node),
         }
     }

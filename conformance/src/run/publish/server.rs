@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kubernetes::objects::{Item, Kind, Object, ObjectKey, read};
 use kubernetes::settings::NodeName;
-use kubernetes::source::KubernetesConfig;
+use kubernetes::source::ApiConfig;
 use kubernetes::source::{Event, Sender, api, channel};
 use serde_json::Value;
 use testbed::Executor;
@@ -44,14 +44,14 @@ impl Server {
         let mut wanted = BTreeMap::new();
         for (name, text) in files {
             let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| format!("{name}: {error}"))?;
-            // What else a cluster holds is nobody's business here.
+            // Other kinds of objects are not needed here.
             let ours = documents.into_iter().filter_map(|document| Some((place(&document).ok()?, document)));
             wanted.extend(ours);
         }
         for (id, object) in cluster.objects() {
             match place(object) {
                 Ok(place) => drop(wanted.insert(place, object.clone())),
-                // Of other kinds nobody asks the server. Endpoints would be mirrored by a controller, which we have not.
+                // The agent does not ask for other kinds. Endpoints would be mirrored by a controller, which we have not.
                 Err(error) if id.kind == "Endpoints" => return Err(error),
                 Err(_) => {}
             }
@@ -77,15 +77,14 @@ impl Server {
     /// The Kubernetes source, with the mirror behind it.
     pub(super) fn follow(&mut self, node: &NodeName) -> Follow {
         node.as_str().clone_into(&mut self.node);
-        let config = KubernetesConfig { masters: self.api.urls(), ..KubernetesConfig::default() };
-        // The name of a node does not change while its agent runs.
-        let nodes = watch::channel(node.clone()).1;
+        let config = ApiConfig { masters: self.api.urls(), ..ApiConfig::default() };
+        let node = node.clone();
         let (shown, told) = watch::channel(Mirror::new());
         self.told = told;
         Box::new(move |onwards| {
             Box::pin(async move {
                 let (sender, heard) = channel();
-                tokio::join!(api::follow(config, nodes, sender), mirror(heard, shown, onwards));
+                tokio::join!(api::watch_api(config, node, sender), mirror(heard, shown, onwards));
             })
         })
     }
@@ -113,9 +112,8 @@ impl Server {
         let mut expected = BTreeMap::new();
         for (resource, kind, labels, fields) in chosen {
             for value in self.api.objects(resource, labels, fields) {
-                let text = |value: &Value| value.as_str().unwrap_or_default().into();
-                let metadata = &value["metadata"];
-                let key = ObjectKey { kind, namespace: text(&metadata["namespace"]), name: text(&metadata["name"]) };
+                let (namespace, name) = (text(&value["metadata"]["namespace"]), text(&value["metadata"]["name"]));
+                let key = ObjectKey { kind, namespace: namespace.into(), name: name.into() };
                 let object = match read(&value.to_string()).pop() {
                     Some(Item::Object(object)) => Some(object),
                     _ => None,
@@ -155,7 +153,6 @@ fn differences(expected: &BTreeMap<ObjectKey, Option<Object>>, told: &Mirror) ->
 }
 
 fn place(object: &Value) -> Result<(Resource, String, String), String> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let kind = text(&object["kind"]);
     let resource = Resource::of_kind(&kind).ok_or_else(|| format!("{kind}: not for the API server of the suite"))?;
     let (namespace, name) = (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
@@ -165,4 +162,8 @@ fn place(object: &Value) -> Result<(Resource, String, String), String> {
         (Resource::Services | Resource::EndpointSlices, _) => namespace,
     };
     Ok((resource, namespace, name))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

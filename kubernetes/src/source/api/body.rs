@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use http_body::Body as _;
 use kube::client::Body;
 
-use super::course::Failure;
+use crate::source::list_watch::Failure;
 
 /// What arrives at once is one batch, up to this many bytes.
 const BATCH: usize = 1 << 20;
@@ -17,7 +17,7 @@ const BATCH: usize = 1 << 20;
 const KEPT: usize = 64 << 10;
 
 /// A body that is being read.
-pub(super) struct Reading {
+pub(super) struct BodyReader {
     body: Body,
     /// How long nothing may come.
     silence: Duration,
@@ -31,7 +31,7 @@ enum Arrival {
     End,
 }
 
-impl Reading {
+impl BodyReader {
     pub(super) fn new(body: Body, silence: Duration) -> Self {
         Self { body, silence, rest: Vec::new() }
     }

@@ -36,7 +36,7 @@ impl Outage {
             return None;
         }
         away.since = Some(Instant::now());
-        let reason = format!("{reason}; trying again, all that was told before holds");
+        let reason = format!("{reason}; trying again, objects told before are kept");
         Some(Trouble { place: self.place.clone(), line: None, object: None, reason })
     }
 
@@ -60,7 +60,7 @@ mod tests {
     fn an_outage_is_said_once_until_everything_is_back() {
         let outage = Outage::new("api".into());
         let said = outage.begins(Kind::Service, "connection refused").unwrap();
-        assert_eq!(said.to_string(), "api: connection refused; trying again, all that was told before holds");
+        assert_eq!(said.to_string(), "api: connection refused; trying again, objects told before are kept");
         assert_eq!(outage.begins(Kind::Node, "timed out"), None);
         outage.ends(Kind::Service);
         assert_eq!(outage.begins(Kind::Service, "connection refused"), None);

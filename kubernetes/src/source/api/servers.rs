@@ -1,14 +1,19 @@
 //! The API servers of the cluster: which is asked, and with which credentials.
 //!
 //! One at a time; where it does not answer, the next one is asked. The files that say how to reach them are read again
-//! whenever none answers, and when one does not know us any more: tokens, certificates and addresses change.
+//! whenever none answers, and when one refuses the credentials: tokens, certificates and addresses change.
+//!
+//! [`connect`] lends the same servers to a `kube` client, for other requests than the source's.
 
 use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -16,10 +21,10 @@ use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::Mutex;
-use tower::{BoxError, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder};
 use tracing::{debug, info};
 
-use crate::source::KubernetesConfig;
+use crate::source::ApiConfig;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -34,15 +39,15 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// The way to the API.
 #[derive(Debug)]
 pub(super) struct Servers {
-    config: KubernetesConfig,
+    config: ApiConfig,
     /// How long an answer may take to begin.
     patience: Duration,
-    known: Mutex<Known>,
+    known: Mutex<KnownServers>,
 }
 
 /// What was read of them last.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownServers {
     servers: Vec<Server>,
     /// Which of them is asked.
     current: usize,
@@ -66,6 +71,7 @@ pub(super) struct Reply {
 
 /// Why no server can be asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// The configuration says too little, or what makes no sense.
     #[error("{0}")]
@@ -81,7 +87,7 @@ pub enum ConnectError {
 }
 
 impl Servers {
-    pub(super) fn new(config: KubernetesConfig) -> Self {
+    pub(super) fn new(config: ApiConfig) -> Self {
         let patience = config.silence.map_or(ANSWER, |silence| silence.min(ANSWER));
         Self { config, patience, known: Mutex::default() }
     }
@@ -160,7 +166,7 @@ impl Servers {
 }
 
 /// Every reason of an error, each once: the outermost alone says that a service failed.
-pub(super) fn reasons(error: &dyn Error) -> String {
+fn reasons(error: &dyn Error) -> String {
     let (mut words, mut next) = (error.to_string(), error.source());
     while let Some(error) = next {
         let reason = error.to_string();
@@ -172,44 +178,47 @@ pub(super) fn reasons(error: &dyn Error) -> String {
     words
 }
 
-async fn open(config: &KubernetesConfig) -> Result<Vec<Server>, String> {
-    let read = read(config).await?;
-    let urls =
-        config.masters.iter().map(|url| url.parse::<Uri>().map_err(|error| format!("API server {url}: {error}")));
-    let mut urls = urls.collect::<Result<Vec<_>, _>>()?;
-    if urls.is_empty() {
-        urls.push(read.cluster_url.clone());
+async fn open(config: &ApiConfig) -> Result<Vec<Server>, String> {
+    let access = read_access(config).await?;
+    let mut urls = Vec::new();
+    for url in &config.masters {
+        urls.push(url.parse::<Uri>().map_err(|error| format!("API server {url}: {error}"))?);
     }
-    urls.into_iter().map(|url| server(&read, url)).collect()
+    if urls.is_empty() {
+        urls.push(access.cluster_url.clone());
+    }
+    urls.into_iter().map(|url| server(&access, url)).collect()
 }
 
 /// Credentials and address, as the kubeconfig or the pod has them.
-async fn read(config: &KubernetesConfig) -> Result<Config, String> {
+async fn read_access(config: &ApiConfig) -> Result<Config, String> {
     let Some(path) = &config.kubeconfig else {
         return match (Config::incluster(), config.masters.first()) {
-            (Ok(read), _) => Ok(read),
+            (Ok(access), _) => Ok(access),
             (Err(error), None) => Err(format!("service account of this pod: {}", reasons(&error))),
             // Not in a pod: an API server that asks for no credentials.
             (Err(_), Some(url)) => url.parse().map(Config::new).map_err(|error| format!("API server {url}: {error}")),
         };
     };
-    let named = |error: &dyn Error| format!("kubeconfig {}: {}", path.display(), reasons(error));
-    let file = Kubeconfig::read_from(path).map_err(|error| named(&error))?;
-    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| named(&error))
+    let access = match Kubeconfig::read_from(path) {
+        Ok(file) => Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await,
+        Err(error) => Err(error),
+    };
+    access.map_err(|error| format!("kubeconfig {}: {}", path.display(), reasons(&error)))
 }
 
 /// As kube makes a client, but for what TCP is told, and that nothing is logged for every failure.
-fn server(read: &Config, url: Uri) -> Result<Server, String> {
-    let mut config = read.clone();
+fn server(access: &Config, url: Uri) -> Result<Server, String> {
+    let mut config = access.clone();
     config.cluster_url = url;
     let agent = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
     config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
     let url: Arc<str> = config.cluster_url.to_string().trim_end_matches('/').into();
-    let client = client(&config).map_err(|error| format!("API server {url}: {}", reasons(&error)))?;
+    let client = open_client(&config).map_err(|error| format!("API server {url}: {}", reasons(&error)))?;
     Ok(Server { url, client })
 }
 
-fn client(config: &Config) -> Result<Client, kube::Error> {
+fn open_client(config: &Config) -> Result<Client, kube::Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT));
@@ -226,6 +235,40 @@ fn client(config: &Config) -> Result<Client, kube::Error> {
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// A client for the API of the cluster. Nothing is asked yet; files that the configuration names have to be there.
+///
+/// # Errors
+/// [`ConnectError::Config`].
+pub async fn connect(config: &ApiConfig) -> Result<Client, ConnectError> {
+    let servers = Servers::new(config.clone());
+    let namespace = servers.namespace().await?;
+    Ok(Client::new(FailingOver(Arc::new(servers)), namespace))
+}
+
+#[derive(Clone, Debug)]
+struct FailingOver(Arc<Servers>);
+
+impl Service<Request<Body>> for FailingOver {
+    type Response = Response<Body>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let servers = self.0.clone();
+        Box::pin(async move {
+            let reply = servers.send(request).await?;
+            if reply.response.status() == StatusCode::UNAUTHORIZED {
+                servers.forget().await;
+            }
+            Ok(reply.response)
+        })
+    }
 }
 
 impl std::fmt::Debug for Server {

@@ -6,6 +6,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+
 use tracing::debug;
 
 use super::super::{Event, Trouble};
@@ -50,11 +51,11 @@ impl Folder {
                     if let Entry::Vacant(free) = now.objects.entry(key.clone()) {
                         free.insert(object);
                     } else {
-                        let reason = "a second time in this file, the first one counts".to_owned();
+                        let reason = "a second time in this file, the first one is used".to_owned();
                         now.troubles.insert(trouble(file, None, Some(key), reason));
                     }
                 }
-                Item::Foreign { line, kind } => debug!(file, line, kind, "kind that is no proxy's business, ignored"),
+                Item::Foreign { line, kind } => debug!(file, line, kind, "kind that a proxy does not read, ignored"),
                 Item::Refused(refused) => unread.push(refused),
             }
         }
@@ -67,7 +68,7 @@ impl Folder {
     /// `file` is there and cannot be read: what it held holds.
     pub(super) fn unreadable(&mut self, file: &str, error: &dyn Display) -> Vec<Event> {
         let objects = self.files.get(file).map(|file| file.objects.clone()).unwrap_or_default();
-        let reason = format!("{error}; what it held before holds");
+        let reason = format!("{error}; its objects are kept");
         let troubles = BTreeSet::from([trouble(file, None, None, reason)]);
         self.replace(file, Some(File { objects, troubles }))
     }
@@ -79,9 +80,8 @@ impl Folder {
 
     /// Puts `now` in the place of `file` and tells what that changes.
     fn replace(&mut self, file: &str, now: Option<File>) -> Vec<Event> {
-        let named = |at: &BTreeMap<ObjectKey, Object>| at.keys().cloned().collect::<BTreeSet<_>>();
-        let held = self.files.get(file).map(|file| named(&file.objects)).unwrap_or_default();
-        let holds = now.as_ref().map(|file| named(&file.objects)).unwrap_or_default();
+        let held = self.files.get(file).map(File::keys).unwrap_or_default();
+        let holds = now.as_ref().map(File::keys).unwrap_or_default();
         let concerned: Vec<ObjectKey> = held.union(&holds).cloned().collect();
 
         let counted: Vec<Option<Object>> = concerned.iter().map(|key| self.counting(key).cloned()).collect();
@@ -100,12 +100,14 @@ impl Folder {
             self.files.insert(file.to_owned(), now);
         }
 
-        let changes = concerned.iter().zip(counted).filter_map(|(key, before)| match self.counting(key) {
-            Some(object) if before.as_ref() == Some(object) => None,
-            Some(object) => Some(Event::Changed(object.clone())),
-            None => Some(Event::Deleted(key.clone())),
-        });
-        let mut events: Vec<Event> = changes.collect();
+        let mut events = Vec::new();
+        for (key, before) in concerned.iter().zip(counted) {
+            match self.counting(key) {
+                Some(object) if before.as_ref() == Some(object) => {}
+                Some(object) => events.push(Event::Changed(object.clone())),
+                None => events.push(Event::Deleted(key.clone())),
+            }
+        }
         let troubles = self.files.get(file).map(|file| &file.troubles).into_iter().flatten();
         events.extend(troubles.filter(|trouble| !known.contains(trouble)).cloned().map(Event::Trouble));
         events.extend(concerned.iter().flat_map(|key| self.shadow(key)).map(Event::Trouble));
@@ -123,7 +125,7 @@ impl Folder {
         let said = self.shadowed.remove(key).unwrap_or_default();
         let mut holders = self.holders.get(key).into_iter().flatten();
         let Some(first) = holders.next() else { return Vec::new() };
-        let reason = format!("also in {first}, which counts");
+        let reason = format!("also in {first}, which is used");
         let now: BTreeSet<_> = holders.map(|file| trouble(file, None, Some(key.clone()), reason.clone())).collect();
         let news = now.difference(&said).cloned().collect();
         if !now.is_empty() {
@@ -134,13 +136,17 @@ impl Folder {
 }
 
 impl File {
+    fn keys(&self) -> BTreeSet<ObjectKey> {
+        self.objects.keys().cloned().collect()
+    }
+
     /// Keeps what `before` holds of something that cannot be read: the object if it says which it is, else all that is
     /// not there otherwise, for it may be any of them.
     fn keep(&mut self, before: &BTreeMap<ObjectKey, Object>, file: &str, refused: Refused) {
         let Refused { line, object, reason } = refused;
         let kept: Vec<_> =
             before.iter().filter(|(key, _)| object.as_ref().is_none_or(|object| object == *key)).collect();
-        let holds = if kept.is_empty() { "ignored" } else { "what was read before holds" };
+        let holds = if kept.is_empty() { "ignored" } else { "its last good state is kept" };
         self.troubles.insert(trouble(file, Some(line), object, format!("{reason}; {holds}")));
         for (key, object) in kept {
             self.objects.entry(key.clone()).or_insert_with(|| object.clone());
@@ -162,12 +168,11 @@ mod tests {
 
     /// An event in a few words: `web:80`, `-web`, `! a.yaml:7: …`.
     fn words(events: Vec<Event>) -> Vec<String> {
-        let object = |object: &Object| match object {
-            Object::Service(service) => format!("{}:{}", service.metadata.name, service.spec.ports[0].port),
-            other => other.key().to_string(),
-        };
         let word = |event| match event {
-            Event::Changed(changed) => object(&changed),
+            Event::Changed(Object::Service(service)) => {
+                format!("{}:{}", service.metadata.name, service.spec.ports[0].port)
+            }
+            Event::Changed(other) => other.key().to_string(),
             Event::Deleted(key) => format!("-{}", key.name),
             Event::Anew => unreachable!("a folder is one source"),
             Event::Listed => "listed".to_owned(),
@@ -194,7 +199,7 @@ mod tests {
         let told = words(folder.read("a.yaml", &(bad.to_owned() + &service("y", 2))));
         assert_eq!(told[..2], ["y:2", "-z"]);
         assert!(told[2].starts_with("! a.yaml:6: Service default/x: "), "{told:?}");
-        assert!(told[2].ends_with("; what was read before holds"), "{told:?}");
+        assert!(told[2].ends_with("; its last good state is kept"), "{told:?}");
         assert_eq!(words(folder.read("a.yaml", &(bad.to_owned() + &service("y", 2)))), [""; 0], "said once");
         assert_eq!(words(folder.read("a.yaml", &(service("x", 3) + &service("y", 2)))), ["x:3"]);
     }
@@ -218,7 +223,7 @@ mod tests {
             for file in order {
                 told.extend(words(folder.read(file, &service("x", if file == "a.yaml" { 1 } else { 2 }))));
             }
-            assert_eq!(told.last().unwrap(), "! b.yaml: Service default/x: also in a.yaml, which counts");
+            assert_eq!(told.last().unwrap(), "! b.yaml: Service default/x: also in a.yaml, which is used");
             assert_eq!(told.iter().rfind(|word| !word.starts_with('!')).unwrap(), "x:1");
             assert_eq!(words(folder.read("b.yaml", &service("x", 3))), [""; 0], "not told again");
             assert_eq!(words(folder.gone("a.yaml")), ["x:3"], "the other takes over");
@@ -229,7 +234,7 @@ mod tests {
     #[test]
     fn of_one_object_twice_in_a_file_the_first_counts() {
         let told = words(Folder::default().read("a.yaml", &(service("x", 1) + &service("x", 2))));
-        assert_eq!(told, ["x:1", "! a.yaml: Service default/x: a second time in this file, the first one counts"]);
+        assert_eq!(told, ["x:1", "! a.yaml: Service default/x: a second time in this file, the first one is used"]);
     }
 
     #[test]
@@ -237,7 +242,7 @@ mod tests {
         let mut folder = Folder::default();
         folder.read("a.yaml", &service("x", 1));
         let told = words(folder.unreadable("a.yaml", &"permission denied"));
-        assert_eq!(told, ["! a.yaml: permission denied; what it held before holds"]);
+        assert_eq!(told, ["! a.yaml: permission denied; its objects are kept"]);
         assert_eq!(words(folder.read("a.yaml", &service("x", 1))), [""; 0]);
     }
 

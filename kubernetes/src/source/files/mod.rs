@@ -1,7 +1,7 @@
 //! A folder of YAML and JSON files as a source: no Kubernetes needed.
 //!
 //! ```text
-//! inotify ──► watch (which files may have changed) ──► disk (their text) ──► folder (pure: what that means) ──► Event
+//! inotify ──► disk (which files may have changed, and their text) ──► folder (pure: what that means) ──► Event
 //! ```
 //!
 //! Every `*.yaml`, `*.yml` and `*.json` in the folder counts, hidden files and sub-folders do not. Files may be replaced
@@ -9,7 +9,6 @@
 
 mod disk;
 mod folder;
-mod watch;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,9 +16,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::disk::Reading;
+use self::disk::{FileText, FolderWatch, Noticed};
 use self::folder::Folder;
-use self::watch::{Noticed, Watch};
 use super::{Event, Sender, Trouble};
 
 /// An editor needs several steps to save a file: what follows within this time is read once.
@@ -31,36 +29,36 @@ const HOLLOW: Duration = Duration::from_secs(1);
 /// How often a folder that is not there is looked for: nothing can be watched where nothing is.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Follows the folder `path` and tells what is in it, until nobody listens.
+/// Tells what is in the folder `path`, now and whenever it changes, until the receiver of `told` is dropped.
 ///
 /// A folder that is not there is waited for: an unmounted folder is no order to delete every service. So is one that
 /// vanishes, while files that are deleted one by one are gone.
-pub async fn follow(path: PathBuf, told: Sender) {
-    let mut follower = Follower { folder: Folder::default(), hollow: BTreeSet::new(), listed: false, path, told };
+pub async fn watch_folder(path: PathBuf, told: Sender) {
+    let mut reader = FolderReader { folder: Folder::default(), hollow: BTreeSet::new(), listed: false, path, told };
     let mut absent = None;
     loop {
-        match Watch::on(&follower.path) {
+        match FolderWatch::on(&reader.path) {
             Ok(mut watch) => {
                 absent = None;
-                if follower.while_there(&mut watch).await.is_none() {
+                if reader.while_there(&mut watch).await.is_none() {
                     return;
                 }
             }
             Err(error) => {
-                let reason = format!("{error}; waiting for it, all that was read before holds");
-                if absent.replace(reason.clone()) != Some(reason.clone()) && follower.complain(reason).await.is_none() {
+                let reason = format!("{error}; waiting for it, objects read before are kept");
+                if absent.replace(reason.clone()) != Some(reason.clone()) && reader.complain(reason).await.is_none() {
                     return;
                 }
                 tokio::select! {
                     () = tokio::time::sleep(LOOK_AGAIN) => {}
-                    () = follower.told.closed() => return,
+                    () = reader.told.closed() => return,
                 }
             }
         }
     }
 }
 
-struct Follower {
+struct FolderReader {
     path: PathBuf,
     folder: Folder,
     /// Files without content that had some, and may be about to have some again.
@@ -69,12 +67,12 @@ struct Follower {
     told: Sender,
 }
 
-/// `None`: nobody listens any more.
+/// `None`: the receiver of events is dropped.
 type Alive = Option<()>;
 
-impl Follower {
+impl FolderReader {
     /// Reads everything, then what changes, for as long as the folder is there.
-    async fn while_there(&mut self, watch: &mut Watch) -> Alive {
+    async fn while_there(&mut self, watch: &mut FolderWatch) -> Alive {
         self.read_everything().await?;
         loop {
             let deadline = self.hollow.first().map(|(until, _)| *until);
@@ -86,7 +84,7 @@ impl Follower {
             if noticed.folder_lost {
                 // Files that were deleted before the folder was, are gone; those that went away with it are not.
                 self.read(noticed.files).await?;
-                return self.complain("folder is gone; waiting for it, all that was read before holds".into()).await;
+                return self.complain("folder is gone; waiting for it, objects read before are kept".into()).await;
             }
             if noticed.everything {
                 self.read_everything().await?;
@@ -99,7 +97,7 @@ impl Follower {
     async fn read_everything(&mut self) -> Alive {
         let there = match disk::names(&self.path) {
             Ok(there) => there,
-            Err(error) => return self.complain(format!("{error}; all that was read before holds")).await,
+            Err(error) => return self.complain(format!("{error}; objects read before are kept")).await,
         };
         let files = there.union(&self.folder.files()).cloned().collect();
         self.read(files).await?;
@@ -117,12 +115,12 @@ impl Follower {
         for name in self.expired(now).into_iter().chain(files).collect::<BTreeSet<_>>() {
             let waited = self.forget_hollow(&name).is_some_and(|until| until <= now);
             match disk::read(&self.path, &name) {
-                Reading::Text(text) if !waited && self.folder.would_lose_all(&name, &text) => {
+                FileText::Text(text) if !waited && self.folder.would_lose_all(&name, &text) => {
                     self.hollow.insert((now + HOLLOW, name));
                 }
-                Reading::Text(text) => events.extend(self.folder.read(&name, &text)),
-                Reading::Gone => events.extend(self.folder.gone(&name)),
-                Reading::Failed(error) => events.extend(self.folder.unreadable(&name, &error)),
+                FileText::Text(text) => events.extend(self.folder.read(&name, &text)),
+                FileText::Gone => events.extend(self.folder.gone(&name)),
+                FileText::Failed(error) => events.extend(self.folder.unreadable(&name, &error)),
             }
         }
         self.tell(events).await

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::expr::Counter;
-use super::super::object::{Bound, Element, Value};
 use super::put_expr::{put_counter, put_value, put_verdict};
 use super::read_expr::{read_counter, read_value, read_verdict};
-use crate::abi::*;
 use crate::attr::{Attrs, close, open, put_be32, put_be64, put_str};
+use crate::nftables::abi::*;
+use crate::nftables::expr::Counter;
+use crate::nftables::object::{Bound, Element, Value};
 
 /// Writes one element of a list.
 pub(crate) fn put_element(bytes: &mut Vec<u8>, element: &Element<'_>) {
@@ -41,7 +41,7 @@ pub(crate) fn put_element(bytes: &mut Vec<u8>, element: &Element<'_>) {
     close(bytes, start);
 }
 
-/// Reads one element of a list. None for what we have no use for: an element without a key (`*`), an object
+/// Reads one element of a list. None for what this crate does not know: an element without a key (`*`), an object
 /// reference.
 pub(crate) fn read_element(attrs: Attrs<'_>) -> Option<Element<'_>> {
     let mut element = Element::key(&[]);

@@ -1,4 +1,4 @@
-//! What is written is read back equal, and nothing that is read can break us.
+//! What is written is read back equal, and no bytes make a reader panic.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::expr::*;
-use super::super::object::*;
 use super::put_expr::put_expr;
 use super::read_expr::read_expr;
 use super::*;
 use crate::attr::Attrs;
+use crate::nftables::expr::*;
+use crate::nftables::object::*;
 
 fn reg() -> impl Strategy<Value = Reg> {
     (0u32..16).prop_map(Reg::word)
@@ -206,7 +206,7 @@ proptest! {
     #[test]
     fn a_damaged_rule_is_still_read(exprs in vec(expr(), 1..6), at in any::<prop::sample::Index>(), damage in any::<u8>()) {
         let mut bytes = Vec::new();
-        put_rule(&mut bytes, "t", &Rule { chain: "c".to_owned(), handle: 0, exprs, userdata: Vec::new() });
+        put_rule(&mut bytes, "t", &Rule::new("c", exprs));
         let at = at.index(bytes.len());
         bytes[at] ^= damage;
         let _ = read_rule(Attrs(&bytes));

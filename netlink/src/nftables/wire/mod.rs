@@ -1,7 +1,7 @@
 //! Between values and the bytes of netlink, both ways, pure and total.
 //!
-//! What the kernel dumps in a form that we never write is kept as it is ([`super::Expr::Unknown`]), so that a
-//! comparison with what we want fails instead of lying.
+//! What the kernel dumps in a form that this crate never writes is kept as it is ([`super::Expr::Unknown`]), so that a
+//! comparison with what is wanted fails instead of lying.
 
 mod element;
 mod object;

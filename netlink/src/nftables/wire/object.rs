@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::expr::{Expr, Family};
-use super::super::object::{Base, Chain, Flowtable, Hook, Rule, SET_MAP, Set, SetData, Table};
 use super::put_expr::{put_expr, put_exprs};
 use super::read_expr::{read_expr, read_exprs};
-use crate::abi::*;
 use crate::attr::{Attrs, put, put_be32, put_be64, put_nested, put_str};
+use crate::nftables::abi::*;
+use crate::nftables::expr::{Expr, Family};
+use crate::nftables::object::{Base, Chain, Flowtable, Hook, Rule, SET_MAP, Set, SetData, Table};
 
 /// The table that an object is in: the first attribute of every kind of object (`NFTA_TABLE_NAME`,
 /// `NFTA_CHAIN_TABLE`, `NFTA_RULE_TABLE`, `NFTA_SET_TABLE`, `NFTA_SET_ELEM_LIST_TABLE`).
@@ -158,12 +158,11 @@ pub(crate) fn put_flowtable(bytes: &mut Vec<u8>, table: &str, flowtable: &Flowta
 pub(crate) fn read_flowtable(attrs: Attrs<'_>) -> Option<Flowtable> {
     let hook = attrs.find(NFTA_FLOWTABLE_HOOK)?.nested();
     let devices = hook.find(NFTA_FLOWTABLE_HOOK_DEVS).map(|list| list.nested());
-    let name = |device: crate::attr::Attr<'_>| device.str().map(str::to_owned);
     Some(Flowtable {
         name: text(attrs, NFTA_FLOWTABLE_NAME)?,
         priority: u32_in(hook, NFTA_FLOWTABLE_HOOK_PRIORITY) as i32,
         flags: u32_in(attrs, NFTA_FLOWTABLE_FLAGS),
-        devices: devices.into_iter().flatten().filter_map(name).collect(),
+        devices: devices.into_iter().flatten().filter_map(|device| device.str().map(str::to_owned)).collect(),
     })
 }
 

@@ -1,8 +1,8 @@
 //! Expressions to attributes, as `nft --debug=netlink` shows them.
 
-use super::super::expr::*;
-use crate::abi::*;
 use crate::attr::{put, put_be32, put_be64, put_nested, put_str, put_u8};
+use crate::nftables::abi::*;
+use crate::nftables::expr::*;
 
 /// Writes a list of expressions: `NFTA_RULE_EXPRESSIONS`, `NFTA_SET_EXPRESSIONS`.
 pub(super) fn put_exprs(bytes: &mut Vec<u8>, kind: u16, exprs: &[Expr]) {

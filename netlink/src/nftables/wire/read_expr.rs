@@ -1,12 +1,12 @@
 //! Attributes to expressions.
 //!
-//! Strict about meaning: an attribute that we would not write makes the expression [`Expr::Unknown`].
+//! Strict about meaning: an attribute that this crate does not write makes the expression [`Expr::Unknown`].
 
 use std::time::Duration;
 
-use super::super::expr::*;
-use crate::abi::*;
 use crate::attr::Attrs;
+use crate::nftables::abi::*;
+use crate::nftables::expr::*;
 
 /// Reads a list of expressions.
 pub(super) fn read_exprs(list: Attrs<'_>) -> Vec<Expr> {
@@ -28,14 +28,13 @@ pub(super) fn read_value(container: Attrs<'_>) -> Option<&[u8]> {
 /// Reads a verdict from its container.
 pub(crate) fn read_verdict(container: Attrs<'_>) -> Option<Verdict<&str>> {
     let verdict = container.find(NFTA_DATA_VERDICT)?.nested();
-    let chain = || verdict.find(NFTA_VERDICT_CHAIN)?.str();
     match verdict.find(NFTA_VERDICT_CODE)?.be32()? {
         NF_ACCEPT => Some(Verdict::Accept),
         NF_DROP => Some(Verdict::Drop),
         NFT_CONTINUE => Some(Verdict::Continue),
         NFT_RETURN => Some(Verdict::Return),
-        NFT_JUMP => Some(Verdict::Jump(chain()?)),
-        NFT_GOTO => Some(Verdict::Goto(chain()?)),
+        NFT_JUMP => Some(Verdict::Jump(verdict.find(NFTA_VERDICT_CHAIN)?.str()?)),
+        NFT_GOTO => Some(Verdict::Goto(verdict.find(NFTA_VERDICT_CHAIN)?.str()?)),
         _ => None,
     }
 }
@@ -196,10 +195,11 @@ fn read_nat(attrs: Attrs<'_>) -> Option<Expr> {
     only(attrs, &[&known[..], &[NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_REG_PROTO_MAX, NFTA_NAT_FLAGS]].concat())?;
     let addr = reg_or_none(attrs, NFTA_NAT_REG_ADDR_MIN)?;
     let port = reg_or_none(attrs, NFTA_NAT_REG_PROTO_MIN)?;
-    // The kernel dumps the ends of ranges that nobody gave, equal to their beginnings, and flags that follow from the
-    // registers.
-    let same = |kind, min| reg_or_none(attrs, kind).is_some_and(|max| max.is_none() || max == min);
-    (same(NFTA_NAT_REG_ADDR_MAX, addr) && same(NFTA_NAT_REG_PROTO_MAX, port)).then_some(())?;
+    // The kernel dumps the ends of ranges even if only their beginnings were given, equal to them, and flags that follow
+    // from the registers.
+    let (addr_max, port_max) =
+        (reg_or_none(attrs, NFTA_NAT_REG_ADDR_MAX)?, reg_or_none(attrs, NFTA_NAT_REG_PROTO_MAX)?);
+    (addr_max.is_none_or(|max| Some(max) == addr) && port_max.is_none_or(|max| Some(max) == port)).then_some(())?;
     let mut implied = 0;
     if addr.is_some() {
         implied |= NF_NAT_RANGE_MAP_IPS;
@@ -216,7 +216,7 @@ fn read_nat(attrs: Attrs<'_>) -> Option<Expr> {
     })
 }
 
-/// Whether we understand every attribute.
+/// Whether every attribute is known.
 fn only(mut attrs: Attrs<'_>, known: &[u16]) -> Option<()> {
     attrs.all(|attr| known.contains(&attr.kind)).then_some(())
 }

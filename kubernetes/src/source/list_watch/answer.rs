@@ -1,0 +1,308 @@
+//! Reads what the API answers: pages of lists, lines of watches, refusals.
+//!
+//! **Invariant:** objects become our own slim types at once; nothing is kept as a JSON value.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeSeed;
+
+use super::json::{fields, items, lenient};
+use crate::objects::{Kind, Object, ObjectKey};
+
+/// A part of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) items: Vec<Answered>,
+    /// The version that the list shows.
+    pub(super) version: String,
+    /// Where the next part begins, if there is one.
+    pub(super) rest: Option<String>,
+}
+
+/// An object, or what stands in its place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    Object(Object),
+    Unreadable { key: Option<ObjectKey>, reason: String },
+}
+
+/// A line of a watch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// This object is there, or is another than before.
+    Changed { item: Answered, version: Option<String> },
+    /// This one is gone.
+    Deleted { key: ObjectKey, version: Option<String> },
+    /// Everything before this version has been told.
+    Bookmark { version: String, initial: Initial },
+    /// The watch fails.
+    Error(Refusal),
+    /// A kind of line that did not exist when this was written.
+    Unknown,
+}
+
+/// What a bookmark says of the objects that were there at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Initial {
+    /// Nothing.
+    Unsaid,
+    /// Every one has been told.
+    Complete,
+}
+
+/// Why the API does not do what was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The HTTP status.
+    pub code: u16,
+    /// In words, for a log.
+    pub message: String,
+    /// The least time to wait before the next request, if the server says one.
+    pub retry_after: Option<Duration>,
+}
+
+/// What every object says of itself, our slim types or not.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Outline {
+    metadata: OutlineMetadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct OutlineMetadata {
+    namespace: String,
+    name: String,
+    resource_version: Option<String>,
+    annotations: Option<OutlineAnnotations>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OutlineAnnotations {
+    #[serde(rename = "k8s.io/initial-events-end")]
+    initial_events_end: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ListMetadata {
+    resource_version: String,
+    r#continue: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    code: u16,
+    message: Option<String>,
+    reason: Option<String>,
+    details: Option<Details>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Details {
+    retry_after_seconds: Option<u64>,
+}
+
+impl Page {
+    /// Reads a list's text.
+    pub(super) fn read(kind: Kind, text: &[u8]) -> Result<Self, serde_json::Error> {
+        let (mut metadata, mut list) = (None, None);
+        fields(text, |name, value| match name {
+            "metadata" => metadata = Some(value),
+            "items" => list = Some(value),
+            _ => {}
+        })?;
+        let ListMetadata { resource_version: version, r#continue } = lenient(metadata)?;
+        let list = list.ok_or_else(|| serde::de::Error::custom("no items"))?;
+        let objects = items(list)?.into_iter().map(|item| Answered::read(kind, item)).collect();
+        Ok(Self { items: objects, version, rest: r#continue.filter(|rest| !rest.is_empty()) })
+    }
+}
+
+impl Answered {
+    fn read(kind: Kind, text: &[u8]) -> Self {
+        match object(kind, text) {
+            Ok(object) => Self::Object(object),
+            Err(error) => {
+                let key = outline(text).ok().and_then(|outline| outline.key(kind));
+                Self::Unreadable { key, reason: error.to_string() }
+            }
+        }
+    }
+}
+
+impl Line {
+    /// Reads a line's text.
+    pub(super) fn read(kind: Kind, text: &[u8]) -> Result<Self, serde_json::Error> {
+        let (mut what, mut told) = (None, None);
+        fields(text, |name, value| match name {
+            "type" => what = Some(value),
+            "object" => told = Some(value),
+            _ => {}
+        })?;
+        let what: String = lenient(what)?;
+        let told = told.ok_or_else(|| serde::de::Error::custom("no object"))?;
+        Ok(match what.as_str() {
+            "ADDED" | "MODIFIED" => {
+                Self::Changed { item: Answered::read(kind, told), version: outline(told)?.metadata.resource_version }
+            }
+            "DELETED" => {
+                let deleted = outline(told)?;
+                let key = deleted.key(kind).ok_or_else(|| serde::de::Error::custom("no metadata.name"))?;
+                Self::Deleted { key, version: deleted.metadata.resource_version }
+            }
+            "BOOKMARK" => {
+                let metadata = outline(told)?.metadata;
+                let ends = metadata.annotations.and_then(|annotations| annotations.initial_events_end);
+                let initial = if ends.as_deref() == Some("true") { Initial::Complete } else { Initial::Unsaid };
+                Self::Bookmark { version: metadata.resource_version.unwrap_or_default(), initial }
+            }
+            "ERROR" => Self::Error(Refusal::read(0, told)),
+            _ => Self::Unknown,
+        })
+    }
+}
+
+impl Refusal {
+    /// Reads a v1 Status, or any other text that came with the HTTP status `code`; with code 0 the text's own counts.
+    pub fn read(code: u16, text: &[u8]) -> Self {
+        let status: Status = serde_json::from_slice(text).unwrap_or_default();
+        let code = if code == 0 { status.code } else { code };
+        let said = status.message.filter(|message| !message.is_empty()).or(status.reason);
+        let message = said.unwrap_or_else(|| first_line(text));
+        let seconds = status.details.and_then(|details| details.retry_after_seconds);
+        Self { code, message, retry_after: seconds.map(Duration::from_secs) }
+    }
+}
+
+impl Outline {
+    fn key(&self, kind: Kind) -> Option<ObjectKey> {
+        let OutlineMetadata { namespace, name, .. } = &self.metadata;
+        (!name.is_empty()).then(|| ObjectKey { kind, namespace: namespace.as_str().into(), name: name.as_str().into() })
+    }
+}
+
+/// `403: services is forbidden`.
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+/// Proxies before an API server answer in prose: its first line is enough.
+fn first_line(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).lines().next().unwrap_or_default().chars().take(200).collect()
+}
+
+fn outline(text: &[u8]) -> Result<Outline, serde_json::Error> {
+    serde_json::from_slice(text)
+}
+
+fn object(kind: Kind, text: &[u8]) -> Result<Object, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let object = kind.deserialize(&mut json)?;
+    json.end()?;
+    Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey { kind: Kind::Service, namespace: "shop".into(), name: name.into() }
+    }
+
+    #[test]
+    fn a_page_is_its_items_a_version_and_what_follows() {
+        let text = r#"{"kind":"ServiceList","apiVersion":"v1",
+            "metadata":{"resourceVersion":"812","continue":"abc","remainingItemCount":4},
+            "items":[{"metadata":{"name":"a","namespace":"shop","managedFields":[{"fieldsV1":{"f:spec":{}}}]},
+                      "spec":{"clusterIP":"10.96.0.1"}},
+                     {"metadata":{"name":"b","namespace":"shop"},"spec":{"ports":7}},
+                     {"metadata":{"name":"c","namespace":"shop"}}]}"#;
+        let page = Page::read(Kind::Service, text.as_bytes()).unwrap();
+        assert_eq!((page.version.as_str(), page.rest.as_deref()), ("812", Some("abc")));
+        let keys: Vec<_> = page
+            .items
+            .iter()
+            .map(|item| match item {
+                Answered::Object(object) => Ok(object.key()),
+                Answered::Unreadable { key, reason } => {
+                    assert!(reason.contains("invalid type: integer `7`"), "{reason}");
+                    Err(key.clone())
+                }
+            })
+            .collect();
+        assert_eq!(keys, [Ok(key("a")), Err(Some(key("b"))), Ok(key("c"))]);
+    }
+
+    #[test]
+    fn the_last_page_has_no_rest_and_an_empty_list_no_items() {
+        let page =
+            Page::read(Kind::Node, br#"{"metadata":{"resourceVersion":"9","continue":""},"items":null}"#).unwrap();
+        assert_eq!(page, Page { items: vec![], version: "9".into(), rest: None });
+        assert!(Page::read(Kind::Node, b"{}").is_err());
+        assert!(Page::read(Kind::Node, b"<html>").is_err());
+    }
+
+    fn line(text: &str) -> Line {
+        Line::read(Kind::Service, text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn lines_say_what_happened() {
+        let object =
+            r#"{"kind":"Service","apiVersion":"v1","metadata":{"name":"a","namespace":"shop","resourceVersion":"5"}}"#;
+        for what in ["ADDED", "MODIFIED"] {
+            let Line::Changed { item: Answered::Object(object), version } =
+                line(&format!(r#"{{"type":"{what}","object":{object}}}"#))
+            else {
+                panic!("{what}")
+            };
+            assert_eq!((object.key(), version.as_deref()), (key("a"), Some("5")));
+        }
+        let deleted = Line::Deleted { key: key("a"), version: Some("5".into()) };
+        assert_eq!(line(&format!(r#"{{"type":"DELETED","object":{object}}}"#)), deleted);
+        assert_eq!(line(r#"{"type":"SPARKLE","object":{}}"#), Line::Unknown);
+    }
+
+    #[test]
+    fn a_bookmark_may_say_that_everything_was_told() {
+        let bookmark = |annotations: &str| {
+            line(&format!(r#"{{"type":"BOOKMARK","object":{{"metadata":{{"resourceVersion":"8"{annotations}}}}}}}"#))
+        };
+        let expected = |initial| Line::Bookmark { version: "8".into(), initial };
+        assert_eq!(bookmark(""), expected(Initial::Unsaid));
+        assert_eq!(bookmark(r#","annotations":null"#), expected(Initial::Unsaid));
+        let ends = r#","annotations":{"k8s.io/initial-events-end":"true"}"#;
+        assert_eq!(bookmark(ends), expected(Initial::Complete));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_still_names_its_object() {
+        let text = r#"{"type":"MODIFIED","object":{"metadata":{"name":"a","namespace":"shop","resourceVersion":"6"},"spec":{"ports":{}}}}"#;
+        let Line::Changed { item: Answered::Unreadable { key: named, .. }, version } = line(text) else { panic!() };
+        assert_eq!((named, version.as_deref()), (Some(key("a")), Some("6")));
+    }
+
+    #[test]
+    fn refusals_are_read_from_a_status_or_from_prose() {
+        let status = br#"{"kind":"Status","status":"Failure","message":"too many requests","reason":"TooManyRequests",
+            "details":{"retryAfterSeconds":3},"code":429}"#;
+        let expected =
+            Refusal { code: 429, message: "too many requests".into(), retry_after: Some(Duration::from_secs(3)) };
+        assert_eq!(Refusal::read(0, status), expected);
+        assert_eq!(Refusal::read(502, b"Bad Gateway\n<html>").to_string(), "502: Bad Gateway");
+        let Line::Error(refusal) = line(r#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}"#)
+        else {
+            panic!()
+        };
+        assert_eq!(refusal.to_string(), "410: Expired");
+    }
+}
