@@ -7,10 +7,9 @@
 //! node, config/                └──► serving/, metrics/, events/, localhost/, migration/
 //! ```
 //!
-//! [`process`] puts them together.
+//! [`process::Agent`] puts them together, with a dataplane, witnesses and a source of an embedding program if it has any.
 //!
-//! Everything is a library, so that another program can embed the whole agent or a part of it; the `switchyard`
-//! binary is [`command`] and nothing else.
+//! Everything is a library; the `switchyard` binary is [`command`] and nothing else.
 
 pub mod backend;
 pub mod command;

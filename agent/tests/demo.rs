@@ -35,6 +35,9 @@ fn interrupt(child: &Child) {
 
 #[test]
 fn the_example_works_and_piped_text_has_no_escapes() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let output = demo(&["--connections", "30"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
@@ -44,6 +47,9 @@ fn the_example_works_and_piped_text_has_no_escapes() {
 
 #[test]
 fn ipvs_is_shown_or_what_is_missing_is_named_and_where_it_is_not() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let output = demo(&["--backend", "ipvs", "--connections", "30"]).output().unwrap();
     let (text, reason) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     match output.status.code() {
@@ -62,7 +68,21 @@ fn ipvs_is_shown_or_what_is_missing_is_named_and_where_it_is_not() {
 }
 
 #[test]
+fn a_demo_without_a_reader_ends_and_leaves_nothing() {
+    if testbed::privilege::skip() {
+        return;
+    }
+    let (mut child, lines) = start_and_await(&["--connections", "3"], "places built");
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    assert_eq!(left_by(child.id()), Vec::<String>::new());
+}
+
+#[test]
 fn an_interrupted_demo_leaves_nothing() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let (mut child, lines) = start_and_await(&[], "places built");
     assert!(!left_by(child.id()).is_empty());
     interrupt(&child);
@@ -73,6 +93,9 @@ fn an_interrupted_demo_leaves_nothing() {
 
 #[test]
 fn a_kept_world_can_be_entered_until_ctrl_c() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let (mut child, mut lines) = start_and_await(&["--keep", "--connections", "3"], "stays up until Ctrl-C");
     let entrance = lines.find(|line| line.contains("mytools")).unwrap();
     let name = entrance.split_whitespace().find(|word| word.starts_with("sy-")).unwrap();

@@ -1,4 +1,4 @@
-//! The binary as an operator meets it before anything is programmed: help, refusals, exit codes.
+//! The binary before anything is programmed: help, refusals, exit codes.
 
 use std::process::{Command, Output};
 
@@ -16,7 +16,7 @@ fn every_command_explains_itself() {
         (vec!["--help"], "Forwards the traffic of Kubernetes Services"),
         (vec!["run", "--help"], "--nodeport-addresses"),
         (vec!["run", "--help"], "--ipvs-drain-timeout"),
-        (vec!["run", "--help"], "There is no profiler in this program"),
+        (vec!["run", "--help"], "This program has no profiler"),
         (vec!["run", "--version"], env!("CARGO_PKG_VERSION")),
         (vec!["status", "--help"], "--output"),
         (vec!["cleanup", "--help"], "touches nothing else"),
@@ -30,7 +30,7 @@ fn every_command_explains_itself() {
 }
 
 #[test]
-fn a_line_that_makes_no_sense_exits_with_2_and_says_why() {
+fn a_command_line_that_cannot_be_parsed_exits_with_2_and_the_reason() {
     for (line, words) in [
         (vec!["run", "--source", "/x", "--backend", "iptables"], "[possible values: nftables, ipvs]"),
         (vec!["run", "--source", "/x", "--nodeport-addresses", "eth0"], "`primary`, `all`, `localhost` or ranges"),
@@ -57,6 +57,16 @@ fn mistakes_of_a_file_are_all_told_and_exit_with_1() {
     for words in ["config.conf:3: mode: ", "config.conf:4: oomScoreAdj: "] {
         assert!(text(&output.stderr).contains(words), "{words}: {}", text(&output.stderr));
     }
+}
+
+/// The log goes to stderr: without a reader of it the agent must go on as if there were one.
+#[test]
+fn a_log_that_is_not_read_stops_nothing() {
+    let (reader, unread) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut run = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+    let status = run.args(["run", "--config", "/nowhere"]).stderr(unread).status().unwrap();
+    assert_eq!(status.code(), Some(1), "a panic exits with 101");
 }
 
 #[test]

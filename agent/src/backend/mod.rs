@@ -1,6 +1,7 @@
 //! Which backends this build has, and how each is opened.
 //!
-//! The only place that names them: a new backend is a cargo feature, a variant and an arm here.
+//! A new backend is a cargo feature, a variant of [`Backend`] and an arm here. A program that embeds the agent needs none of
+//! them: it gives [`crate::process::Agent`] any `Dataplane`.
 
 #[cfg(all(feature = "nftables", feature = "ipvs"))]
 mod succession;
@@ -8,19 +9,12 @@ mod succession;
 use backend_api::{Dataplane, SyncError};
 use clap::ValueEnum;
 
+pub use crate::config::Backend;
 use crate::config::IpvsConfig;
-
-/// Who programs the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Backend {
-    /// One nftables table of constant size; services are map elements
-    Nftables,
-    /// Virtual and real servers of IPVS; nftables tells it which packets are whose
-    Ipvs,
-}
 
 /// Why there is no dataplane.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// It was left out when this program was built.
     #[error("backend {0}: not part of this build, which has {list}", list = Backend::list())]
@@ -43,21 +37,16 @@ impl OpenError {
 }
 
 impl Backend {
-    /// Short name, as in `--backend` and in [`Dataplane::name`].
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Nftables => "nftables",
-            Self::Ipvs => "ipvs",
-        }
-    }
-
     /// Those that this build has.
     pub fn compiled() -> Vec<Self> {
-        let compiled = |backend: &Self| match backend {
+        Self::value_variants().iter().copied().filter(|backend| backend.is_compiled()).collect()
+    }
+
+    fn is_compiled(self) -> bool {
+        match self {
             Self::Nftables => cfg!(feature = "nftables"),
             Self::Ipvs => cfg!(feature = "ipvs"),
-        };
-        Self::value_variants().iter().copied().filter(compiled).collect()
+        }
     }
 
     fn list() -> String {
@@ -65,7 +54,8 @@ impl Backend {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    /// Makes of the node what only the privileged can and it cannot do without, so that a process with less opens it later.
+    /// Sets on the node what it cannot do without and what needs all privileges, so that a process with fewer privileges can
+    /// open it later.
     ///
     /// # Errors
     /// As [`Backend::open_with`].
@@ -76,7 +66,7 @@ impl Backend {
         }
     }
 
-    /// Opens it with what it does unless told otherwise.
+    /// Opens it with its default options.
     ///
     /// # Errors
     /// As [`Backend::open_with`].
@@ -87,7 +77,7 @@ impl Backend {
     /// Opens it, in the network namespace of the calling thread. Nothing is written yet.
     ///
     /// # Errors
-    /// Where this build does not have it, or the kernel refuses.
+    /// If this build does not have it, or the kernel refuses.
     pub async fn open_with(self, ipvs: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
         match self {
             Self::Nftables => open_nftables(ipvs).await,
@@ -114,18 +104,20 @@ async fn open_nftables(_before: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenE
 
 #[cfg(feature = "ipvs")]
 async fn open_ipvs(config: &IpvsConfig) -> Result<Box<dyn Dataplane>, OpenError> {
-    match backend_ipvs::IpvsDataplane::open(ipvs_options(config)).await {
-        Ok(dataplane) => Ok(Box::new(dataplane)),
-        Err(source) => Err(OpenError::Refused { backend: Backend::Ipvs.name(), source }),
-    }
+    let dataplane = backend_ipvs::IpvsDataplane::open(ipvs_options(config)).await.map_err(ipvs_refused)?;
+    Ok(Box::new(dataplane))
 }
 
-/// Sysctls are files, and read-only in the container of an agent; routes and timeouts come along.
+/// Sysctls are files, and read-only in an agent's container; routes and timeouts are set here too.
 #[cfg(feature = "ipvs")]
 async fn prepare_ipvs(config: &IpvsConfig) -> Result<(), OpenError> {
-    let refused = |source| OpenError::Refused { backend: Backend::Ipvs.name(), source };
-    let mut host = backend_ipvs::Host::open(&ipvs_options(config)).await.map_err(refused)?;
-    host.establish().await.map(drop).map_err(refused)
+    let mut host = backend_ipvs::Host::open(&ipvs_options(config)).await.map_err(ipvs_refused)?;
+    host.establish().await.map(drop).map_err(ipvs_refused)
+}
+
+#[cfg(feature = "ipvs")]
+fn ipvs_refused(source: SyncError) -> OpenError {
+    OpenError::Refused { backend: Backend::Ipvs.name(), source }
 }
 
 #[cfg(not(feature = "ipvs"))]
@@ -151,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ipvs_does_unless_told_otherwise_what_it_does_for_embedders() {
+    fn the_default_options_of_ipvs_are_those_that_embedders_get() {
         let (ours, theirs) = (ipvs_options(&IpvsConfig::default()), backend_ipvs::Options::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }

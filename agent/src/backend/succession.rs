@@ -1,7 +1,7 @@
-//! The nftables dataplane on a node where IPVS may have been before: what that left goes on beside it until it ends.
+//! The nftables dataplane on a node where IPVS was possibly used before: connections of IPVS continue beside it until they end.
 //!
 //! Put together here because neither backend knows that the other takes over: the tables translate every new connection, and
-//! packets of older ones are led to IPVS around them.
+//! packets of older ones are led around them to IPVS.
 //!
 //! ```text
 //! sync ─► the first: has IPVS left anything? ─► hold that ─► sync of nftables ─► what was left drains
@@ -13,17 +13,17 @@ use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
 use backend_ipvs::Leaving;
 use backend_nft::NftDataplane;
 
-/// nftables, and what IPVS left.
+/// nftables, and what is left of IPVS.
 #[derive(Debug)]
 pub(super) struct Succession {
     dataplane: NftDataplane,
     before: Before,
 }
 
-/// What was in force before.
+/// What is left of the backend before.
 #[derive(Debug)]
 enum Before {
-    /// Not looked at yet: until the first sync another may be in force, and write.
+    /// Not looked at yet: until the first sync the other backend may still write.
     Unknown(backend_ipvs::Options),
     /// IPVS, and it has something left.
     Leaving(Box<Leaving>),
@@ -32,7 +32,7 @@ enum Before {
 }
 
 impl Succession {
-    /// `dataplane` takes over from whoever was before.
+    /// `dataplane` takes over from the backend before.
     pub(super) fn new(dataplane: NftDataplane, options: backend_ipvs::Options) -> Self {
         Self { dataplane, before: Before::Unknown(options) }
     }

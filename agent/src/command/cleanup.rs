@@ -1,9 +1,9 @@
-//! `switchyard cleanup`: removes everything that is ours, or everything that kube-proxy left, and says so.
+//! `switchyard cleanup`: removes everything that is Switchyard's, or everything that kube-proxy left, and says so.
 
 use backend_api::{Dataplane, SyncError};
 use clap::Args;
 
-use super::CommandError;
+use super::{CommandError, output};
 use crate::backend::{Backend, OpenError};
 use crate::migration::{self, CleanupReport};
 
@@ -24,21 +24,21 @@ pub(super) async fn cleanup(flags: CleanupFlags) -> Result<(), CommandError> {
 async fn remove_kube_proxys() -> Result<(), CommandError> {
     let CleanupReport { removed, left, failed } = migration::remove_all().await;
     if removed.is_empty() && failed.is_empty() {
-        println!("kube-proxy: clean; nothing was there to be removed");
+        output::line("kube-proxy: clean; nothing was there to be removed")?;
     }
-    removed.iter().for_each(|removed| println!("{removed}"));
-    left.iter().for_each(|left| eprintln!("{left}"));
+    removed.iter().try_for_each(output::line)?;
+    left.iter().try_for_each(output::error_line)?;
     failed.into_iter().next().map_or(Ok(()), |failed| Err(CommandError::KubeProxy(failed)))
 }
 
-/// A backend, and how many frontends it had.
-struct Found {
+/// A backend that was opened, and how many frontends it has.
+struct Opened {
     dataplane: Box<dyn Dataplane>,
     frontends: Result<usize, SyncError>,
 }
 
-/// Removes what every backend of this build has in the kernel, one after the other; an error of one does not
-/// keep the others.
+/// Removes what every backend of this build has in the kernel, one after the other. An error of one does not stop the
+/// others.
 async fn remove_ours() -> Result<(), CommandError> {
     // All are looked at before one removes: backends share tables, and each removes the other's.
     let mut found = Vec::new();
@@ -50,35 +50,38 @@ async fn remove_ours() -> Result<(), CommandError> {
     for (backend, found) in found {
         let removed = match found {
             Ok(found) => remove(backend, found).await,
-            // What this kernel cannot run has left nothing in it; but if it can run none, we are not allowed to look.
+            // A backend that this kernel cannot run has left nothing in it. If none can run, privileges are missing.
             Err(OpenError::Refused { source: lacking @ SyncError::Unsupported { .. }, .. }) if one_can => {
                 Ok(format!("nothing to remove; {lacking}"))
             }
             Err(error) => Err(error),
         };
         match removed {
-            Ok(removed) => println!("{}: {removed}", backend.name()),
-            // The first is told: where nothing is allowed they are all the same.
+            Ok(removed) => {
+                let written = output::line(format_args!("{}: {removed}", backend.name()));
+                outcome = outcome.and(written.map_err(CommandError::Output));
+            }
+            // The first is reported: without privileges they are all the same.
             Err(error) => outcome = outcome.and(Err(CommandError::Cleanup(error))),
         }
     }
     outcome
 }
 
-async fn look(backend: Backend) -> Result<Found, OpenError> {
+async fn look(backend: Backend) -> Result<Opened, OpenError> {
     let mut dataplane = backend.open().await?;
     let frontends = dataplane.observe().await.map(|observed| observed.frontends.len());
-    Ok(Found { dataplane, frontends })
+    Ok(Opened { dataplane, frontends })
 }
 
 /// What was removed, for people.
-async fn remove(backend: Backend, mut found: Found) -> Result<String, OpenError> {
-    let refused = |source| OpenError::Refused { backend: backend.name(), source };
-    found.dataplane.remove_all().await.map_err(refused)?;
-    Ok(match found.frontends {
+async fn remove(backend: Backend, mut opened: Opened) -> Result<String, OpenError> {
+    let removed = opened.dataplane.remove_all().await;
+    removed.map_err(|source| OpenError::Refused { backend: backend.name(), source })?;
+    Ok(match opened.frontends {
         Ok(0) => "clean; no frontend was programmed".to_owned(),
         Ok(frontends) => format!("clean; {frontends} frontends were removed"),
-        // It was only to say what was there.
+        // The number is for the message alone.
         Err(error) => format!("clean; what was there could not be read: {error}"),
     })
 }

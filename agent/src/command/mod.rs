@@ -4,12 +4,11 @@
 //! run      source → resolve → reconcile, until SIGTERM; the rules stay
 //! demo     the example cluster in network namespaces
 //! status   what the kernel holds
-//! cleanup  removes what is ours
+//! cleanup  removes what is Switchyard's
 //! ```
 
 mod cleanup;
-mod level;
-mod ordered;
+mod output;
 mod run;
 mod status;
 
@@ -36,31 +35,31 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Forward service traffic until told to stop
+    /// Forward service traffic until SIGTERM or SIGINT
     ///
     /// Reads Services and their endpoints from the Kubernetes API or a folder, programs the kernel, and follows every
     /// change. Takes kube-proxy's flags and its configuration file. On SIGTERM and SIGINT it ends and leaves the rules in
-    /// place: traffic goes on, and the next run takes them over. Use `switchyard cleanup` to remove them.
+    /// place: traffic continues, and the next run takes the rules over. `switchyard cleanup` removes them.
     Run(Box<RunFlags>),
 
-    /// Show the example cluster on this machine: dial every service and see who answers
+    /// Build the example cluster on this machine, and dial each of its services
     ///
-    /// Builds the node of a small cluster in network namespaces, programs its services through the backend, dials them from a
-    /// pod, from outside and from the node, and compares who answered with who should have. Needs root and a
-    /// kernel, and nothing else; this machine's own network is left alone. Exits with 0 if all was as expected, 1 if
-    /// not, 2 if it could not be shown here.
+    /// Builds a node, its pods and its neighbours in network namespaces, and programs the services of the example through the
+    /// backend. Dials them from a pod, from outside and from the node, and compares which endpoints answer with which
+    /// should. Needs root. The network of this machine is not touched. Exit codes: 0 if all was as expected, 1 if not,
+    /// 2 if the demo cannot run here.
     #[cfg(feature = "demo")]
     Demo(crate::demo::Args),
 
-    /// Show which frontends the kernel forwards, who answers them, and how many connections they had
+    /// Show which addresses the kernel forwards, their endpoints, and their connections
     ///
-    /// Reads the kernel itself: what is shown is what packets meet, whether an agent runs or not.
+    /// Reads the kernel, not the agent: it shows what packets meet, whether an agent runs or not.
     Status(status::StatusFlags),
 
     /// Remove everything from the kernel that is Switchyard's
     ///
-    /// Does so for every backend of this build, and touches nothing else. Stop `switchyard run` first. Doing it twice does no
-    /// harm. With --kube-proxy, removes what kube-proxy left instead; `switchyard run` may run then, and should.
+    /// Removes what every backend of this build has in the kernel, and touches nothing else. Stop `switchyard run` first. It
+    /// may be repeated. With --kube-proxy it removes what kube-proxy left instead; `switchyard run` should run meanwhile.
     Cleanup(cleanup::CleanupFlags),
 }
 
@@ -79,6 +78,8 @@ pub(crate) enum CommandError {
     KubeProxy(#[from] Failed),
     #[error(transparent)]
     Process(#[from] ProcessError),
+    #[error("output: {0}")]
+    Output(#[from] std::io::Error),
     #[error("signals: {0}")]
     Signals(std::io::Error),
     #[error("async runtime: {0}")]
@@ -86,25 +87,20 @@ pub(crate) enum CommandError {
 }
 
 impl CommandLine {
-    /// Does what was asked. 0: done; 1: it failed, and the last line on stderr says why. (2, for a line that makes no
-    /// sense, is clap's.)
+    /// Does what was asked. 0: done; 1: it failed, and the last line on stderr says why. 2 is clap's, for a command line that
+    /// cannot be parsed.
     pub fn execute(self) -> ExitCode {
-        let log = || level::init(self.log.v.unwrap_or(Verbosity::QUIET));
-        match self.command {
-            Command::Run(flags) => ordered::execute(*flags, self.log.v),
+        let Self { command, log } = self;
+        if !matches!(command, Command::Run(_)) {
+            output::init(log.v.unwrap_or(Verbosity::QUIET));
+        }
+        match command {
+            // Its level may be in its file.
+            Command::Run(flags) => run::execute(*flags, log.v),
             #[cfg(feature = "demo")]
-            Command::Demo(args) => {
-                log();
-                crate::demo::run(&args)
-            }
-            Command::Status(flags) => {
-                log();
-                block_on(status::status(flags))
-            }
-            Command::Cleanup(flags) => {
-                log();
-                block_on(cleanup::cleanup(flags))
-            }
+            Command::Demo(args) => crate::demo::run(&args),
+            Command::Status(flags) => block_on(status::status(flags)),
+            Command::Cleanup(flags) => block_on(cleanup::cleanup(flags)),
         }
     }
 }

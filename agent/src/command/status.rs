@@ -1,6 +1,6 @@
-//! `switchyard status`: what the kernel holds, whoever programmed it and whether an agent runs or not.
+//! `switchyard status`: what the kernel holds, whether an agent runs or not.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use backend_api::{
     Affinity, Family, FrontendKind, Masquerade, Observed, ObservedAnswer, ObservedFrontend, ObservedOffload,
@@ -9,26 +9,26 @@ use backend_api::{
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::CommandError;
+use super::{CommandError, output};
 use crate::backend::{Backend, OpenError};
 
 /// Flags of `switchyard status`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct StatusFlags {
-    /// Which backend's rules to show, if not those of whichever has some
+    /// Show the rules of this backend [default: the first backend that has some]
     #[arg(long, alias = "proxy-mode", value_name = "NAME", ignore_case = true)]
     backend: Option<Backend>,
 
-    /// How to print it
+    /// Format of the output
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
     output: Output,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people
+    /// Columns, for people
     Table,
-    /// For programs: a list of frontends
+    /// A list of frontends, for programs
     Json,
 }
 
@@ -45,7 +45,7 @@ struct Row {
     connections: u64,
 }
 
-/// Who answers.
+/// Which endpoints answer.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 enum Answers {
@@ -71,36 +71,37 @@ struct Endpoint {
 pub(super) async fn status(flags: StatusFlags) -> Result<(), CommandError> {
     let backends = flags.backend.map_or_else(Backend::compiled, |backend| vec![backend]);
     let observed = observe(&backends).await?;
-    let rows = rows(&observed);
-    match flags.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&rows).expect("rows are plain data")),
-        Output::Table if rows.is_empty() => {
+    let frontends = rows(&observed);
+    let text = match flags.output {
+        Output::Json => serde_json::to_string_pretty(&frontends).expect("rows are plain data"),
+        Output::Table if frontends.is_empty() => {
             let names: Vec<_> = backends.into_iter().map(Backend::name).collect();
-            println!("No frontends are programmed by {}.", names.join(" or "))
+            format!("No frontends are programmed by {}.", names.join(" or "))
         }
-        Output::Table => print!("{}{}{}", table(&rows), turned_away(&observed), handed_over(&observed)),
-    }
-    Ok(())
+        Output::Table => format!("{}{}{}", table(&frontends), turned_away(&observed), handed_over(&observed)),
+    };
+    Ok(output::line(text.trim_end_matches('\n'))?)
 }
 
-/// Who was turned away, if anybody was.
+/// How many connections were turned away, by reason; empty if none.
 fn turned_away(observed: &Observed) -> String {
     let counts: Vec<_> = observed.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     if counts.is_empty() { String::new() } else { format!("\nTurned away: {}\n", counts.join(", ")) }
 }
 
-/// When connections leave the path of rules, if they do.
+/// When connections are handed to the flowtable; empty if they are not.
 fn handed_over(observed: &Observed) -> String {
-    let line = |family: Family| {
-        let ObservedOffload { after, devices } = observed.offload.of(family).as_ref()?;
-        let devices: Vec<_> = devices.iter().map(String::as_str).collect();
-        let devices = if devices.is_empty() { "no device".to_owned() } else { devices.join(", ") };
-        Some(format!("\nTo the flowtable after about {after} packets ({family}): {devices}\n"))
-    };
-    Family::ALL.into_iter().filter_map(line).collect()
+    let mut lines = String::new();
+    for family in Family::ALL {
+        let Some(ObservedOffload { after, devices }) = observed.offload.of(family) else { continue };
+        let names: Vec<_> = devices.iter().map(String::as_str).collect();
+        let names = if names.is_empty() { "no device".to_owned() } else { names.join(", ") };
+        lines += &format!("\nTo the flowtable after about {after} packets ({family}): {names}\n");
+    }
+    lines
 }
 
-/// What the first of these backends has that has something.
+/// What the first of these backends that has frontends holds.
 async fn observe(backends: &[Backend]) -> Result<Observed, OpenError> {
     let mut nothing = Vec::new();
     for backend in backends {
@@ -116,8 +117,8 @@ async fn observe(backends: &[Backend]) -> Result<Observed, OpenError> {
 }
 
 async fn look(backend: Backend) -> Result<Observed, OpenError> {
-    let refused = |source| OpenError::Refused { backend: backend.name(), source };
-    backend.open().await?.observe().await.map_err(refused)
+    let observed = backend.open().await?.observe().await;
+    observed.map_err(|source| OpenError::Refused { backend: backend.name(), source })
 }
 
 fn rows(observed: &Observed) -> Vec<Row> {
@@ -159,11 +160,10 @@ fn row(frontend: String, observed: &ObservedFrontend) -> Row {
 fn answer(observed: &ObservedAnswer) -> Answer {
     match observed {
         ObservedAnswer::Balance(shares) => {
-            let endpoint = |(address, weight): (&backend_api::EndpointAddress, &u32)| Endpoint {
-                address: address.to_string(),
-                weight: *weight,
-            };
-            Answer::Balance(shares.iter().map(endpoint).collect())
+            let shares = shares.iter();
+            Answer::Balance(
+                shares.map(|(address, weight)| Endpoint { address: address.to_string(), weight: *weight }).collect(),
+            )
         }
         ObservedAnswer::Reject => Answer::Reject,
         ObservedAnswer::Drop => Answer::Drop,
@@ -175,8 +175,8 @@ fn table(rows: &[Row]) -> String {
     let headings = ["FRONTEND", "KIND", "CONNECTIONS", "MASQUERADE", "AFFINITY", "SOURCES", "ANSWERED BY"];
     let mut lines = vec![headings.map(str::to_owned)];
     lines.extend(rows.iter().map(cells));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
+    let widths: [usize; 7] =
+        std::array::from_fn(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0));
     let mut text = String::new();
     for line in &lines {
         let padded: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
@@ -202,15 +202,19 @@ fn cells(row: &Row) -> [String; 7] {
 
 fn words(answer: &Answer) -> String {
     match answer {
-        Answer::Balance(endpoints) => {
-            let word = |Endpoint { address, weight }: &Endpoint| match weight {
-                1 => address.clone(),
-                weight => format!("{address} ×{weight}"),
-            };
-            endpoints.iter().map(word).collect::<Vec<_>>().join(", ")
-        }
+        Answer::Balance(endpoints) => endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(", "),
         Answer::Reject => "refused".to_owned(),
         Answer::Drop => "dropped".to_owned(),
+    }
+}
+
+/// `10.244.0.4:80`, or with a weight `10.244.0.4:80 ×3`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.weight {
+            1 => f.write_str(&self.address),
+            weight => write!(f, "{} ×{weight}", self.address),
+        }
     }
 }
 
@@ -223,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    fn observed() -> Observed {
+    fn example() -> Observed {
         let endpoint = |text: &str, weight| (EndpointAddress { ip: text.parse().unwrap(), port: 80 }, weight);
         let balance =
             |endpoints: &[(EndpointAddress, u32)]| ObservedAnswer::Balance(endpoints.iter().copied().collect());
@@ -250,26 +254,26 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_who_answers_whom() {
+    fn the_table_says_which_endpoints_answer() {
         let expected = "\
 FRONTEND                     KIND        CONNECTIONS   MASQUERADE   AFFINITY   SOURCES   ANSWERED BY
 10.105.145.136:8080/TCP      ClusterIP   7             unless pod   -          any       10.244.0.4:80, 10.244.1.2:80 ×3
 node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          any       inside: 10.244.0.4:80, 10.244.1.2:80 ×3; outside: dropped
 ";
-        assert_eq!(table(&rows(&observed())), expected);
+        assert_eq!(table(&rows(&example())), expected);
     }
 
     #[test]
-    fn who_was_turned_away_is_said_below_the_table_if_anybody_was() {
-        let mut observed = observed();
+    fn connections_that_were_turned_away_are_counted_below_the_table() {
+        let mut observed = example();
         assert_eq!(turned_away(&observed), "");
         observed.refused = BTreeMap::from([(TurnedAway::WrongPort, 3), (TurnedAway::NoEndpoints, 12)]);
         assert_eq!(turned_away(&observed), "\nTurned away: no-endpoints 12, wrong-port 3\n");
     }
 
     #[test]
-    fn where_connections_are_handed_over_is_said_if_they_are() {
-        let mut observed = observed();
+    fn devices_of_the_flowtable_are_shown_if_there_is_one() {
+        let mut observed = example();
         assert_eq!(handed_over(&observed), "");
         let devices = ["cni0", "eth0"].map(str::to_owned).into();
         observed.offload.v4 = Some(ObservedOffload { after: std::num::NonZeroU32::MIN, devices });
@@ -277,8 +281,8 @@ node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          a
     }
 
     #[test]
-    fn programs_read_the_same() {
-        let json = serde_json::to_value(rows(&observed())).unwrap();
+    fn json_has_the_same_rows() {
+        let json = serde_json::to_value(rows(&example())).unwrap();
         assert_eq!(json[0]["endpoints"]["balance"][1]["weight"], 3);
         assert_eq!(json[1]["endpoints"]["outside"], "drop");
         assert_eq!(json[1]["frontend"], "node port 30673/TCP (IPv4)");

@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::findings::{ConfigError, Findings, Mistake, Place, Remark};
-use super::written::Written;
-use super::{Config, RunFlags, SourceConfig, Verbosity, file};
+use super::settings::{Config, Written};
+use super::{RunFlags, Verbosity, file};
+use kubernetes::source::SourceConfig;
 
 /// What is to be done, and what is to be said before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// What is to be done.
     pub action: Action,
-    /// What was taken, and does something else than its writer may think.
+    /// What was accepted, and does something else than it seems to.
     pub remarks: Vec<Remark>,
 }
 
@@ -22,7 +23,7 @@ pub enum Action {
     Run {
         /// As this says.
         config: Box<Config>,
-        /// The file that it comes from, to be followed.
+        /// The file that it comes from, to be watched.
         file: Option<Box<ConfigFile>>,
     },
     /// Write the configuration to a file.
@@ -34,7 +35,7 @@ pub enum Action {
     },
     /// Set on the node what needs all privileges, and nothing else.
     InitOnly(Box<Config>),
-    /// Remove everything that is ours.
+    /// Remove everything that is Switchyard's.
     CleanUp,
 }
 
@@ -48,7 +49,7 @@ impl Action {
     }
 }
 
-/// A configuration file, and the flags that count more.
+/// A configuration file, and the flags that override it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFile {
     path: PathBuf,
@@ -56,7 +57,7 @@ pub struct ConfigFile {
     place: Surroundings,
 }
 
-/// Whether this process is in a pod, which has a way to its cluster's API.
+/// Whether this process runs in a pod, and can reach its cluster's API by the pod's service account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Surroundings {
     Pod,
@@ -73,7 +74,7 @@ impl RunFlags {
     }
 
     fn order_in(self, verbosity: Option<Verbosity>, place: Surroundings) -> Result<Order, ConfigError> {
-        // What is ours is found in the kernel, whatever the configuration.
+        // Removal depends on the kernel, not on the configuration.
         if self.deeds.cleans_up() && self.deeds.write_config_to.is_none() {
             return Ok(Order { action: Action::CleanUp, remarks: Vec::new() });
         }
@@ -142,11 +143,23 @@ impl ConfigFile {
     }
 
     fn parse(&self, text: &str) -> Result<(Config, Vec<Remark>), ConfigError> {
-        let mut findings = Findings::default();
-        let below = file::read(&self.path.display().to_string(), text, &self.above, &mut findings);
-        let ((), remarks) = findings.end(())?;
-        Ok((self.above.clone().over(below).config()?, remarks))
+        parse(&self.path.display().to_string(), text, &self.above)
     }
+}
+
+/// The configuration that `text` means without flags, with what is to be remarked. Messages name the file `name`.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn parse_file(name: &str, text: &str) -> Result<(Config, Vec<Remark>), ConfigError> {
+    parse(name, text, &Written::default())
+}
+
+fn parse(name: &str, text: &str, above: &Written) -> Result<(Config, Vec<Remark>), ConfigError> {
+    let mut findings = Findings::default();
+    let below = file::read(name, text, above, &mut findings);
+    let ((), remarks) = findings.end(())?;
+    Ok((above.clone().over(below).config()?, remarks))
 }
 
 impl Surroundings {
@@ -154,15 +167,15 @@ impl Surroundings {
         if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { Self::Pod } else { Self::NoPod }
     }
 
-    /// Whether there is a way to where objects come from.
+    /// Checks that there is a way to the source.
     fn reach(self, config: &Config) -> Result<(), Mistake> {
         match &config.source {
             SourceConfig::Kubernetes(way) if way.kubeconfig.is_none() && way.masters.is_empty() => match self {
                 Self::Pod => Ok(()),
                 Self::NoPod => Err(Mistake {
                     place: Place::Flag("source".into()),
-                    reason: "missing, as are --kubeconfig, --master and the file's clientConnection.kubeconfig, and this is no \
-                             pod, where KUBERNETES_SERVICE_HOST would be set: give one of them"
+                    reason: "missing: give --source, --kubeconfig, --master or the file's clientConnection.kubeconfig; only in a \
+                             pod, where KUBERNETES_SERVICE_HOST is set, none of them is needed"
                         .into(),
                 }),
             },

@@ -36,6 +36,12 @@ const SECOND: u128 = 1_000_000_000;
 const MINUTE: u128 = 60 * SECOND;
 const HOUR: u128 = 60 * MINUTE;
 
+impl From<GoDuration> for Duration {
+    fn from(GoDuration(duration): GoDuration) -> Self {
+        duration
+    }
+}
+
 impl FromStr for GoDuration {
     type Err = DurationError;
 

@@ -25,7 +25,7 @@ pub enum Place {
     },
 }
 
-/// What cannot be taken.
+/// What is refused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
     /// Where.
@@ -34,7 +34,7 @@ pub struct Mistake {
     pub reason: String,
 }
 
-/// What was taken, and does something else than its writer may think.
+/// What was accepted, and does something else than it seems to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remark {
     /// Where.
@@ -47,7 +47,7 @@ pub struct Remark {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(Vec<Mistake>);
 
-/// What was found on the way; in the order in which it stands.
+/// What was found while parsing, in that order.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) mistakes: Vec<Mistake>,

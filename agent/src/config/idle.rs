@@ -1,7 +1,6 @@
-//! What kube-proxy has a flag or a field for, and nothing here depends on: taken all the same, checked, and said to be
-//! without effect where somebody has written it.
+//! Options of kube-proxy that have no effect here. They are accepted, checked, and logged with the reason.
 //!
-//! A table of its own, so that flags, files, and what is written back cannot differ.
+//! One table, so that flags, files, what is written back, and the documentation agree.
 
 use backend_api::Cidr;
 
@@ -42,15 +41,15 @@ pub(super) enum Shape {
     Cidrs,
     /// Names with truth values.
     Gates,
-    /// Whatever.
+    /// Any value.
     Anything,
 }
 
-const NO_MARK: &str = "connections to be masqueraded are known by their addresses; no packet is marked for it";
-const AS_THEY_COME: &str =
-    "changes are written as they come, and what others undo is noticed; nothing is written again in between";
-const NOT_HELD_BACK: &str = "a change costs what it changes, and those that come during a sync are taken together";
-const WINDOWS: &str = "it is about Windows";
+const NO_MARK: &str = "connections to be masqueraded are recognised by their addresses; no packet is marked for it";
+const NO_PERIOD: &str =
+    "changes are written at once, and changes by other programs are noticed; there is no periodic sync";
+const NO_DELAY: &str = "a sync costs as much as the change, and changes during a sync are written together afterwards";
+const WINDOWS: &str = "it is for Windows";
 const ONE_FORMAT: &str = "the log has one format and is not buffered";
 
 const fn idle(
@@ -63,37 +62,37 @@ const fn idle(
     Idle { flag, fields, shape, usual, why }
 }
 
-/// All of them.
+/// Every setting without effect.
 pub(super) static IDLE: [Idle; 29] = [
     idle(
         Some("feature-gates"),
         &["featureGates"],
         Shape::Gates,
         "{}",
-        "there are no feature gates here: what kube-proxy has gates for is always on, or not there",
+        "Switchyard has no feature gates; what kube-proxy gates is always on here, or does not exist",
     ),
     idle(
         Some("kube-api-content-type"),
         &["clientConnection.contentType", "clientConnection.acceptContentTypes"],
         Shape::Text,
         r#""""#,
-        "objects are asked for as JSON, and read field by field",
+        "objects are requested as JSON",
     ),
     idle(
         Some("kube-api-qps"),
         &["clientConnection.qps"],
         Shape::Fraction,
         "5",
-        "there is one request for each kind of object and what was asked for is streamed; failures are backed off from",
+        "there is one request for each kind of object; its answer is streamed, and a failed one is delayed",
     ),
     idle(
         Some("kube-api-burst"),
         &["clientConnection.burst"],
         Shape::Whole(0, i32::MAX as i64),
         "10",
-        "there is one request for each kind of object and what was asked for is streamed; failures are backed off from",
+        "there is one request for each kind of object; its answer is streamed, and a failed one is delayed",
     ),
-    idle(Some("profiling"), &["enableProfiling"], Shape::Switch, "false", "there is no profiler in this program"),
+    idle(Some("profiling"), &["enableProfiling"], Shape::Switch, "false", "this program has no profiler"),
     idle(
         Some("show-hidden-metrics-for-version"),
         &["showHiddenMetricsForVersion"],
@@ -113,32 +112,38 @@ pub(super) static IDLE: [Idle; 29] = [
         &["iptables.syncPeriod", "nftables.syncPeriod"],
         Shape::Duration,
         r#""30s""#,
-        AS_THEY_COME,
+        NO_PERIOD,
     ),
     idle(
         Some("iptables-min-sync-period"),
         &["iptables.minSyncPeriod", "nftables.minSyncPeriod"],
         Shape::Duration,
         r#""1s""#,
-        NOT_HELD_BACK,
+        NO_DELAY,
     ),
-    idle(Some("ipvs-sync-period"), &["ipvs.syncPeriod"], Shape::Duration, r#""30s""#, AS_THEY_COME),
-    idle(Some("ipvs-min-sync-period"), &["ipvs.minSyncPeriod"], Shape::Duration, r#""0s""#, NOT_HELD_BACK),
+    idle(Some("ipvs-sync-period"), &["ipvs.syncPeriod"], Shape::Duration, r#""30s""#, NO_PERIOD),
+    idle(Some("ipvs-min-sync-period"), &["ipvs.minSyncPeriod"], Shape::Duration, r#""0s""#, NO_DELAY),
     idle(
         Some("ipvs-exclude-cidrs"),
         &["ipvs.excludeCIDRs"],
         Shape::Cidrs,
         "[]",
-        "virtual servers of other software are never touched, because ours are known by their marks",
+        "virtual servers of other programs are never touched; Switchyard's have marks of their own",
     ),
     idle(
         Some("config-sync-period"),
         &["configSyncPeriod"],
         Shape::Duration,
         r#""15m0s""#,
-        "objects are listed again where a watch has ended, and not by the clock",
+        "objects are listed again when a watch ends, not periodically",
     ),
-    idle(None, &["portRange"], Shape::PortRange, r#""""#, "no port of the node is taken for a service"),
+    idle(
+        None,
+        &["portRange"],
+        Shape::PortRange,
+        r#""""#,
+        "it is for the user-space mode that kube-proxy does not have any more",
+    ),
     idle(None, &["windowsRunAsService"], Shape::Switch, "false", WINDOWS),
     idle(None, &["winkernel.networkName"], Shape::Text, r#""""#, WINDOWS),
     idle(None, &["winkernel.sourceVip"], Shape::Text, r#""""#, WINDOWS),
@@ -147,13 +152,7 @@ pub(super) static IDLE: [Idle; 29] = [
     idle(None, &["winkernel.forwardHealthCheckVip"], Shape::Switch, "false", WINDOWS),
     idle(Some("logging-format"), &["logging.format"], Shape::Text, r#""text""#, ONE_FORMAT),
     idle(Some("log-flush-frequency"), &["logging.flushFrequency"], Shape::Anything, r#""5s""#, ONE_FORMAT),
-    idle(
-        Some("vmodule"),
-        &["logging.vmodule"],
-        Shape::Anything,
-        "[]",
-        "the program's modules are not kube-proxy's, and one level is for all of them",
-    ),
+    idle(Some("vmodule"), &["logging.vmodule"], Shape::Anything, "[]", "one log level is for all modules"),
     idle(Some("log-text-split-stream"), &[], Shape::Switch, "false", ONE_FORMAT),
     idle(Some("log-text-info-buffer-size"), &[], Shape::Text, r#""0""#, ONE_FORMAT),
     idle(Some("log-json-split-stream"), &[], Shape::Switch, "false", ONE_FORMAT),
@@ -164,7 +163,7 @@ pub(super) static IDLE: [Idle; 29] = [
         &["udpIdleTimeout", "resourceContainer", "conntrack.max"],
         Shape::Anything,
         "null",
-        "kube-proxy itself has it no more",
+        "kube-proxy itself does not have it any more",
     ),
 ];
 
@@ -174,7 +173,12 @@ pub(super) fn of_field(path: &str) -> Option<&'static Idle> {
 }
 
 impl Idle {
-    /// What is said where it is written.
+    /// kube-proxy's default; null if kube-proxy itself does not have it any more.
+    pub(super) fn usual_json(&self) -> serde_json::Value {
+        serde_json::from_str(self.usual).expect("the table's defaults are JSON")
+    }
+
+    /// The remark where it is written.
     pub(super) fn remark(&self) -> String {
         format!("has no effect: {}", self.why)
     }

@@ -1,6 +1,4 @@
-//! What the operator decided about IPVS, and the values that it may have.
-//!
-//! Kept apart because one backend alone reads it.
+//! Options of the IPVS backend, and the values that they may have.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,17 +10,17 @@ use super::duration::{DurationError, GoDuration};
 /// The configuration of the IPVS backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IpvsConfig {
-    /// Of service ports that name none.
+    /// Scheduler of service ports that name none.
     pub scheduler: Scheduler,
-    /// Whether the node answers ARP on the interface alone that has the address.
+    /// Whether the node answers ARP only on the interface that has the address.
     pub strict_arp: bool,
-    /// How long the kernel remembers connections.
+    /// How long IPVS keeps connections.
     pub timeouts: IpvsTimeouts,
-    /// How long TCP connections to an endpoint that is gone may go on.
+    /// How long TCP connections to a removed endpoint may continue.
     pub drain: Duration,
 }
 
-/// The kernel's timeouts for connections of IPVS, in whole seconds; none leaves the choice to the backend.
+/// IPVS's timeouts of connections, in whole seconds; `None` leaves the choice to the backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IpvsTimeouts {
     /// Idle established TCP connections.
@@ -33,8 +31,8 @@ pub struct IpvsTimeouts {
     pub udp: Option<Duration>,
 }
 
-/// Where `--ipvs-scheduler` is empty. kube-proxy's is `rr`, which is the same among endpoints of equal weight; this one
-/// minds the others' too.
+/// If `--ipvs-scheduler` is empty. kube-proxy's is `rr`, which is the same for endpoints of equal weight; `wrr` uses other
+/// weights too.
 pub(super) const DEFAULT_SCHEDULER: Scheduler = Scheduler::Wrr;
 
 /// A day: as long as conntrack remembers an idle connection where kube-proxy sets it up.

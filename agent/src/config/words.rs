@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use kubernetes::settings::{ClusterCidrs, InterfaceName, LocalDetector};
+
 /// A truth value as Go's flags take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Switch(pub(super) bool);
@@ -14,7 +16,7 @@ pub(super) struct Switch(pub(super) bool);
 #[error("{0:?}: must be true or false")]
 pub(super) struct SwitchError(String);
 
-/// The node's own address; unspecified, it tells the family alone.
+/// The node's own address. 0.0.0.0 and :: say the family alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BindAddress(pub(super) IpAddr);
 
@@ -23,15 +25,21 @@ pub(super) struct BindAddress(pub(super) IpAddr);
 #[error("{0:?}: must be an IP address such as 192.168.67.8, or 0.0.0.0 or :: for that of the Node object")]
 pub(super) struct BindAddressError(String);
 
-/// Where a server of the agent listens, as far as it is said.
+/// Where a server of the agent listens, as far as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerAddress {
     Nowhere,
-    /// What is not said is as usual.
+    /// What is not written has its default.
     At {
         ip: Option<IpAddr>,
         port: Option<NonZeroU16>,
     },
+}
+
+impl Default for ServerAddress {
+    fn default() -> Self {
+        Self::At { ip: None, port: None }
+    }
 }
 
 /// Not such a place.
@@ -52,7 +60,7 @@ pub(super) struct MasterError(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AnyText(pub(super) String);
 
-/// A value, unless the text is empty, which says nothing: kube-proxy takes `--hostname-override=`.
+/// A value, or nothing if the text is empty: kube-proxy accepts `--hostname-override=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unless<T> {
     Empty,
@@ -77,7 +85,7 @@ impl<T: FromStr> FromStr for Unless<T> {
 }
 
 impl ServerAddress {
-    /// An address and a port that are said apart; port 0 is nowhere.
+    /// An address and a port from two flags; port 0 is nowhere.
     pub(super) fn of(address: Option<Self>, port: Option<u16>) -> Option<Self> {
         match (address, port.map(NonZeroU16::new)) {
             (address, None) => address,
@@ -87,7 +95,7 @@ impl ServerAddress {
         }
     }
 
-    /// The place, where `usual` says what is not said.
+    /// The address, with what is not written from `usual`.
     pub(super) fn place(self, usual: SocketAddr) -> Option<SocketAddr> {
         match self {
             Self::Nowhere => None,
@@ -136,7 +144,7 @@ impl FromStr for ServerAddress {
     }
 }
 
-/// Of which schemes a URL may be: a typing mistake would else show as a server that does not answer.
+/// Schemes of a URL. Without this check a typing mistake would look like a server that does not answer.
 const SCHEMES: [&str; 2] = ["https://", "http://"];
 
 impl FromStr for Master {
@@ -162,6 +170,82 @@ impl FromStr for AnyText {
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// The values of `--detect-local-mode`: how connections of local pods are recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DetectLocalMode {
+    /// The source address is in --cluster-cidr.
+    ClusterCidr,
+    /// The source address is in a pod range of this node's Node object.
+    NodeCidr,
+    /// They enter through this bridge.
+    BridgeInterface,
+    /// They enter through an interface whose name begins so.
+    InterfaceNamePrefix,
+}
+
+/// A mode needs this name of an interface, and it is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacking {
+    Bridge,
+    Prefix,
+}
+
+const MODES: [(&str, DetectLocalMode); 4] = [
+    ("ClusterCIDR", DetectLocalMode::ClusterCidr),
+    ("NodeCIDR", DetectLocalMode::NodeCidr),
+    ("BridgeInterface", DetectLocalMode::BridgeInterface),
+    ("InterfaceNamePrefix", DetectLocalMode::InterfaceNamePrefix),
+];
+
+impl DetectLocalMode {
+    /// The default.
+    pub(super) const USUAL: &str = "ClusterCIDR";
+}
+
+impl Lacking {
+    /// The message for a file.
+    pub(super) fn field(self) -> String {
+        match self {
+            Self::Bridge => "needs detectLocal.bridgeInterface, which is not given".into(),
+            Self::Prefix => "needs detectLocal.interfaceNamePrefix, which is not given".into(),
+        }
+    }
+
+    /// The message for a command line.
+    pub(super) fn flag(self) -> &'static str {
+        match self {
+            Self::Bridge => "needs --pod-bridge-interface, which is not given",
+            Self::Prefix => "needs --pod-interface-name-prefix, which is not given",
+        }
+    }
+}
+
+/// The detector that `mode` means.
+pub(super) fn detector(
+    mode: DetectLocalMode,
+    ranges: ClusterCidrs,
+    bridge: Option<InterfaceName>,
+    prefix: Option<InterfaceName>,
+) -> Result<LocalDetector, Lacking> {
+    match mode {
+        DetectLocalMode::ClusterCidr => Ok(LocalDetector::ClusterCidrs(ranges)),
+        DetectLocalMode::NodeCidr => Ok(LocalDetector::NodeCidrs),
+        DetectLocalMode::BridgeInterface => bridge.map(LocalDetector::Bridge).ok_or(Lacking::Bridge),
+        DetectLocalMode::InterfaceNamePrefix => prefix.map(LocalDetector::InterfacePrefix).ok_or(Lacking::Prefix),
+    }
+}
+
+impl FromStr for DetectLocalMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match MODES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
+            Some((_, mode)) => Ok(*mode),
+            None => Err("must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix".into()),
+        }
     }
 }
 

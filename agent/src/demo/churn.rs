@@ -1,7 +1,6 @@
-//! Endpoints come and go while connections run, and nothing breaks.
+//! Endpoints are added and removed while connections run, and no connection fails.
 //!
-//! Every pod stays alive throughout: what is shown is the work of the dataplane alone. So any connection that fails,
-//! new or held, is its fault.
+//! Every pod keeps running, so any connection that fails, new or held, is the dataplane's fault.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -10,18 +9,18 @@ use std::time::{Duration, Instant};
 use backend_api::Protocol;
 
 use super::cluster::Cluster;
+use super::failure::{Failure, Interrupt};
 use super::page::{self, Page};
-use super::show::{Failure, Interrupt};
 use super::stage::Stage;
 use testbed::{Dial, Held, Load, Outcome, Tally};
 
-/// Who dials what all the time.
+/// What is dialled from where all the time.
 const CLIENTS: [(&str, &str); 3] =
     [("mytools", "10.105.145.136:8080"), ("outsider", "192.168.67.10:30673"), ("outsider", "192.168.67.240:8082")];
 
 /// Connections that each client holds.
 const HELD: usize = 30;
-/// Connections that are dialled after each change, to see who answers.
+/// Connections that are dialled after each change, to see which pods answer.
 const SAMPLE: usize = 60;
 /// What each client dials at least while a step lasts.
 const NEW: usize = 50;
@@ -37,7 +36,7 @@ const STEPS: [(&str, &[&str]); 5] = [
     ("nginx-1 and nginx-2 are back", &["nginx-1", "nginx-2", "nginx-3"]),
 ];
 
-/// A connection and who it was opened to.
+/// A connection, and the pod that it was opened to.
 struct Connection {
     held: Held,
     name: String,
@@ -62,10 +61,10 @@ pub(super) fn show(
         let touched = cluster.scale(&pods).touched;
         let synced = stage.program_changes(cluster.state(), touched)?;
         keep_dialling(&loads)?;
-        let sample = sample(stage);
-        let broken = broken(&mut connections, |name| pods.contains(name));
-        let found: Vec<String> = wrong(&sample, &pods).into_iter().chain(broken).collect();
-        let shares: Vec<String> = sample.answers.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let sampled = sample(stage);
+        let mut found = wrong(&sampled, &pods);
+        found.extend(broken(&mut connections, |name| pods.contains(name)));
+        let shares: Vec<String> = sampled.answers.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let (took, writes) = (page::brief(synced.took), synced.report.writes);
         let mark = page.style().mark(found.is_empty());
         let cost = page.style().dim(&format!("{took:>8}, {writes:>3} writes"));
@@ -92,11 +91,12 @@ fn hold(stage: &Stage) -> Result<Vec<Connection>, Failure> {
 }
 
 fn start(stage: &Stage) -> Result<Vec<Load>, Failure> {
-    let begin = |(from, to): (&str, &str)| {
+    let mut loads = Vec::new();
+    for (from, to) in CLIENTS {
         let place = stage.world.place(from).expect("the example has its clients");
-        Load::start(place, &dial(to)).map_err(Failure::Thread)
-    };
-    CLIENTS.into_iter().map(begin).collect()
+        loads.push(Load::start(place, &dial(to)).map_err(Failure::Thread)?);
+    }
+    Ok(loads)
 }
 
 /// As fast as the dataplane can: each change takes one of two replicas out and brings the other back.

@@ -1,4 +1,4 @@
-//! The example cluster: its world, its objects, and a deployment that can be scaled.
+//! The example cluster: its world, its objects, and a deployment whose replicas can change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ const OBJECTS: &[(&str, &str)] = &[
 /// The services in front of the nginx deployment, which change together.
 const NGINX: [&str; 3] = ["nginx-deploy-clusterip-svc", "nginx-deploy-nodeport-svc", "nginx-deploy-lb-svc"];
 
-/// The objects and what they come to on `node2`.
+/// The objects, and the state that they resolve to on `node2`.
 #[derive(Debug)]
 pub(super) struct Cluster {
     resolver: Resolver,
@@ -41,19 +41,17 @@ pub(super) struct Cluster {
     pods: Vec<PodPlan>,
 }
 
-/// The example's world and two more replicas of nginx, that no service knows at first.
+/// The example's world, and two more replicas of nginx that no service has at first.
 pub(super) fn plan() -> WorldPlan {
     let mut plan = WorldPlan::example();
-    let spare = |name: &str, address: [u8; 4], placement| PodPlan {
-        name: name.into(),
-        addresses: vec![address.into()],
-        placement,
-        listens: vec![Listen::tcp(80)],
-    };
     plan.pods.push(spare("nginx-4", [10, 244, 1, 6], Placement::Remote));
     plan.pods.push(spare("nginx-5", [10, 244, 2, 7], Placement::Bridge));
     plan.node.listens = vec![Listen::tcp(30673)];
     plan
+}
+
+fn spare(name: &str, address: [u8; 4], placement: Placement) -> PodPlan {
+    PodPlan { name: name.into(), addresses: vec![address.into()], placement, listens: vec![Listen::tcp(80)] }
 }
 
 impl Cluster {
@@ -135,14 +133,14 @@ fn endpoint(pod: &PodPlan) -> Option<SliceEndpoint> {
 mod tests {
     use super::*;
 
-    fn cluster() -> Cluster {
-        let plan = plan();
-        Cluster::load(&plan, &plan.node.addresses.iter().copied().collect()).unwrap()
+    fn example() -> Cluster {
+        let world = plan();
+        Cluster::load(&world, &world.node.addresses.iter().copied().collect()).unwrap()
     }
 
     #[test]
     fn the_example_resolves_without_a_warning() {
-        let cluster = cluster();
+        let cluster = example();
         assert_eq!(cluster.resolver.warnings().collect::<Vec<_>>(), Vec::<&kubernetes::resolve::Warning>::new());
         let names: Vec<String> = cluster.state.services().map(|service| service.name.to_string()).collect();
         let expected = [
@@ -159,7 +157,7 @@ mod tests {
 
     #[test]
     fn scaling_changes_three_services_and_scaling_to_the_same_none() {
-        let mut cluster = cluster();
+        let mut cluster = example();
         let pods = BTreeSet::from(["nginx-1", "nginx-2", "nginx-3"]);
         assert_eq!(cluster.scale(&pods).touched.len(), 0);
         let pods = BTreeSet::from(["nginx-3", "nginx-5"]);

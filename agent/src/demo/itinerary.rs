@@ -1,5 +1,5 @@
-//! Who dials what, and what they should meet: the example's claims, written by hand from its description and from no
-//! code of ours.
+//! What is dialled from where, and what should answer: written by hand from the example's description, not from code that
+//! resolves services.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -105,7 +105,7 @@ pub(super) fn itinerary() -> Vec<Chapter> {
             ],
         ),
         chapter(
-            "From the Ingress, which dials cluster addresses",
+            "From the Ingress controller, to cluster addresses",
             vec![
                 visit("ingress", "nginx.svc.local", Tcp, "10.105.145.136:8080", answers(NGINX, Kept)),
                 visit("ingress", "whoami.svc.local", Tcp, "10.108.154.253:8080", answers(WHOAMI, Kept)),
@@ -128,7 +128,7 @@ pub(super) fn itinerary() -> Vec<Chapter> {
             ],
         ),
         chapter(
-            "A pod dials its own service, and also gets itself",
+            "From a pod to its own service, where the pod itself answers too",
             vec![
                 visit(
                     "nginx-3",
@@ -141,17 +141,17 @@ pub(super) fn itinerary() -> Vec<Chapter> {
             ],
         ),
         chapter(
-            "What nobody serves",
+            "Addresses and ports without a service",
             vec![
-                visit("mytools", "whoami, a port that it has not", Tcp, "10.108.154.253:81", Refused(Refusal::Reset)),
+                visit("mytools", "whoami, a port without a service", Tcp, "10.108.154.253:81", Refused(Refusal::Reset)),
                 visit(
                     "mytools",
-                    "kube-dns, a port that it has not",
+                    "kube-dns, a port without a service",
                     Udp,
                     "10.96.0.10:54",
                     Refused(Refusal::PortUnreachable),
                 ),
-                visit("mytools", "a cluster address of no service", Tcp, "10.99.99.99:80", Silence),
+                visit("mytools", "a cluster address without a service", Tcp, "10.99.99.99:80", Silence),
             ],
         ),
     ]

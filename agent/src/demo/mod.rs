@@ -1,7 +1,7 @@
-//! `switchyard demo`: the example cluster on one machine, forwarded for real, in front of your eyes.
+//! `switchyard demo`: the example cluster on one machine, forwarded by the kernel, dialled and compared.
 //!
 //! ```text
-//! cluster (YAML → ServiceState) ──► stage (world, dataplane) ──► itinerary (who dials what) ──► verdict ──► page
+//! cluster (YAML → ServiceState) ──► stage (world, dataplane) ──► itinerary (what is dialled) ──► verdict ──► page
 //!                                                           └──► churn (endpoints change under load) ──┘
 //! ```
 //!
@@ -10,46 +10,50 @@
 
 mod churn;
 mod cluster;
+mod failure;
 mod itinerary;
 mod page;
 mod show;
 mod stage;
 mod verdict;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 
 use crate::backend::Backend;
+use failure::Failure;
 use page::{Audience, Page, Style};
-use show::{Ending, Failure};
+use show::Ending;
 
 /// Flags of `switchyard demo`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Who programs the kernel
+    /// Which backend programs the kernel
     #[arg(long, alias = "proxy-mode", value_name = "NAME", default_value = "nftables", ignore_case = true)]
     backend: Backend,
 
-    /// Leave the world up until Ctrl-C, and say how to enter it
+    /// Leave the example up until Ctrl-C, and print how to enter it
     #[arg(long)]
     keep: bool,
 
-    /// Connections to open to each address that is shown
+    /// How many connections to open to each address
     #[arg(long, value_name = "N", default_value = "300", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
 }
 
-/// Some of what the demo showed was not as expected; it says what.
+/// Some results were not as expected; the output names them.
 const MISMATCH: u8 = 1;
-/// It could not be shown here; it says what is missing.
+/// The demo cannot run here; the last line names what is missing.
 const NOT_HERE: u8 = 2;
-/// Somebody pressed Ctrl-C; by convention 128 and the number of the signal.
+/// After Ctrl-C; by convention 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
+/// The reader of the output has gone, so that nothing can be said; by convention 128 and the number of SIGPIPE.
+const UNREAD: u8 = 141;
 
-/// Runs the demo, and blocks until it is over. The exit code is 0 if everything was as expected, 1 if not, 2 if it could
-/// not be shown here, 130 after Ctrl-C.
+/// Runs the demo, and blocks until it is over. The exit code is 0 if everything was as expected, 1 if not, 2 if it cannot
+/// run here, 130 after Ctrl-C, 141 if the reader of the output has gone.
 pub fn run(args: &Args) -> ExitCode {
     let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     // https://no-color.org: set and not empty.
@@ -61,26 +65,28 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(Ending::AsExpected) => ExitCode::SUCCESS,
         Ok(Ending::Mismatched) => ExitCode::from(MISMATCH),
         Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(Ending::Unread) => ExitCode::from(UNREAD),
         Err(failure) => {
             page.done();
-            eprintln!("{}", explain(&failure, args.backend));
+            // Without a reader of stderr the exit code says it alone.
+            let _ = writeln!(std::io::stderr(), "{}", explain(&failure, args.backend));
             ExitCode::from(NOT_HERE)
         }
     }
 }
 
-/// What is missing here, in one line; in another, where it can be had.
+/// What is missing here, and in a second line how to run it elsewhere.
 fn explain(failure: &Failure, backend: Backend) -> String {
     let need = if failure.is_privilege() { "needs root, to make network namespaces: " } else { "" };
     let elsewhere = if failure.is_unsupported() { elsewhere(backend) } else { String::new() };
     format!("switchyard demo: {need}{failure}{elsewhere}")
 }
 
-/// How to see the same on a kernel that has everything. The machine sees this one's files, this program too.
+/// How to run the same on a kernel that has everything. The emulated machine has this one's files, and this program.
 fn elsewhere(backend: Backend) -> String {
     let program = std::env::current_exe().map_or_else(|_| "switchyard".to_owned(), |path| path.display().to_string());
     format!(
-        "\nTo see it on a kernel that has it, in an emulated machine, run this in Switchyard's source tree:\n    \
+        "\nTo run it on a kernel that has it, in an emulated machine, enter this in Switchyard's source tree:\n    \
          cargo run -p switchyard-conformance --bin vm -- --kernel 6.12 -- {program} demo --backend {}",
         backend.name()
     )

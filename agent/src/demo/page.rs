@@ -1,4 +1,4 @@
-//! What the terminal shows. Rendering is pure; a [`Page`] only writes it down.
+//! What the terminal shows. Rendering is pure; a [`Page`] only writes.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -18,10 +18,10 @@ pub(super) struct Page {
     said: bool,
 }
 
-/// Who reads.
+/// What reads the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Audience {
-    /// Somebody at a terminal: a line on stderr says what is being done.
+    /// A terminal: a line on stderr says what is being done.
     Watching,
     /// A file or a program.
     Absent,
@@ -62,7 +62,7 @@ impl Page {
         self.out.flush()
     }
 
-    /// Says what is being done, if somebody watches; the next line replaces it.
+    /// Says on a terminal what is being done; the next line replaces it.
     pub(super) fn doing(&mut self, what: impl Display) {
         match self.audience {
             Audience::Watching => {
@@ -107,7 +107,7 @@ impl Style {
     }
 }
 
-/// A visit: what was dialled, who answered how often and whom they saw, what else happened, what was wrong.
+/// A visit: what was dialled, which pods answered how often and which source they saw, what else happened, what was wrong.
 pub(super) fn visit(
     visit: &Visit,
     (tally, mismatches): (&Tally, &[String]),
@@ -134,11 +134,12 @@ pub(super) fn visit(
 /// Each answerer with a bar, a count and a share.
 pub(super) fn answers(tally: &Tally) -> Vec<(&str, String)> {
     let total = tally.total().max(1);
-    let row = |count: usize| {
-        let share = 100.0 * count as f64 / total as f64;
-        format!("{}{count:>6}  {share:>5.1} %", bar(count, total))
-    };
-    tally.answers.iter().map(|(name, count)| (name.as_str(), row(*count))).collect()
+    let mut rows = Vec::new();
+    for (name, count) in &tally.answers {
+        let share = 100.0 * *count as f64 / total as f64;
+        rows.push((name.as_str(), format!("{}{count:>6}  {share:>5.1} %", bar(*count, total))));
+    }
+    rows
 }
 
 fn sources(visit: &Visit, tally: &Tally, name: &str, geography: &impl Geography) -> String {

@@ -1,23 +1,20 @@
-//! The demo's story, from an empty world to an empty world.
+//! The chapters of the demo in their order, from building the world to removing it.
 
-use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use backend_api::{Protocol, ServiceState, SyncError};
-use tokio::signal::unix::{SignalKind, signal};
+use backend_api::{Protocol, ServiceState};
 
 use super::Args;
 use super::churn;
 use super::cluster::{self, Cluster};
+use super::failure::{Failure, Interrupt};
 use super::itinerary::itinerary;
 use super::page::{self, Page};
 use super::stage::{Opening, Stage};
 use super::verdict::mismatches;
-use crate::backend::{Backend, OpenError};
-use testbed::{Dial, NamespaceError, Tally, World, WorldError, sink};
+use crate::backend::Backend;
+use testbed::{Dial, Tally, World, sink};
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,60 +23,17 @@ pub(super) enum Ending {
     AsExpected,
     /// Not everything was.
     Mismatched,
-    /// Somebody pressed Ctrl-C.
+    /// SIGINT (Ctrl-C) or SIGTERM came.
     Interrupted,
+    /// The reader of the output has gone.
+    Unread,
 }
-
-/// Why it could not be shown here.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("{0}")]
-    World(#[from] WorldError),
-    #[error(transparent)]
-    Backend(OpenError),
-    #[error("{0}")]
-    Sync(SyncError),
-    #[error("service {0}: {1}")]
-    Service(String, String),
-    #[error("example: {0}")]
-    Example(String),
-    #[error("thread: {0}")]
-    Thread(io::Error),
-    #[error("control probe: {0}")]
-    Control(String),
-    #[error("output: {0}")]
-    Output(#[from] io::Error),
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl Failure {
-    /// Whether the process is not allowed to build a world.
-    pub(super) fn is_privilege(&self) -> bool {
-        match self {
-            Self::World(WorldError::Namespace(NamespaceError::Privilege { .. })) => true,
-            Self::World(WorldError::Setup { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
-            _ => false,
-        }
-    }
-
-    /// Whether another kernel may have what the backend needs.
-    pub(super) fn is_unsupported(&self) -> bool {
-        match self {
-            Self::Backend(error) => error.is_unsupported(),
-            _ => false,
-        }
-    }
-}
-
-/// Whether somebody pressed Ctrl-C, or told the process to end.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Interrupt(Arc<AtomicBool>);
 
 /// Shows everything on `page`, with the dataplane that `opening` opens.
 pub(super) fn show(page: &mut Page, args: &Args, opening: Opening) -> Result<Ending, Failure> {
     match tell(page, args, opening) {
         Err(Failure::Interrupted) => Ok(Ending::Interrupted),
+        Err(failure) if failure.is_unread() => Ok(Ending::Unread),
         other => other,
     }
 }
@@ -90,10 +44,8 @@ fn tell(page: &mut Page, args: &Args, opening: Opening) -> Result<Ending, Failur
     let plan = cluster::plan();
     let mut stage = Stage::set(&plan, opening)?;
     let backend = args.backend.name();
-    page.line(
-        &page.style().bold(&format!("Switchyard shows the example cluster, seen from node2, forwarded by {backend}")),
-    )?;
-    let interrupt = Interrupt::follow(&stage.world)?;
+    page.line(&page.style().bold(&format!("The example cluster on its node node2, with the {backend} backend")))?;
+    let interrupt = Interrupt::on_signals(&stage.world)?;
     let places = stage.world.places().count();
     page.line(&format!("    {places} places built in {}", page::brief(started.elapsed())))?;
     let mut cluster = Cluster::load(&plan, stage.world.node_addresses()).map_err(Failure::Example)?;
@@ -112,7 +64,7 @@ fn tell(page: &mut Page, args: &Args, opening: Opening) -> Result<Ending, Failur
     conclude(page, &found)
 }
 
-/// The world works without a service: pods are reached, service addresses lead to the sink.
+/// Checks the world without services: pods answer, and packets to service addresses go to the sink.
 fn control(world: &World) -> Result<(), Failure> {
     for (from, to, name) in [
         ("mytools", "10.244.0.4:80", "nginx-1"),
@@ -128,7 +80,7 @@ fn control(world: &World) -> Result<(), Failure> {
     untranslated(world).map_err(Failure::Control)
 }
 
-/// Nobody translates service addresses.
+/// Checks that nothing translates service addresses.
 fn untranslated(world: &World) -> Result<(), String> {
     let to = "10.105.145.136:8080";
     let met = world.dial("mytools", &dial(to));
@@ -146,7 +98,7 @@ fn program(page: &mut Page, stage: &mut Stage, state: &ServiceState) -> Result<(
     let services = state.len();
     let (took, writes) = (page::brief(first.took), first.report.writes);
     page.line(&format!(
-        "    {services} services programmed in {took}: {writes} writes; once more: {} writes",
+        "    {services} services programmed in {took}: {writes} writes; the same again: {} writes",
         again.report.writes
     ))?;
     Ok(())
@@ -166,8 +118,8 @@ fn visit_all(page: &mut Page, stage: &Stage, args: &Args, interrupt: &Interrupt)
             for line in page::visit(visit, (&tally, &wrong), &stage.world, page.style()) {
                 page.line(&line)?;
             }
-            let named = |wrong| format!("{} → {}, {}: {wrong}", visit.from, visit.service, visit.address());
-            found.extend(wrong.into_iter().map(named));
+            let place = format!("{} → {}, {}", visit.from, visit.service, visit.address());
+            found.extend(wrong.into_iter().map(|wrong| format!("{place}: {wrong}")));
         }
     }
     Ok(found)
@@ -175,11 +127,11 @@ fn visit_all(page: &mut Page, stage: &Stage, args: &Args, interrupt: &Interrupt)
 
 /// Says how to enter each namespace, and waits.
 fn keep(page: &mut Page, (world, backend): (&World, Backend), interrupt: &Interrupt) -> Result<(), Failure> {
-    page.heading("The world stays up until Ctrl-C")?;
+    page.heading("The example stays up until Ctrl-C")?;
     for place in world.places().filter(|place| !place.shares_namespace() || place.name == "remote") {
         page.line(&format!("    {:<11}{}", place.name, place.entrance()))?;
     }
-    page.line("  where remote has the pods of other nodes, and lan the bridge to the other machines; for example:")?;
+    page.line("  remote has the pods of other nodes, and lan has the bridge to the other machines. For example:")?;
     let (node, mytools) =
         (world.node().namespace.name(), &world.place("mytools").expect("the example has it").namespace);
     page.line(&format!("    ip netns exec {} bash -c 'head -1 < /dev/tcp/10.105.145.136/8080'", mytools.name()))?;
@@ -200,7 +152,7 @@ fn conclude(page: &mut Page, found: &[String]) -> Result<Ending, Failure> {
         page.heading("Everything was as expected, and everything is removed")?;
         return Ok(Ending::AsExpected);
     }
-    page.heading(&format!("Not as expected, {} times", found.len()))?;
+    page.heading(&format!("{} results were not as expected", found.len()))?;
     for mismatch in found {
         page.line(&style.red(&format!("  ✗ {mismatch}")))?;
     }
@@ -210,27 +162,4 @@ fn conclude(page: &mut Page, found: &[String]) -> Result<Ending, Failure> {
 fn dial(to: &str) -> Dial {
     let to: SocketAddr = to.parse().expect("an address and a port");
     Dial::new(Protocol::Tcp, to).within(Duration::from_secs(5))
-}
-
-impl Interrupt {
-    /// Listens on the world's threads; from now on a signal ends the demo in order, and the world with it.
-    fn follow(world: &World) -> Result<Self, Failure> {
-        let interrupt = Self::default();
-        let _context = world.runtime().enter();
-        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-            let mut signals = signal(kind).map_err(Failure::Thread)?;
-            let raised = interrupt.0.clone();
-            world.runtime().spawn(async move {
-                signals.recv().await;
-                raised.store(true, Ordering::Relaxed);
-            });
-        }
-        Ok(interrupt)
-    }
-
-    /// # Errors
-    /// [`Failure::Interrupted`] if so.
-    pub(super) fn check(&self) -> Result<(), Failure> {
-        if self.0.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
-    }
 }

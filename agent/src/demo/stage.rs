@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use backend_api::{Dataplane, Family, Report, Scope, ServiceName, ServiceState, SyncError};
 
-use super::show::Failure;
+use super::failure::Failure;
 use super::verdict::Geography;
 use crate::backend::OpenError;
 use testbed::{Executor, World, WorldPlan};
@@ -18,7 +18,7 @@ pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Dataplane>,
 /// The world, and the dataplane inside its node.
 #[derive(Debug)]
 pub(super) struct Stage {
-    // First, so that it goes before the namespace that it is in.
+    // First, so that it is dropped before the namespace that it is in.
     executor: Executor,
     /// Taken while it works.
     dataplane: Option<Box<dyn Dataplane>>,

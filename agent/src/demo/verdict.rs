@@ -41,7 +41,7 @@ pub(super) fn mismatches(visit: &Visit, tally: &Tally, geography: &impl Geograph
     }
 }
 
-/// Answers by whom none was expected.
+/// Answers of others than those that are expected.
 fn strangers(tally: &Tally, names: &[&str]) -> Vec<String> {
     let strange = tally.answers.iter().filter(|(name, _)| !names.contains(&name.as_str()));
     let expected =

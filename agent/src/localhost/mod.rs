@@ -32,7 +32,6 @@ pub use plan::{NodePort, Plan, PortEndpoints};
 
 use self::affinity::AffinityTable;
 use self::listeners::Mailbox;
-use crate::config::Config;
 use kubernetes::settings::NodePortSelection;
 use kubernetes::{ClusterState, News};
 use reconcile::Witness;
@@ -48,11 +47,6 @@ pub enum OnLocalhost {
 }
 
 impl OnLocalhost {
-    /// What the configuration says.
-    pub fn wanted(config: &Config) -> PerFamily<Self> {
-        Self::of(&config.node_ports)
-    }
-
     /// What a selection of node port addresses asks for.
     pub fn of(node_ports: &NodePortSelection) -> PerFamily<Self> {
         PerFamily { v4: Self::of_family(node_ports, Family::V4), v6: Self::of_family(node_ports, Family::V6) }

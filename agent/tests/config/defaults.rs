@@ -1,4 +1,4 @@
-//! What holds where nobody has said anything.
+//! Defaults.
 
 use kubernetes::settings::LocalDetector;
 use switchyard_agent::backend::Backend;

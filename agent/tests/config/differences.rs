@@ -1,13 +1,18 @@
-//! Who has to act when a setting changes.
+//! Which parts have to act when a setting changes.
 
 use std::collections::BTreeSet;
 
-use switchyard_agent::config::{Part, changes};
+use switchyard_agent::config::Config;
+use switchyard_agent::process::{Part, Views};
 
 use super::given::quiet;
 
+fn changes(before: &Config, after: &Config) -> BTreeSet<Part> {
+    Views::from(before).changes(&Views::from(after))
+}
+
 #[test]
-fn every_setting_names_who_has_to_act() {
+fn every_setting_names_the_parts_that_have_to_act() {
     use Part::*;
     for (flags, expected) in [
         ("", vec![]),
@@ -20,6 +25,7 @@ fn every_setting_names_who_has_to_act() {
         ("--nodeport-addresses all", vec![Settings]),
         ("--nodeport-addresses primary,localhost", vec![Settings, Localhost]),
         ("--masquerade-all", vec![Settings]),
+        ("--flowtable-after 9", vec![Settings]),
         ("--source /s", vec![Source]),
         ("--kubeconfig /k", vec![Source]),
         ("--healthz-port 1", vec![Servers]),

@@ -140,16 +140,16 @@ fn a_field_without_effect_says_so_and_why_where_it_is_not_kube_proxys_default() 
         ("enableProfiling: true", "enableProfiling", "no profiler"),
         ("showHiddenMetricsForVersion: '1.35'", "showHiddenMetricsForVersion", "no metric is hidden"),
         ("iptables: {masqueradeBit: 15}", "iptables.masqueradeBit", "no packet is marked"),
-        ("iptables: {syncPeriod: 1m}", "iptables.syncPeriod", "as they come"),
-        ("iptables: {minSyncPeriod: 5s}", "iptables.minSyncPeriod", "taken together"),
+        ("iptables: {syncPeriod: 1m}", "iptables.syncPeriod", "no periodic sync"),
+        ("iptables: {minSyncPeriod: 5s}", "iptables.minSyncPeriod", "written together"),
         ("nftables: {masqueradeBit: 15}", "nftables.masqueradeBit", "no packet is marked"),
-        ("nftables: {syncPeriod: 1m}", "nftables.syncPeriod", "as they come"),
-        ("nftables: {minSyncPeriod: 5s}", "nftables.minSyncPeriod", "taken together"),
-        ("ipvs: {syncPeriod: 1m}", "ipvs.syncPeriod", "as they come"),
-        ("ipvs: {minSyncPeriod: 5s}", "ipvs.minSyncPeriod", "taken together"),
+        ("nftables: {syncPeriod: 1m}", "nftables.syncPeriod", "no periodic sync"),
+        ("nftables: {minSyncPeriod: 5s}", "nftables.minSyncPeriod", "written together"),
+        ("ipvs: {syncPeriod: 1m}", "ipvs.syncPeriod", "no periodic sync"),
+        ("ipvs: {minSyncPeriod: 5s}", "ipvs.minSyncPeriod", "written together"),
         ("ipvs: {excludeCIDRs: [10.0.0.0/8]}", "ipvs.excludeCIDRs", "never touched"),
-        ("configSyncPeriod: 10m", "configSyncPeriod", "a watch has ended"),
-        ("portRange: 300-2000", "portRange", "no port"),
+        ("configSyncPeriod: 10m", "configSyncPeriod", "when a watch ends"),
+        ("portRange: 300-2000", "portRange", "user-space mode"),
         ("windowsRunAsService: true", "windowsRunAsService", "Windows"),
         ("winkernel: {networkName: x}", "winkernel.networkName", "Windows"),
         ("winkernel: {sourceVip: x}", "winkernel.sourceVip", "Windows"),
@@ -158,11 +158,11 @@ fn a_field_without_effect_says_so_and_why_where_it_is_not_kube_proxys_default() 
         ("winkernel: {forwardHealthCheckVip: true}", "winkernel.forwardHealthCheckVip", "Windows"),
         ("logging: {format: json}", "logging.format", "one format"),
         ("logging: {flushFrequency: 1000}", "logging.flushFrequency", "one format"),
-        ("logging: {vmodule: [{filePattern: proxier, verbosity: 4}]}", "logging.vmodule", "one level"),
+        ("logging: {vmodule: [{filePattern: proxier, verbosity: 4}]}", "logging.vmodule", "one log level"),
         ("logging: {options: {json: {splitStream: true}}}", "logging.options", "one format"),
-        ("udpIdleTimeout: 250ms", "udpIdleTimeout", "kube-proxy itself has it no more"),
-        ("resourceContainer: /kube-proxy", "resourceContainer", "kube-proxy itself has it no more"),
-        ("conntrack: {max: 7}", "conntrack.max", "kube-proxy itself has it no more"),
+        ("udpIdleTimeout: 250ms", "udpIdleTimeout", "kube-proxy itself does not have it any more"),
+        ("resourceContainer: /kube-proxy", "resourceContainer", "kube-proxy itself does not have it any more"),
+        ("conntrack: {max: 7}", "conntrack.max", "kube-proxy itself does not have it any more"),
     ] {
         let (config, remarks) = fields(text).unwrap();
         assert_eq!(config, quiet(""), "{text}");
@@ -188,9 +188,9 @@ fn unknown_fields_and_fields_that_are_there_twice_are_remarked_with_their_lines(
         remarks,
         [
             "FILE:4: conntrack.min: is there twice: line 6 counts",
-            "FILE:5: conntrack.mim: is no field that is known here, and has no effect",
-            "FILE:9: switchyard.frobnicate: is no field that is known here, and has no effect",
-            "FILE:7: modus: is no field that is known here, and has no effect",
+            "FILE:5: conntrack.mim: unknown field; it has no effect",
+            "FILE:9: switchyard.frobnicate: unknown field; it has no effect",
+            "FILE:7: modus: unknown field; it has no effect",
         ]
     );
 }
@@ -330,5 +330,5 @@ fn flags_that_the_file_takes_the_place_of_are_ignored_by_name_and_ours_count_mor
 #[test]
 fn localhost_node_ports_are_in_the_file_too() {
     let (config, _) = fields("nodePortAddresses: [primary, '::1/128']\n").unwrap();
-    assert_eq!(OnLocalhost::wanted(&config), PerFamily { v4: OnLocalhost::Closed, v6: OnLocalhost::Open });
+    assert_eq!(OnLocalhost::of(&config.node_ports), PerFamily { v4: OnLocalhost::Closed, v6: OnLocalhost::Open });
 }

@@ -1,4 +1,4 @@
-//! Flags: all of kube-proxy's are taken, each does what kube-proxy's does or says that it does nothing.
+//! Flags: all of kube-proxy's are accepted. Each does what kube-proxy's does, or says that it has no effect.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const KUBE_PROXYS: [(&str, &str); 55] = [
     ("--cleanup", ""),
     ("--cluster-cidr=10.244.0.0/16,fd00:10:244::/56", ""),
     ("--config=/nowhere", ""),
-    ("--config-sync-period=10m", "a watch has ended"),
+    ("--config-sync-period=10m", "when a watch ends"),
     ("--conntrack-max-per-core=1", ""),
     ("--conntrack-min=1", ""),
     ("--conntrack-tcp-be-liberal", ""),
@@ -35,13 +35,13 @@ const KUBE_PROXYS: [(&str, &str); 55] = [
     ("--init-only", ""),
     ("--iptables-localhost-nodeports", ""),
     ("--iptables-masquerade-bit=15", "no packet is marked"),
-    ("--iptables-min-sync-period=5s", "taken together"),
-    ("--iptables-sync-period=1m", "as they come"),
+    ("--iptables-min-sync-period=5s", "written together"),
+    ("--iptables-sync-period=1m", "no periodic sync"),
     ("--ipvs-exclude-cidrs=10.0.0.0/8,fd00::/8", "never touched"),
-    ("--ipvs-min-sync-period=5s", "taken together"),
+    ("--ipvs-min-sync-period=5s", "written together"),
     ("--ipvs-scheduler=lc", ""),
     ("--ipvs-strict-arp", ""),
-    ("--ipvs-sync-period=1m", "as they come"),
+    ("--ipvs-sync-period=1m", "no periodic sync"),
     ("--ipvs-tcp-timeout=1s", ""),
     ("--ipvs-tcpfin-timeout=1s", ""),
     ("--ipvs-udp-timeout=1s", ""),
@@ -67,7 +67,7 @@ const KUBE_PROXYS: [(&str, &str); 55] = [
     ("--proxy-mode=ipvs", ""),
     ("--show-hidden-metrics-for-version=1.35", "no metric is hidden"),
     ("--v=4", ""),
-    ("--vmodule=proxier=4", "one level"),
+    ("--vmodule=proxier=4", "one log level"),
     ("--write-config-to=/nowhere", ""),
 ];
 
@@ -205,7 +205,7 @@ fn localhost_node_ports_are_asked_for_by_word_by_range_and_by_kube_proxys_flag()
         ("--iptables-localhost-nodeports --nodeport-addresses all", true, false),
         ("--iptables-localhost-nodeports --nodeport-addresses 192.168.0.0/16", false, false),
     ] {
-        let open = OnLocalhost::wanted(&quiet(flags));
+        let open = OnLocalhost::of(&quiet(flags).node_ports);
         assert_eq!((open.v4 == OnLocalhost::Open, open.v6 == OnLocalhost::Open), (v4, v6), "{flags}");
     }
 }
@@ -275,7 +275,7 @@ fn a_detector_without_its_interface_is_refused() {
 #[test]
 fn a_run_needs_to_know_where_objects_come_from() {
     let error = order(&["--hostname-override=n"]).unwrap().unwrap_err().to_string();
-    assert!(error.starts_with("--source: missing, as are --kubeconfig, --master"), "{error}");
+    assert!(error.starts_with("--source: missing: give --source, --kubeconfig, --master"), "{error}");
     for way in ["--source=/s", "--kubeconfig=/k", "--master=https://m"] {
         let Order { action, remarks } = order(&["--hostname-override=n", way]).unwrap().unwrap();
         assert!(matches!(action, Action::Run { file: None, .. }), "{action:?}");

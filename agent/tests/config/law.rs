@@ -1,6 +1,7 @@
 //! What is written of a configuration is read as the same configuration.
 
 use std::num::NonZeroU32;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use backend_api::Scheduler;
@@ -9,10 +10,12 @@ use kubernetes::source::{ApiConfig, SourceConfig};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
+use serde_json::{Map, Value};
 use switchyard_agent::backend::Backend;
+use switchyard_agent::config::reference::fields;
 use switchyard_agent::config::{
     ByService, Config, ConntrackConfig, HostConfig, IpvsConfig, IpvsTimeouts, KubeProxyRules, ServersConfig, Unbound,
-    Verbosity, configz, yaml,
+    Verbosity, configz, parse_file, yaml,
 };
 
 use super::given::{file_with, quiet};
@@ -134,6 +137,83 @@ proptest! {
         prop_assert_eq!(remarks, Vec::<String>::new());
         let (read, _) = file_with(&configz(&config).to_string(), &[]).unwrap();
         prop_assert_eq!(read, config);
+    }
+}
+
+/// Values of every kind, some of which suit a field.
+const VALUES: [&str; 30] = [
+    "null",
+    "true",
+    "false",
+    "0",
+    "1",
+    "-1",
+    "2147483648",
+    "1.5",
+    "\"\"",
+    "\"0s\"",
+    "\"1h\"",
+    "\"-1s\"",
+    "\"999999h\"",
+    "\"10.0.0.0/8\"",
+    "\"::/0,10.0.0.0/8\"",
+    "\"::\"",
+    "\"[::1]:80\"",
+    "\"127.0.0.1\"",
+    "\"ipvs\"",
+    "\"NodeCIDR\"",
+    "\"BridgeInterface\"",
+    "\"cni0\"",
+    "\"é\"",
+    "[]",
+    "[7]",
+    "[\"localhost\", \"all\"]",
+    "[\"https://a\"]",
+    "[\"healthz\"]",
+    "{}",
+    "{\"a\": true}",
+];
+
+/// A document with some fields, each with any value.
+fn document() -> impl Strategy<Value = String> {
+    let paths: Vec<&str> = fields().iter().map(|field| field.path).filter(|path| !HEADER.contains_key(*path)).collect();
+    proptest::collection::vec((select(paths), select(&VALUES[..])), 0..8).prop_map(|written| {
+        let mut document: Map<String, Value> = HEADER.clone();
+        for (path, value) in written {
+            let value = serde_json::from_str(value).unwrap();
+            match path.split_once('.') {
+                None => document.insert(path.to_owned(), value),
+                Some((section, name)) => {
+                    let section = document.entry(section).or_insert_with(|| Map::new().into());
+                    section.as_object_mut().and_then(|section| section.insert(name.to_owned(), value))
+                }
+            };
+        }
+        Value::Object(document).to_string()
+    })
+}
+
+static HEADER: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+    let header = [("apiVersion", "kubeproxy.config.k8s.io/v1alpha1"), ("kind", "KubeProxyConfiguration")];
+    header.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect()
+});
+
+proptest! {
+    #[test]
+    fn any_fields_with_any_values_are_refused_or_mean_what_is_written_of_them(document in document()) {
+        if let Ok((config, _)) = parse_file("file", &document) {
+            prop_assert_eq!(parse_file("file", &yaml(&config)), Ok((config, Vec::new())));
+        }
+    }
+
+    #[test]
+    fn any_text_is_refused_or_a_configuration(text in "(?s).{0,100}") {
+        let header = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+        for text in [text.clone(), format!("{header}{text}")] {
+            if let Ok((config, _)) = parse_file("file", &text) {
+                prop_assert_eq!(parse_file("file", &yaml(&config)), Ok((config, Vec::new())));
+            }
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use switchyard_agent::config::live::{Outcome, follow};
-use switchyard_agent::config::{Action, Config, Part};
+use switchyard_agent::config::live::{Reread, watch_file};
+use switchyard_agent::config::{Action, Config};
+use switchyard_agent::process::{Part, Views};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -20,7 +21,7 @@ struct Followed {
     folder: TempDir,
     path: PathBuf,
     configs: watch::Receiver<Config>,
-    heard: mpsc::UnboundedReceiver<Outcome>,
+    heard: mpsc::UnboundedReceiver<Reread>,
 }
 
 fn text(min: &str) -> String {
@@ -41,7 +42,7 @@ impl Followed {
         };
         let (changed, configs) = watch::channel(*config);
         let (tell, heard) = mpsc::unbounded_channel();
-        tokio::spawn(follow(*file, changed, move |outcome| drop(tell.send(outcome.clone()))));
+        tokio::spawn(watch_file(*file, changed, move |outcome| drop(tell.send(outcome.clone()))));
         Self { folder, path, configs, heard }
     }
 
@@ -66,20 +67,22 @@ impl Followed {
         loop {
             let outcome = timeout(DEADLINE, self.heard.recv()).await;
             match outcome.unwrap_or_else(|_| panic!("a refusal after {after}")).unwrap() {
-                Outcome::Taken { .. } => {}
-                Outcome::Refused(error) => return error.mistakes().iter().map(ToString::to_string).collect(),
+                Reread::Applied { .. } => {}
+                Reread::Refused(error) => return error.mistakes().iter().map(ToString::to_string).collect(),
             }
         }
     }
 }
 
 #[tokio::test]
-async fn an_edit_in_place_is_applied_and_says_who_has_to_act() {
+async fn an_edit_in_place_is_applied_and_tells_what_was_there_before() {
     let mut followed = Followed::plain();
     fs::write(&followed.path, text("2")).unwrap();
     followed.until(2, "an edit in place").await;
     let outcome = timeout(DEADLINE, followed.heard.recv()).await.expect("an outcome").unwrap();
-    assert_eq!(outcome, Outcome::Taken { parts: [Part::Host].into(), remarks: Vec::new() });
+    let Reread::Applied { former, config, remarks } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(Views::from(&*former).changes(&Views::from(&*config)), [Part::Host].into());
+    assert_eq!(remarks, []);
 }
 
 #[tokio::test]

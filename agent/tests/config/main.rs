@@ -1,4 +1,4 @@
-//! The operator's word: flags, kube-proxy's configuration file, and what a change of it means.
+//! Flags, kube-proxy's configuration file, and what a change of it means.
 
 mod defaults;
 mod deployed;

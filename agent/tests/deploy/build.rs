@@ -52,7 +52,7 @@ pub(crate) fn built(folder: &Path) -> Vec<Value> {
     }
     for Image { name, new_tag } in kustomization.images {
         let tagged: usize = resources.iter_mut().map(|resource| tag(resource, &name, &new_tag)).sum();
-        assert!(tagged > 0, "image {name}: nobody uses it");
+        assert!(tagged > 0, "image {name}: no container uses it");
     }
     resources
 }

@@ -42,6 +42,9 @@ fn contained(capability: &str) -> Command {
 
 #[test]
 fn net_admin_is_enough_to_forward_with_nftables() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let executor = world.node().namespace.executor().unwrap();
     drop(executor.run(Backend::Nftables.open()).unwrap());
@@ -73,6 +76,9 @@ fn net_admin_is_enough_to_forward_with_nftables() {
 
 #[test]
 fn without_net_admin_the_missing_privilege_is_named() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let world = World::build(&WorldPlan::example()).unwrap();
     let output = world.node().namespace.run(|| contained("+chown").output().unwrap());
     let said = String::from_utf8(output.stderr).unwrap();

@@ -76,6 +76,9 @@ fn configure(folder: &TempDir, after: u32) {
 
 #[test]
 fn a_running_agent_follows_the_option_and_the_links() {
+    if testbed::privilege::skip() {
+        return;
+    }
     let namespace = Namespace::create("links").unwrap();
     let runtime = Runtime::new().unwrap();
     let add = |namespace: &Namespace, name: &str| {

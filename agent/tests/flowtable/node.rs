@@ -55,8 +55,11 @@ pub(crate) struct Connection {
 }
 
 impl Node {
-    /// None where this kernel has no flowtables; it says so.
+    /// `None` if this process has no root, or this kernel no flowtables; it prints the reason.
     pub(crate) fn new() -> Option<Self> {
+        if testbed::privilege::skip() {
+            return None;
+        }
         let mut node = Self::on_any_kernel();
         match node.sync(Some(1)).warnings.first() {
             Some(warning) => {
@@ -104,10 +107,10 @@ impl Node {
         self.with_dataplane(async |dataplane| dataplane.remove_all().await.unwrap());
     }
 
-    /// Waits until it is noticed that somebody else wrote.
+    /// Waits until a change by another program is noticed.
     pub(crate) fn drifted(&mut self) {
         self.with_dataplane(async |dataplane| {
-            tokio::time::timeout(PATIENCE, dataplane.drifted()).await.expect("somebody else wrote");
+            tokio::time::timeout(PATIENCE, dataplane.drifted()).await.expect("a change by another program");
         });
     }
 

@@ -1,5 +1,5 @@
-//! One backend takes over from the other while connections stand: none is lost, none is refused, and in the end nothing is
-//! left of the one before. Needs IPVS: `cargo run -p switchyard-conformance --bin vm -- --tests agent` has it.
+//! One backend takes over from the other while connections are open: none is lost, none is refused, and in the end nothing is
+//! left of the former one. Needs IPVS: `cargo run -p switchyard-conformance --bin vm -- --tests agent` has it.
 
 mod node;
 
@@ -27,7 +27,7 @@ fn connections_outlive_both_changes_of_the_backend_and_nothing_is_left_when_they
 
     node.run(Backend::Ipvs);
     translated.assert_live();
-    // An association that nobody shuts down is remembered for a quarter of an hour: no SCTP here.
+    // An SCTP association that no side shuts down is tracked for a quarter of an hour, so there is none here.
     let mut balanced = node.hold(&[Protocol::Tcp, Protocol::Udp]);
     node.assert_answers(&[Protocol::Tcp]);
 
@@ -119,7 +119,7 @@ fn flows_move_when_their_endpoint_goes_and_stay_otherwise() {
     node.without(&["nginx-1"]);
     let moved = flows.moved();
     assert!(moved.values().all(|(before, now)| before == "nginx-1" && now != "nginx-1"), "{moved:#?}");
-    assert!(!moved.is_empty(), "somebody was at nginx-1");
+    assert!(!moved.is_empty(), "no flow was at nginx-1");
     flows.assert_live();
 }
 

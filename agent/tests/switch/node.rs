@@ -1,7 +1,7 @@
 //! A node that forwards two services, one of TCP and one of UDP and SCTP, through whichever backend is in force.
 //!
-//! Drives dataplanes as the reconcile loop does: the one before is closed, the next syncs everything, and between syncs
-//! whoever is in force is listened to.
+//! Drives dataplanes as the reconcile loop does: the former one is closed, the next one syncs everything, and drift of the one
+//! in force is repaired.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +25,7 @@ pub(crate) struct Node {
     orders: mpsc::UnboundedSender<Order>,
 }
 
-/// Who goes on, with what, and who waits for it.
+/// Which backend continues, with which state, and where the end is told.
 struct Order {
     successor: Option<Backend>,
     state: ServiceState,
@@ -36,8 +36,11 @@ struct Order {
 pub(crate) struct Connections(BTreeMap<String, (Held, String)>);
 
 impl Node {
-    /// None where this kernel has no IPVS; it says so.
+    /// `None` if this process has no root, or this kernel no IPVS; it prints the reason.
     pub(crate) fn new() -> Option<Self> {
+        if testbed::privilege::skip() {
+            return None;
+        }
         let mut world = World::build(&WorldPlan::example()).unwrap();
         let executor = world.node().namespace.executor().unwrap();
         if let Err(error) = executor.run(Backend::Ipvs.open()) {
@@ -217,7 +220,7 @@ impl Connections {
         }
     }
 
-    /// Asks each again; which of them are answered by somebody else now, and none is not.
+    /// Asks each again, and returns those that another endpoint answers now. Each must be answered.
     pub(crate) fn moved(&mut self) -> BTreeMap<String, (String, String)> {
         let mut moved = BTreeMap::new();
         for (way, (held, name)) in &mut self.0 {

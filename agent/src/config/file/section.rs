@@ -1,4 +1,4 @@
-//! A section of a file, whose fields are taken one by one; what nobody has taken at the end is unknown.
+//! A section of a file, whose fields are taken one by one. What is left at the end is unknown.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use crate::config::duration::GoDuration;
 use crate::config::findings::{Findings, Mistake, Place};
 use crate::config::idle::{self, Idle, Shape};
 
-/// A section, as far as its fields are not taken yet.
+/// A section, with the fields that are not taken yet.
 pub(super) struct Section<'a> {
     file: &'a str,
     /// Empty at the root.
@@ -18,7 +18,7 @@ pub(super) struct Section<'a> {
     fields: BTreeMap<&'a str, &'a Entry>,
 }
 
-/// A field that says something.
+/// A field that is not null.
 pub(super) struct Field<'a> {
     pub(super) place: Place,
     pub(super) value: &'a Value,
@@ -114,18 +114,12 @@ impl<'a> Section<'a> {
 
     /// A list of texts, each parsed; an empty one says nothing.
     pub(super) fn list<T: FromStr<Err: Display>>(&mut self, name: &str, findings: &mut Findings) -> Option<Vec<T>> {
-        let line_of = |place: &Place, line: u64, index: usize| match place {
-            Place::Field { file, path, .. } => {
-                Place::Field { file: file.clone(), line, path: format!("{path}[{index}]") }
-            }
-            other => other.clone(),
-        };
         let field = self.field(name)?;
         let Value::List(nodes) = field.value else { return field.refuse("must be a list of texts", findings) };
         let before = findings.mistakes.len();
         let mut items = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
-            let item = Field { place: line_of(&field.place, node.line, index), value: &node.value };
+            let item = Field { place: self.place(&format!("{name}[{index}]"), node.line), value: &node.value };
             match item.value {
                 Value::Text(text) => items.extend(parse::<T>(item.place, text, findings)),
                 _ => {
@@ -136,7 +130,7 @@ impl<'a> Section<'a> {
         Some(items).filter(|items| !items.is_empty() && findings.mistakes.len() == before)
     }
 
-    /// A field that has no effect, which is remarked where it differs from kube-proxy's default and from nothing.
+    /// A field without effect. It is remarked if it says something else than kube-proxy's default.
     pub(super) fn idle(&mut self, name: &str, findings: &mut Findings) {
         let idle = idle::of_field(&self.path(name)).expect("the table has every field that is read so");
         let Some(field) = self.field(name) else { return };
@@ -147,10 +141,22 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Remarks what nobody has taken.
+    /// Fields that have no effect.
+    pub(super) fn all_idle(&mut self, names: &[&str], findings: &mut Findings) {
+        names.iter().for_each(|name| self.idle(name, findings));
+    }
+
+    /// The section `name`, whose fields `idle` have no effect.
+    pub(super) fn section_of_idle(&mut self, name: &str, idle: &[&str], findings: &mut Findings) -> Self {
+        let mut section = self.section(name, findings);
+        section.all_idle(idle, findings);
+        section
+    }
+
+    /// Remarks the fields that were not taken.
     pub(super) fn end(self, findings: &mut Findings) {
         for (name, entry) in &self.fields {
-            findings.remark(self.place(name, entry.line), "is no field that is known here, and has no effect");
+            findings.remark(self.place(name, entry.line), "unknown field; it has no effect");
         }
     }
 }
@@ -203,7 +209,7 @@ fn idle_admits(idle: &Idle, value: &Value) -> bool {
     }
 }
 
-/// Whether a value is what Go writes of a field that nobody has set.
+/// Whether a value is what Go writes of a field that is not set.
 fn says_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Switch(false) | Value::Whole(0) => true,
@@ -217,7 +223,7 @@ fn says_nothing(value: &Value) -> bool {
 
 /// Whether a value is kube-proxy's default.
 fn is_usual(idle: &Idle, value: &Value) -> bool {
-    let usual: serde_json::Value = serde_json::from_str(idle.usual).expect("the table's defaults are JSON");
+    let usual = idle.usual_json();
     match (&usual, value) {
         (serde_json::Value::String(usual), Value::Text(text)) if idle.shape == Shape::Duration => {
             usual.parse::<GoDuration>() == text.parse()

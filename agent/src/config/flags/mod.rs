@@ -1,30 +1,28 @@
 //! The flags of `switchyard run`: all of kube-proxy's, with its names and meanings, and a few of our own.
 //!
 //! ```text
-//! argv ──► clap ──┬─► deeds     what is to be done: --config, --write-config-to, --cleanup, --init-only
-//!                 ├─► own       count more than a file: --source, --backend, …, --hostname-override, --master
-//!                 ├─► kube_proxy  a file takes their place
-//!                 └─► the table of what has no effect
+//! argv ──► clap ──┬─► Deeds          what to do: --config, --write-config-to, --cleanup, --init-only
+//!                 ├─► OwnFlags       override the file: --source, --backend, …, --hostname-override, --master
+//!                 ├─► KubeProxyFlags ignored with --config: the file has fields for them
+//!                 └─► IDLE           accepted without effect
 //! ```
 
-mod deeds;
-mod detect;
 mod kube_proxy;
 mod own;
+
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-pub(super) use self::deeds::Deeds;
-pub(super) use self::detect::{DetectLocalMode, detector};
 use self::kube_proxy::KubeProxyFlags;
 use self::own::OwnFlags;
 use super::Verbosity;
 use super::findings::{Findings, Place};
 use super::idle::{IDLE, Idle, Shape};
+use super::settings::Written;
 use super::words::Switch;
-use super::written::Written;
 
 /// Flags of `switchyard run`.
 #[derive(Clone, Debug)]
@@ -37,33 +35,66 @@ pub struct RunFlags {
     idle: Vec<&'static Idle>,
 }
 
+/// What to do, if not to run as the other flags say.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "What to do")]
+pub(in crate::config) struct Deeds {
+    /// kube-proxy's configuration file (KubeProxyConfiguration, YAML or JSON). It is watched, and changes are applied at once.
+    /// Flags for which it has fields are ignored, but for --hostname-override and -v
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::config) config: Option<PathBuf>,
+
+    /// Write the whole configuration to this file, as KubeProxyConfiguration, and exit
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::config) write_config_to: Option<PathBuf>,
+
+    /// Remove everything from the kernel that is Switchyard's, as `switchyard cleanup` does, and exit [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    cleanup: Option<Switch>,
+
+    /// Set on the node what needs all privileges, and exit; a second run then needs CAP_NET_ADMIN alone [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    init_only: Option<Switch>,
+}
+
+impl Deeds {
+    pub(in crate::config) fn cleans_up(&self) -> bool {
+        on(self.cleanup).unwrap_or(false)
+    }
+
+    pub(in crate::config) fn only_initialises(&self) -> bool {
+        on(self.init_only).unwrap_or(false)
+    }
+}
+
 /// How much is logged; for every command.
 #[derive(Clone, Debug, Args)]
 pub struct LogFlags {
-    /// How much to log on stderr, 0 to 10: from 3 on decisions too, from 6 on every object [default: 2 for `run`, else 0]
+    /// How much to log on stderr: 0 warnings and errors, 1 and 2 what an operator needs, 3 to 5 decisions, 6 to 10 every object
+    /// [default: 2 for `run`, else 0]
     #[arg(short, long = "v", value_name = "LEVEL", global = true)]
     pub v: Option<Verbosity>,
 }
 
-const IDLE_HEADING: &str = "Options of kube-proxy that have no effect here (said at the start)";
+const IDLE_HEADING: &str = "Options of kube-proxy without effect, accepted and logged with the reason";
 
 impl RunFlags {
-    /// What counts more than a file.
+    /// What overrides a file.
     pub(super) fn above(&self, verbosity: Option<Verbosity>) -> Written {
         Written { verbosity, ..self.own.written() }
     }
 
-    /// What a file would take the place of.
+    /// What is ignored with a file.
     pub(super) fn below(&self, above: &Written, findings: &mut Findings) -> Written {
         self.remark_idle(findings);
         self.kube_proxy.written(above, findings)
     }
 
-    /// Names the flags that a file takes the place of.
+    /// Names the flags that are ignored because there is a file.
     pub(super) fn remark_ignored(&self, findings: &mut Findings) {
         let ignored = self.given.iter().map(String::as_str).chain(self.idle.iter().filter_map(|idle| idle.flag));
         for flag in ignored {
-            findings.remark(Place::Flag(flag.to_owned()), "is ignored: --config is given, and the file counts alone");
+            findings.remark(Place::Flag(flag.to_owned()), "is ignored: with --config, the file alone says this");
         }
     }
 

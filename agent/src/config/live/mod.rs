@@ -1,8 +1,8 @@
-//! Follows the configuration file while the agent runs.
+//! Watches the configuration file while the agent runs.
 //!
 //! ```text
 //! inotify ──► watch (it may have changed) ──► text, if another ──► ConfigFile::read ──► watch::Sender<Config>
-//!                                                                        └─► mistakes: the former one holds
+//!                                                                        └─► mistakes: the former one stays
 //! ```
 //!
 //! The file may be edited in place, replaced by rename, or be in a mounted ConfigMap (`..data` is swapped). A file that
@@ -10,60 +10,59 @@
 
 mod watch;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch::Sender;
-use tracing::{error, info, warn};
 
 use self::watch::Watch;
-use super::Config;
 use super::action::ConfigFile;
-use super::difference::{Part, changes};
 use super::findings::{ConfigError, Mistake, Place, Remark};
+use super::settings::Config;
 
 /// How often a file is looked for whose folder is not there.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// What became of another text of the file.
+/// What became of a new text of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Reread {
     /// It is in force.
-    Taken {
-        /// Who has to act.
-        parts: BTreeSet<Part>,
+    Applied {
+        /// The configuration before.
+        former: Box<Config>,
+        /// The configuration from now on.
+        config: Box<Config>,
         /// What is to be said of it.
         remarks: Vec<Remark>,
     },
-    /// The former configuration holds.
+    /// The former configuration stays in force.
     Refused(ConfigError),
 }
 
-/// Publishes each new configuration that `file` means, until nobody listens to `configs`. `heard` is told what became of each
-/// new text; [`log`] is usual.
-pub async fn follow(file: ConfigFile, configs: Sender<Config>, mut heard: impl FnMut(&Outcome)) {
+/// Publishes each new configuration that `file` means, until `configs` has no receiver any more. `told` hears what became of
+/// each new text.
+pub async fn watch_file(file: ConfigFile, configs: Sender<Config>, mut told: impl FnMut(&Reread)) {
     let mut former = None;
     loop {
-        // Before it is read: what changes later is noticed.
+        // Set up before the file is read, so that a later change is not missed.
         let watch = Watch::on(file.path());
         let text = std::fs::read_to_string(file.path()).map_err(|error| error.to_string());
         if former.as_ref() != Some(&text) {
-            let outcome = take(&file, &text, &configs);
-            let nothing_new = matches!(&outcome, Outcome::Taken { parts, .. } if parts.is_empty());
+            let outcome = reread(&file, &text, &configs);
+            let same = matches!(&outcome, Reread::Applied { former, config, .. } if former == config);
             // The first text is the one that the agent was started with, unless it has changed since.
-            if former.is_some() || !nothing_new {
-                heard(&outcome);
+            if former.is_some() || !same {
+                told(&outcome);
             }
             former = Some(text);
         }
         tokio::select! {
-            () = noticed(watch) => {}
+            () = changed(watch) => {}
             () = configs.closed() => return,
         }
     }
 }
 
-fn take(file: &ConfigFile, text: &Result<String, String>, configs: &Sender<Config>) -> Outcome {
+fn reread(file: &ConfigFile, text: &Result<String, String>, configs: &Sender<Config>) -> Reread {
     let read = match text {
         Ok(text) => file.read(text),
         Err(reason) => Err(Mistake {
@@ -74,35 +73,21 @@ fn take(file: &ConfigFile, text: &Result<String, String>, configs: &Sender<Confi
     };
     match read {
         Ok((config, remarks)) => {
-            let parts = changes(&configs.borrow(), &config);
-            configs.send_if_modified(|former| {
-                let other = *former != config;
-                *former = config;
-                other
+            let mut former = config.clone();
+            configs.send_if_modified(|current| {
+                std::mem::swap(current, &mut former);
+                *current != former
             });
-            Outcome::Taken { parts, remarks }
+            Reread::Applied { former: Box::new(former), config: Box::new(config), remarks }
         }
-        Err(error) => Outcome::Refused(error),
+        Err(error) => Reread::Refused(error),
     }
 }
 
-async fn noticed(watch: std::io::Result<Watch>) {
+/// Waits until the file may have changed.
+async fn changed(watch: std::io::Result<Watch>) {
     match watch {
         Ok(watch) => watch.noticed().await,
         Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
-    }
-}
-
-/// Logs what became of another text of the file.
-pub fn log(outcome: &Outcome) {
-    match outcome {
-        Outcome::Taken { parts, remarks } => {
-            remarks.iter().for_each(|remark| warn!("{remark}"));
-            info!(?parts, "configuration file was changed and is in force");
-        }
-        Outcome::Refused(mistakes) => {
-            mistakes.mistakes().iter().for_each(|mistake| error!("{mistake}"));
-            error!("configuration file was changed and is refused, the former configuration holds");
-        }
     }
 }

@@ -1,17 +1,37 @@
-//! kube-proxy's word for who programs the kernel, and what it means here.
+//! Which backend the operator wants, in Switchyard's words (`--backend`) and in kube-proxy's (`--proxy-mode`).
 
 use std::str::FromStr;
 
-use crate::backend::Backend;
+use clap::ValueEnum;
+
+/// Which backend programs the kernel. How each is opened is in [`crate::backend`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// One nftables table for each family; services are elements of its maps
+    #[default]
+    Nftables,
+    /// Virtual servers and real servers of IPVS; nftables marks the packets
+    Ipvs,
+}
+
+impl Backend {
+    /// Short name, as in `--backend` and in `Dataplane::name`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Ipvs => "ipvs",
+        }
+    }
+}
 
 /// `--proxy-mode`, `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProxyMode {
-    /// Empty: the choice is ours.
+    /// Empty: the default backend.
     Unsaid,
     Nftables,
     Ipvs,
-    /// kube-proxy's first way on Linux.
+    /// kube-proxy's default on Linux.
     Iptables,
 }
 
@@ -27,11 +47,11 @@ pub(super) enum ModeError {
 }
 
 impl ProxyMode {
-    /// What is remarked where iptables is asked for.
+    /// The remark for `iptables`.
     pub(super) const IPTABLES: &str =
         "iptables: the nftables backend is used, which does the same for services; there is no iptables backend here";
 
-    /// Who does it here, if anybody was named.
+    /// The backend that this mode means, if it names one.
     pub(super) fn backend(self) -> Option<Backend> {
         match self {
             Self::Unsaid => None,
