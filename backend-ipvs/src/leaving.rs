@@ -25,11 +25,11 @@ use backend_nft::marking::LeavingTables;
 use netlink::ipvs::{Ipvs, OpenError, Operation, RealServerEntry, VirtualKey};
 use tokio::time::{Instant, sleep_until};
 
-use crate::dataplane::Options;
 use crate::drain::{Deadline, draining, drains, ends_at_once, is_done};
 use crate::errors::{enter, from_open, from_read, from_socket_open};
 use crate::host::{Host, Routing, Unwritten};
 use crate::marks::cuts;
+use crate::options::Options;
 use crate::port::{Port, execute, our_servers};
 use crate::programmer::until_drained_again;
 use crate::servers::{our_mark, socket_address};

@@ -74,6 +74,7 @@ mod fake;
 mod host;
 mod leaving;
 mod marks;
+mod options;
 mod plan;
 mod port;
 mod programmer;
@@ -82,7 +83,8 @@ mod schedulers;
 mod servers;
 
 pub use backend_nft::Others;
-pub use dataplane::{IpvsDataplane, Options};
-pub use host::{Host, Timeouts};
+pub use dataplane::IpvsDataplane;
+pub use host::Host;
 pub use leaving::Leaving;
 pub use netlink::Namespace;
+pub use options::{Options, Timeouts};

@@ -28,9 +28,8 @@ pub(crate) use self::routing::Routing;
 use self::settings::{SettingsPlan, plan};
 use self::sysctls::Sysctls;
 pub(crate) use self::sysctls::Unwritten;
-pub use self::timeouts::Timeouts;
-use crate::dataplane::Options;
 use crate::errors::{enter, from_open, from_socket_open, unsupported};
+use crate::options::{Options, Timeouts};
 
 /// The node's routing and settings, as IPVS needs them.
 ///

@@ -9,18 +9,7 @@ use netlink::ipvs::{self, Ipvs, Operation};
 
 use super::settings::Values;
 use crate::errors::{from_errno, from_read, from_socket};
-
-/// How long a connection without packets is remembered. None leaves the kernel's, but for TCP: there a timeout below
-/// conntrack's is raised to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timeouts {
-    /// TCP, established.
-    pub tcp: Option<Duration>,
-    /// TCP after a FIN.
-    pub tcp_fin: Option<Duration>,
-    /// UDP.
-    pub udp: Option<Duration>,
-}
+use crate::options::Timeouts;
 
 /// Names under which originals are remembered.
 const TCP: &str = "timeout/tcp";
