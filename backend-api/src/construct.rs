@@ -4,7 +4,7 @@
 //! syntax changes what differs (`Frontend { masquerade: Masquerade::Never, ..Frontend::external(…) }`).
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{
     Affinity, Age, Answer, Endpoint, EndpointAddress, Family, Frontend, FrontendKey, FrontendKind, Masquerade, Pool,
@@ -31,7 +31,7 @@ impl ServicePort {
     /// affinity and scheduler, as [`ServicePort::new`].
     ///
     /// ```
-    /// # use backend_api::*;
+    /// # use switchyard_api::*;
     /// let frontends = vec![
     ///     Frontend::cluster_ip("10.96.0.1".parse()?, Protocol::Tcp, 80),
     ///     Frontend::cluster_ip("fd00:96::1".parse()?, Protocol::Tcp, 80),
@@ -113,12 +113,15 @@ impl EndpointAddress {
 /// Nanoseconds since 1970; negative before.
 impl From<SystemTime> for Age {
     fn from(created: SystemTime) -> Self {
-        let nanoseconds = |duration: std::time::Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
         match created.duration_since(UNIX_EPOCH) {
             Ok(since) => Self(nanoseconds(since)),
             Err(before) => Self(-nanoseconds(before.duration())),
         }
     }
+}
+
+fn nanoseconds(duration: Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }
 
 /// Drops IPv6 scope and flow label.
@@ -140,5 +143,32 @@ impl std::str::FromStr for EndpointAddress {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse::<SocketAddr>().map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_counts_nanoseconds_from_1970_in_both_directions() {
+        let second = Duration::from_secs(1);
+        for (time, age) in
+            [(UNIX_EPOCH, 0), (UNIX_EPOCH + second, 1_000_000_000), (UNIX_EPOCH - second, -1_000_000_000)]
+        {
+            assert_eq!(Age::from(time), Age(age));
+        }
+    }
+
+    #[test]
+    fn a_dual_stack_port_has_each_frontend_and_endpoint_in_its_family() {
+        let frontends = ["10.96.0.1", "fd00:96::1", "10.96.0.2"]
+            .map(|address| Frontend::cluster_ip(address.parse().unwrap(), Protocol::Udp, 53));
+        let endpoints = ["[fd00::4]:53", "10.244.0.4:53"].map(|address| Endpoint::here(address.parse().unwrap()));
+        let ports = ServicePort::dual(Protocol::Udp, frontends.to_vec(), endpoints.to_vec());
+        let counts = ports.each_ref().map(|port| (port.family, port.frontends.len(), port.endpoints.len()));
+        assert_eq!(counts, [(Family::V4, 2, 1), (Family::V6, 1, 1)]);
+        let service = Service::new(ServiceName::new("default", "dns"), ports.into());
+        assert_eq!(service.check(), Ok(()));
     }
 }

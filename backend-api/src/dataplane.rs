@@ -1,9 +1,4 @@
-//! The seam: what a backend promises to whoever drives it.
-//!
-//! Three promises hold for every implementation, and the conformance suite checks them after every step. *Level, not
-//! edge:* the kernel depends on the state last synced, not on the way there. *Ours alone:* nothing that is not provably
-//! ours is touched, after a restart without memory too. *No flap:* what is right already is left alone, and established
-//! connections to an endpoint that stays survive every sync.
+//! The seam between backends and the programs that drive them: [`Dataplane`] says what a backend owes.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -14,6 +9,78 @@ use async_trait::async_trait;
 use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 
 /// A way to make the kernel forward service traffic.
+///
+/// # What a backend owes
+///
+/// The conformance suite plays scenarios with real packets against any implementation. Each obligation names scenarios
+/// (`topic/claim`, files in `conformance/scenarios`) that prove it, or says where its tests are. [`crate::oracle::judge`] says what any single
+/// packet must meet.
+///
+/// What a sync does:
+///
+/// - **State, not history.** What the kernel does depends on the state that was synced last, not on the states before it.
+///   `restart/what-changed-meanwhile-is-caught-up-with`, `churn/a-rolling-update-is-followed-step-by-step`
+/// - **Adoption.** A new process reads what is there and writes only the difference: nothing if nothing changed.
+///   `restart/a-new-process-changes-nothing`, `affinity/it-survives-a-restart-of-the-agent`
+/// - **Its own objects alone.** It changes and removes only objects that say that they are this backend's, in a process
+///   without memory too. The suite plants foreign objects in every scenario and compares them afterwards.
+/// - **Only what differs.** A sync leaves alone what is right, and established connections survive it, even if their own
+///   endpoint is removed.
+///   `churn/connections-survive-changes-of-other-services`,
+///   `churn/connections-survive-the-removal-of-their-own-endpoint`
+/// - **Stale flows.** Conntrack entries of UDP and SCTP that lead to an endpoint that is gone, or past a frontend that is
+///   new, are deleted; TCP entries never. [`crate::StaleFlows`] decides which.
+///   `stale-flows/a-client-with-a-fixed-port-follows-its-endpoint`,
+///   `stale-flows/a-client-from-before-the-service-is-served`,
+///   `stale-flows/sctp-associations-to-gone-endpoints-end`,
+///   `stale-flows/endpoints-that-went-while-the-agent-was-down-are-cleaned`,
+///   `stale-flows/flows-to-endpoints-that-stay-are-not-cut`
+/// - **Failed services.** A service that cannot be programmed is absent, in every form that it had, and named in
+///   [`Report::failed`]; all others are programmed. Each sync that looks at it tries it again.
+///   No scenario, since no Kubernetes object makes one: `programmer/tests.rs` of both backends.
+/// - **Warnings.** Each of [`ServiceState::unmet`] is in [`Report::warnings`].
+///   No scenario: tests of [`crate::Fake`] and of the backends.
+/// - **The scope is a hint.** A backend looks at every service that the scope names. It may look at others and need not:
+///   a scope that leaves out a changed service is the caller's mistake, and the next [`Scope::All`] repairs it.
+///   [`crate::Fake`] refuses such a scope in debug builds. A changed node needs [`Scope::All`].
+/// - **No flaws to check.** A [`ServiceState`] holds no service with a [`Flaw`](crate::Flaw).
+///
+/// What packets meet:
+///
+/// - **Guard before translation.** Source ranges are compared with the client's address and the address that it dialled,
+///   before either is rewritten. A client outside is dropped without an answer.
+///   `source-ranges/only-sources-inside-may-dial-the-load-balancer-address`,
+///   `source-ranges/sources-outside-get-silence-not-a-refusal`, `source-ranges/pods-and-the-node-are-restricted-too`
+/// - **Affinity.** Clients are remembered by (service, port name, protocol, pool), so all frontends of a port share what is
+///   remembered, in each family. An endpoint that is in the pool no more is forgotten.
+///   `affinity/every-way-into-a-service-port-shares-it`, `affinity/ports-of-one-service-are-remembered-apart`,
+///   `affinity/strangers-keep-to-this-node-s-endpoints`, `affinity/a-client-whose-endpoint-goes-is-given-another`
+/// - **Classes.** [`crate::Route::Split`] answers pods and the node in one way and other clients in another.
+///   `short-circuit/pods-meet-every-endpoint-of-a-load-balancer-address`,
+///   `external-policy/strangers-meet-this-node-s-endpoints-and-keep-their-source`
+/// - **Masquerading.** The endpoint sees the node's address where [`crate::Masquerade`] says so.
+///   `masquerade/cluster-cidr-tells-pods-by-their-address`
+/// - **Hairpin.** A pod that reaches itself through a service always sees the node's address.
+///   `hairpin/a-pod-reaches-itself-through-its-cluster-address`, `hairpin/only-the-pod-itself-is-masqueraded`
+/// - **Node ports** are dialled at the addresses that [`crate::NodePortAddresses`] selects, and at no others.
+///   `node-port/other-addresses-of-the-node-do-not-carry-it-by-default`, `node-port/a-new-address-carries-it-at-once`
+/// - **No answer.** A frontend without endpoints refuses. So does another port of a cluster address. An address of a
+///   service range that no service has is dropped.
+///   `no-endpoints/a-cluster-address-refuses`, `wrong-port/another-port-of-a-cluster-address-is-refused`,
+///   `service-cidr/an-unallocated-address-is-dropped`, `external-policy/without-a-local-endpoint-strangers-are-dropped`
+/// - **Counters.** Each frontend counts the connections that were opened to it, and keeps its count when its service
+///   changes. What is turned away is counted by reason. Both are read by [`Dataplane::observe`], of which
+///   [`Observed::expected`] says what it returns for a state.
+///   No scenario: `tests/refused.rs` and `programmer/tests.rs` of the nftables backend.
+///
+/// And beside syncs:
+///
+/// - **Drift.** [`Dataplane::drifted`] resolves when another program has changed the backend's objects, where the kernel
+///   tells. A sync of [`Scope::All`] then repairs everything. `restart/rules-that-vanished-are-written-again`
+/// - **Dropping changes nothing.** What is programmed stays when the dataplane is dropped or its process dies.
+///   `restart/traffic-goes-on-while-the-agent-is-away`
+/// - **[`Dataplane::remove_all`]** removes everything that the backend owns, of older versions too, and nothing else.
+///   Every scenario ends with it.
 #[async_trait]
 pub trait Dataplane: Debug + Send {
     /// Short name for logs, metrics and `--backend`: `nftables`, `ipvs`.
@@ -41,20 +108,19 @@ pub trait Dataplane: Debug + Send {
     /// As [`Dataplane::sync`].
     async fn remove_all(&mut self) -> Result<(), SyncError>;
 
-    /// Resolves when somebody else has changed what is ours in the kernel: the caller syncs with [`Scope::All`] at once.
-    /// Cancel-safe. Pends for ever where nobody can, or where the kernel does not tell; so it does unless a backend says
-    /// otherwise.
+    /// Resolves when another program has changed the backend's objects in the kernel: the caller syncs with [`Scope::All`]
+    /// at once. Cancel-safe. Pends for ever where the kernel prevents such changes or does not tell of them, and by default.
     async fn drifted(&mut self) {
         std::future::pending().await
     }
 }
 
-/// What may have changed since the last sync. A hint: a backend may look at more, never at less.
+/// What may have changed since the last sync. A backend may look at more, never at less.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
     /// Anything: compare everything, with the kernel itself if there is doubt.
     All,
-    /// These services and nothing else; gone from the state means removed.
+    /// These services and nothing else. One that is not in the state has been removed from it.
     Services(&'a BTreeSet<ServiceName>),
 }
 
@@ -71,10 +137,10 @@ pub struct Report {
     pub flows_deleted: usize,
     /// Of each family, what looking for such entries came to; none where there was no reason to look.
     pub cleanings: PerFamily<Option<Cleaning>>,
-    /// Services that could not be programmed, by themselves; everything else is. They are tried again at
-    /// each [`Scope::All`], and when they change.
+    /// Services that failed individually; all others are programmed. They are tried again at each [`Scope::All`], and when
+    /// they change.
     pub failed: Vec<Failure>,
-    /// What is not as desired, and harms no service. As of now: what still holds is in every report.
+    /// What is not as desired although every service is programmed. What still holds is in every report.
     pub warnings: Vec<String>,
 }
 
@@ -135,8 +201,8 @@ impl Failure {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyncError {
-    /// Somebody changed the kernel while we did: sync again at once.
-    #[error("{object}: changed by somebody else meanwhile")]
+    /// Another program changed the kernel during the sync: sync again at once.
+    #[error("{object}: changed by another program during the sync")]
     Raced {
         /// What was being written or read.
         object: String,
@@ -149,7 +215,7 @@ pub enum SyncError {
         /// The kernel's error and extended-ack text.
         reason: String,
     },
-    /// The kernel refused what every state needs, or answered what we cannot read: retrying the same does not help, a
+    /// The kernel refused an object that every state needs, or its answer cannot be read: retrying the same does not help, a
     /// changed state or kernel may.
     #[error("{object}: kernel refused: {reason}")]
     Refused {

@@ -1,7 +1,7 @@
-//! A dataplane without a kernel, for the tests of whoever drives one.
+//! A dataplane without a kernel, for tests of programs that drive one.
 //!
-//! It keeps the contract where a real backend would and is strict where one may be lenient: it looks at exactly what
-//! [`Scope`] names, so that a hint that is too small shows.
+//! It keeps the contract of [`Dataplane`] and is strict where a backend may be lenient: it looks at exactly what [`Scope`]
+//! names, and debug builds refuse a scope that is too small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -11,8 +11,8 @@ use std::task::{Poll, Waker};
 use async_trait::async_trait;
 
 use crate::{
-    Dataplane, Failure, FailureKind, Flow, FrontendKey, NodeNetwork, Observed, Report, Scope, Service, ServiceName,
-    ServiceState, StaleFlows, SyncError,
+    Dataplane, Failure, FailureKind, Flow, NodeNetwork, Observed, Report, Scope, Service, ServiceName, ServiceState,
+    StaleFlows, SyncError,
 };
 
 /// A dataplane in memory.
@@ -21,7 +21,7 @@ use crate::{
 /// it as a process that was restarted would.
 ///
 /// ```
-/// use backend_api::*;
+/// use switchyard_api::*;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,8 +48,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Fake {
     kernel: Arc<Mutex<Kernel>>,
-    /// Whether we know what the kernel holds: not before the first sync, not after an error.
-    knows: bool,
+    /// What was synced last; none before the first sync and after an error: what the kernel holds is not known then.
+    last: Option<ServiceState>,
 }
 
 /// What a kernel holds, and how it misbehaves.
@@ -65,12 +65,12 @@ struct Kernel {
 }
 
 impl Fake {
-    /// Refuses to program `service` from now on: it stays as it is, and [`Report::failed`] says `reason`.
+    /// Refuses to program `service` from now on. A sync that looks at it removes it, and [`Report::failed`] says `reason`.
     pub fn refuse(&self, service: ServiceName, reason: &str) {
         self.kernel().refused.insert(service, reason.to_owned());
     }
 
-    /// Refuses `service` no more.
+    /// Stops refusing `service`.
     pub fn accept(&self, service: &ServiceName) {
         self.kernel().refused.remove(service);
     }
@@ -118,7 +118,7 @@ impl Fake {
     fn fail_if_told(&mut self) -> Result<(), SyncError> {
         let error = self.kernel().next_error.take();
         error.map_or(Ok(()), |error| {
-            self.knows = false;
+            self.last = None;
             Err(error)
         })
     }
@@ -127,14 +127,14 @@ impl Fake {
 /// A kernel in which nothing is programmed.
 impl Default for Fake {
     fn default() -> Self {
-        Self { kernel: Arc::new(Mutex::new(Kernel::new(NodeNetwork::unknown()))), knows: false }
+        Self { kernel: Arc::new(Mutex::new(Kernel::new(NodeNetwork::unknown()))), last: None }
     }
 }
 
 /// Another handle of the same kernel, which does not know yet what is in it.
 impl Clone for Fake {
     fn clone(&self) -> Self {
-        Self { kernel: self.kernel.clone(), knows: false }
+        Self { kernel: self.kernel.clone(), last: None }
     }
 }
 
@@ -146,10 +146,17 @@ impl Dataplane for Fake {
 
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
         self.fail_if_told()?;
-        let restarted = !self.knows;
-        self.knows = true;
+        let last = self.last.replace(desired.clone());
+        let (restarted, scope) = match &last {
+            Some(last) => {
+                if cfg!(debug_assertions) {
+                    refuse_too_small(scope, last, desired).inspect_err(|_| self.last = None)?;
+                }
+                (false, scope)
+            }
+            None => (true, Scope::All),
+        };
         let kernel = &mut *self.kernel();
-        let scope = if restarted { Scope::All } else { scope };
         let names: BTreeSet<ServiceName> = match scope {
             Scope::Services(names) => names.clone(),
             Scope::All => {
@@ -184,6 +191,7 @@ impl Dataplane for Fake {
 
     async fn remove_all(&mut self) -> Result<(), SyncError> {
         self.fail_if_told()?;
+        self.last = None;
         let mut kernel = self.kernel();
         kernel.services.clear();
         kernel.node = NodeNetwork::unknown();
@@ -200,8 +208,21 @@ impl Dataplane for Fake {
             Poll::Pending
         })
         .await;
-        self.knows = false;
+        self.last = None;
     }
+}
+
+/// Refuses a scope that leaves out something that has changed: a backend would not look at it.
+fn refuse_too_small(scope: Scope<'_>, last: &ServiceState, desired: &ServiceState) -> Result<(), SyncError> {
+    let Scope::Services(names) = scope else { return Ok(()) };
+    let known = last.services_unordered().chain(desired.services_unordered()).map(|service| &service.name);
+    let left_out = known.filter(|name| !names.contains(*name) && last.service(name) != desired.service(name)).min();
+    let reason = match left_out {
+        Some(service) => format!("does not name {service}, which has changed since the last sync"),
+        None if last.node() != desired.node() => "is not All, and the node's network has changed".to_owned(),
+        None => return Ok(()),
+    };
+    Err(SyncError::Refused { object: "scope".to_owned(), reason })
 }
 
 impl Kernel {
@@ -217,7 +238,7 @@ impl Kernel {
         }
     }
 
-    /// Makes each of these services what it is in `desired`, but for those that are refused.
+    /// Makes each of these services what it is in `desired`, and removes those that are refused.
     fn program(&mut self, desired: &ServiceState, names: &BTreeSet<ServiceName>) -> Vec<Failure> {
         let mut failed = Vec::new();
         for name in names {
@@ -229,20 +250,11 @@ impl Kernel {
                 None => drop(self.services.insert(name.clone(), wanted.clone())),
                 Some(reason) => {
                     failed.push(Failure::new(name.clone(), FailureKind::Refused, reason));
-                    self.give_up_lost_frontends(name, desired);
+                    self.services.remove(name);
                 }
             }
         }
         failed
-    }
-
-    /// What stays as it was still makes room for whoever owns its frontends now.
-    fn give_up_lost_frontends(&mut self, name: &ServiceName, desired: &ServiceState) {
-        let Some(service) = self.services.get_mut(name) else { return };
-        let lost = |frontend: &FrontendKey| desired.owner(frontend).is_some_and(|owner| owner != name);
-        for port in &mut Arc::make_mut(service).ports {
-            port.frontends.retain(|frontend| !lost(&frontend.key));
-        }
     }
 
     fn observed(&self) -> Observed {

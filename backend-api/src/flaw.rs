@@ -1,4 +1,4 @@
-//! What makes a service senseless: combinations that public fields allow and no kernel can forward.
+//! Flaws of a service: combinations that public fields allow and that no kernel can forward.
 //!
 //! Kept apart from the types so that they stay plain data. Sources that build services from Kubernetes objects never
 //! make one of these; a service built by hand may.

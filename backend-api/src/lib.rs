@@ -3,12 +3,19 @@
 //!
 //! ```text
 //! Service ──► ServiceState ──► Dataplane::sync ──► the kernel
-//!   (who)     (conflicts        (one per backend)
-//!              settled)    └──► oracle::judge ──► what the same packet must meet, for tests and `trace`
+//!             (conflicts        (one per backend)
+//!              settled)    └──► oracle::judge ──► what a packet must meet, for tests and explanations
 //! ```
 //!
-//! Kept apart from every backend so that an embedder can build a state by hand, and so that the backends cannot
-//! grow opinions of their own.
+//! - [`Service`], [`ServicePort`], [`Frontend`], [`Endpoint`]: a service as plain values.
+//! - [`NodeNetwork`]: how pods are told from other clients, and which addresses carry node ports.
+//! - [`ServiceState`]: everything that is to be programmed. It refuses services with a [`Flaw`], gives a frontend that two
+//!   services claim to the older one, and says which needs of services the node does not meet ([`Unmet`]).
+//! - [`Dataplane`]: what a backend owes. [`Fake`] is one in memory.
+//! - [`oracle`]: what a packet must meet in a state, without a kernel. [`StaleFlows`]: which connections of UDP and SCTP
+//!   must end.
+//!
+//! Kept apart from every backend, so that a program can build a state by hand and all backends agree on its meaning.
 //!
 //! A state by hand, and what a pod must meet in it:
 //!

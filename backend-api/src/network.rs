@@ -1,4 +1,4 @@
-//! What the node's network is: who counts as a local pod, which addresses carry node ports, which addresses
+//! What the node's network is: which clients count as local pods, which addresses carry node ports, which addresses
 //! belong to services.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ pub struct PerFamily<T> {
 /// What a dataplane must know of its node.
 ///
 /// ```
-/// # use backend_api::*;
+/// # use switchyard_api::*;
 /// let pods = PerFamily::new(LocalTraffic::Source("10.244.0.0/16".parse()?), LocalTraffic::Unknown);
 /// let mut node = NodeNetwork::new(pods, ["192.168.67.8".parse()?]);
 /// node.service_cidrs.insert("10.96.0.0/12".parse()?);
@@ -62,17 +62,17 @@ pub struct NodeNetwork {
 /// (`EBUSY` before Linux 6.4, up to a second later from then on).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offload {
-    /// After about so many packets: for each there is this chance, one in so many.
+    /// Each packet triggers the hand-over with probability 1/`after`.
     pub after: NonZeroU32,
-    /// Whose packets are looked up in the flowtable: names of devices by their index, since one that comes back under its name is
-    /// another.
+    /// The devices whose packets are looked up in the flowtable, by their index: a device that comes back under its name is
+    /// another one.
     pub devices: BTreeMap<u32, String>,
 }
 
 /// How a connection from a local pod is told from others (KEP-2450).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LocalTraffic {
-    /// It is not: pods are strangers.
+    /// It is not: pods are treated as clients from outside.
     #[default]
     Unknown,
     /// By its source: the cluster's range, or the node's.
@@ -252,7 +252,7 @@ impl NodeNetwork {
         }
     }
 
-    /// A node of which nothing is known: every client is a stranger, and no address carries node ports. For the time
+    /// A node of which nothing is known: every client counts as one from outside, and no address carries node ports. For the time
     /// before something is known, and for tests in which the node does not matter.
     pub fn unknown() -> Self {
         Self {
@@ -265,8 +265,8 @@ impl NodeNetwork {
         }
     }
 
-    /// What holds for a cluster address of `family` in the common case: everybody's connections are masqueraded if
-    /// so configured, else those of whoever is no pod, else (pods cannot be told) nobody's.
+    /// What holds for a cluster address of `family` in the common case: if so configured, every connection is
+    /// masqueraded; else every one but pods'; else (pods cannot be told from other clients) none.
     pub fn cluster_masquerade(&self, family: Family) -> crate::Masquerade {
         match (self.masquerade_all, self.local_traffic.of(family).is_known()) {
             (true, _) => crate::Masquerade::Always,

@@ -17,7 +17,7 @@ use crate::{
 pub struct Observed {
     /// Every frontend that is programmed.
     pub frontends: BTreeMap<FrontendKey, ObservedFrontend>,
-    /// First packets that were turned away, by why; reasons that nobody met are left out. A client that tries again is counted
+    /// First packets that were turned away, by why; reasons that did not occur are left out. A client that tries again is counted
     /// again. Counts may begin anew when the node's network changes.
     pub refused: BTreeMap<TurnedAway, u64>,
     /// How established connections leave the path of rules, where they do.
@@ -38,9 +38,9 @@ pub struct ObservedOffload {
 pub enum TurnedAway {
     /// The client is in none of the frontend's source ranges: dropped.
     SourceRanges,
-    /// Nobody answers the frontend: refused.
+    /// No endpoint answers the frontend: refused.
     NoEndpoints,
-    /// Nobody on this node answers the frontend, and others must not: dropped.
+    /// No endpoint on this node answers the frontend, and others must not: dropped.
     NoLocalEndpoints,
     /// The address is a service's, the port is not: refused.
     WrongPort,
@@ -55,19 +55,19 @@ pub enum TurnedAway {
 pub struct ObservedFrontend {
     /// What kind of address it is.
     pub kind: FrontendKind,
-    /// Who answers.
+    /// What answers.
     pub route: ObservedRoute,
-    /// Whose source is rewritten.
+    /// Which clients' source address is rewritten.
     pub masquerade: Masquerade,
     /// Session affinity.
     pub affinity: Affinity,
-    /// Who may dial.
+    /// Which clients may dial.
     pub source_ranges: SourceRanges,
-    /// Connections that were opened to it since it was programmed first, whoever answered.
+    /// Connections that were opened to it since it was programmed first, whatever endpoint answered.
     pub connections: u64,
 }
 
-/// Who answers a frontend in the kernel; the shape of [`crate::Route`] with the endpoints themselves.
+/// What answers a frontend in the kernel; the shape of [`crate::Route`] with the endpoints themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObservedRoute {
     /// The same for all.
@@ -76,7 +76,7 @@ pub enum ObservedRoute {
     Split {
         /// For pods and the node.
         inside: ObservedAnswer,
-        /// For everybody else.
+        /// For all other clients.
         outside: ObservedAnswer,
     },
 }
@@ -94,7 +94,7 @@ pub enum ObservedAnswer {
 }
 
 impl Observed {
-    /// What a backend observes once `state` is programmed, before anybody connects.
+    /// What a backend observes once `state` is programmed, before the first connection.
     pub fn expected(state: &ServiceState) -> Self {
         let ports = state.services_unordered().flat_map(|service| &service.ports);
         let frontends = ports.flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)));
@@ -143,7 +143,7 @@ impl fmt::Display for TurnedAway {
 }
 
 impl ObservedFrontend {
-    /// What a backend observes once `frontend` of `port` is programmed, before anybody connects.
+    /// What a backend observes once `frontend` of `port` is programmed, before the first connection.
     pub fn expected(port: &ServicePort, frontend: &Frontend) -> Self {
         let route = match frontend.route {
             Route::Everyone(answer) => ObservedRoute::Everyone(ObservedAnswer::expected(port, answer)),
@@ -163,7 +163,7 @@ impl ObservedFrontend {
     }
 
     /// Whether both forward every packet alike: counters do not matter, nor how equal shares and equal source ranges are
-    /// written down, nor how long clients would be remembered where nobody answers them.
+    /// written down, nor how long clients would be remembered where no endpoint answers them.
     pub fn forwards_like(&self, other: &Self) -> bool {
         let key = |one: &Self| {
             let (inside, outside) = sides(&one.route);
@@ -226,11 +226,14 @@ fn intervals(ranges: &SourceRanges) -> Option<Vec<(IpAddr, IpAddr)>> {
 
 /// Whether a stretch that ends at `last` goes on at `next`, which does not start before it: no gap between them.
 fn follows(last: IpAddr, next: IpAddr) -> bool {
-    let number = |address| match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    };
     Family::of(last) == Family::of(next) && number(next) <= number(last).saturating_add(1)
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_bits().into(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
 }
 
 fn greatest_common_divisor(one: u32, other: u32) -> u32 {

@@ -6,7 +6,7 @@
 //!           ranges                                              address of a service range: dropped
 //! ```
 //!
-//! Kept apart from every backend, and written for the reader instead of for speed: whoever doubts a backend reads this.
+//! Kept apart from every backend, and written for the reader instead of for speed: a reader who doubts a backend reads this.
 //! It speaks of a connection's first packet only; later ones go where the first went.
 
 mod because;
@@ -73,7 +73,7 @@ pub enum Verdict {
     Dropped,
     /// One of these endpoints, chosen at random by weight.
     Balanced {
-        /// Who may answer, in order of addresses; never empty.
+        /// Endpoints that may answer, in order of addresses; never empty.
         candidates: Vec<Candidate>,
         /// What to remember the chosen endpoint by, where the port has session affinity.
         memory: Option<Memory>,
@@ -123,8 +123,8 @@ pub struct Memory {
 /// once with `None`.
 ///
 /// ```
-/// use backend_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
-/// use backend_api::*;
+/// use switchyard_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
+/// use switchyard_api::*;
 ///
 /// let state = ServiceState::new(NodeNetwork::unknown());
 /// let packet = Packet {
@@ -160,7 +160,7 @@ pub fn judge(state: &ServiceState, packet: &Packet, remembered: Option<EndpointA
     }
 }
 
-/// Who the sender of `packet` is, seen from `node`.
+/// The class of the sender of `packet`, seen from `node`.
 pub fn class(node: &NodeNetwork, packet: &Packet) -> TrafficClass {
     let through = |wanted: &dyn Fn(&str) -> bool| match &packet.arrival {
         Arrival::Interface(name) => wanted(name),
@@ -268,7 +268,7 @@ impl Dialled<'_> {
     }
 }
 
-/// What nobody's frontend takes: nothing of ours, unless it is for an address that exists in our tables only.
+/// A packet for no frontend: left alone, unless it is for an address that exists in the service tables only.
 fn undelivered(state: &ServiceState, destination: IpAddr) -> (Verdict, Because) {
     if state.node().owns(destination) {
         return (Verdict::Untouched, Because::NodesOwn(destination));
@@ -296,7 +296,7 @@ impl Verdict {
         found.map_or(0.0, |candidate| f64::from(candidate.weight) / total as f64)
     }
 
-    /// Who may answer; nobody unless balanced.
+    /// Endpoints that may answer; none unless balanced.
     pub fn candidates(&self) -> &[Candidate] {
         match self {
             Self::Balanced { candidates, .. } => candidates,

@@ -16,9 +16,9 @@ pub enum Scheduler {
     Rr,
     /// Weighted round robin: in turn, the heavier more often.
     Wrr,
-    /// Least connections: who has the fewest, whatever its weight.
+    /// Least connections: the endpoint with the fewest, whatever its weight.
     Lc,
-    /// Weighted least connections: who has the fewest for its weight.
+    /// Weighted least connections: the endpoint with the fewest for its weight.
     Wlc,
     /// Fail over: all to the heaviest, as long as it is there.
     Fo,
@@ -35,11 +35,11 @@ pub enum Scheduler {
     Sh,
     /// Maglev hashing: by the client's address, and a change of the endpoints moves few clients.
     Mh,
-    /// Shortest expected delay: who would have the fewest for its weight with this one.
+    /// Shortest expected delay: the endpoint that would have the fewest for its weight with this one.
     Sed,
     /// Never queue: an idle one if there is one, else as [`Scheduler::Sed`].
     Nq,
-    /// Power of two choices: two at random by weight, and of them who has the fewer for its weight.
+    /// Power of two choices: two at random by weight, and of them the one with the fewer for its weight.
     Twos,
 }
 
@@ -92,7 +92,7 @@ impl Scheduler {
         }
     }
 
-    /// All names, for whoever wrote another one: `rr, wrr, …`.
+    /// All names, for messages: `rr, wrr, …`.
     fn names() -> String {
         Self::ALL.map(Self::name).join(", ")
     }

@@ -1,7 +1,7 @@
 //! Services as values: which frontends clients may dial, and which endpoints answer.
 //!
 //! Every Kubernetes judgement (readiness, topology, policies) has been made before one of these exists; a
-//! backend only looks up "who answers this frontend, for this class of client".
+//! backend only looks up what answers a frontend, for a class of clients.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ pub struct Age(pub i128);
 /// One service: everything that a dataplane needs to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Who it is, for reports.
+    /// Its name.
     pub name: ServiceName,
     /// Decides conflicts over a frontend.
     pub age: Age,
@@ -69,20 +69,20 @@ pub struct Frontend {
     /// Whether the address is a cluster address, one that others announce, or a node port; wrong ports
     /// of a [`FrontendKind::ClusterIp`] address are rejected.
     pub kind: FrontendKind,
-    /// Who answers.
+    /// What answers.
     pub route: Route,
     /// From whose source address the endpoint sees the connection.
     pub masquerade: Masquerade,
-    /// Who may dial at all; everybody else is dropped before anything is rewritten.
+    /// Which clients may dial at all; packets of others are dropped before anything is rewritten.
     pub source_ranges: SourceRanges,
 }
 
 /// What a frontend's address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FrontendKind {
-    /// An address of the cluster's own: nobody else answers on it, whatever the port.
+    /// An address of the cluster's own: nothing else answers on it, on any port.
     ClusterIp,
-    /// An external or load-balancer address: other ports of it are none of our business.
+    /// An external or load-balancer address: other ports of it may belong to other programs.
     External,
     /// A port of the node's own addresses.
     NodePort,
@@ -126,14 +126,14 @@ pub enum Protocol {
 /// What a client meets at a frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {
-    /// Everybody meets the same.
+    /// All clients meet the same answer.
     Everyone(Answer),
-    /// Whoever is inside ([`TrafficClass::Pod`], [`TrafficClass::Node`]) meets one answer, strangers another:
+    /// Clients inside ([`TrafficClass::Pod`], [`TrafficClass::Node`]) meet one answer, all others another:
     /// externalTrafficPolicy Local.
     Split {
         /// For pods and the node itself.
         inside: Answer,
-        /// For everybody else.
+        /// For all other clients.
         outside: Answer,
     },
 }
@@ -168,14 +168,14 @@ pub struct Pools {
     pub local: bool,
 }
 
-/// Who a client is, seen from this node.
+/// Which kind of client it is, seen from this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrafficClass {
     /// A local pod, as [`crate::LocalTraffic`] tells it.
     Pod,
     /// The node itself: the source is one of its own addresses, and it is no pod.
     Node,
-    /// Everybody else; pods too, where no detector is configured.
+    /// All others; pods too, where they cannot be told from other clients.
     Stranger,
 }
 
@@ -183,9 +183,9 @@ pub enum TrafficClass {
 /// Besides, a connection from an endpoint on this node to itself always does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Masquerade {
-    /// Nobody's.
+    /// None.
     Never,
-    /// Everybody's.
+    /// Every client's.
     Always,
     /// Those of [`TrafficClass::Node`] and [`TrafficClass::Stranger`].
     UnlessPod,

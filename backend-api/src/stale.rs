@@ -25,18 +25,18 @@ use crate::{
 pub struct Flow {
     /// Its protocol.
     pub protocol: Protocol,
-    /// Who dialled: source of the original direction (`CTA_TUPLE_ORIG`).
+    /// The client: source of the original direction (`CTA_TUPLE_ORIG`).
     pub source: SocketAddr,
     /// What was dialled: destination of the original direction (`CTA_TUPLE_ORIG`).
     pub destination: SocketAddr,
-    /// Who answers: source of the reply direction (`CTA_TUPLE_REPLY`). The same as `destination` where nobody translated.
+    /// What answers: source of the reply direction (`CTA_TUPLE_REPLY`). Equal to `destination` where nothing was translated.
     pub reply_source: SocketAddr,
 }
 
 /// The test for entries that are stale now that the kernel forwards as `now` says.
 ///
 /// ```
-/// # use backend_api::*;
+/// # use switchyard_api::*;
 /// let now = ServiceState::new(NodeNetwork::unknown());
 /// let dns = ServicePort {
 ///     frontends: vec![Frontend::cluster_ip("10.96.0.10".parse()?, Protocol::Udp, 53)],
@@ -71,8 +71,10 @@ impl<'a> StaleFlows<'a> {
     /// node's addresses changed, node ports are already included.
     pub fn new(node_before: &NodeNetwork, now: &'a ServiceState) -> Self {
         let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
-        let moved = |family: &Family| !same_node_port_addresses(node_before, now.node(), *family);
-        let moved: Vec<Family> = Family::ALL.into_iter().filter(moved).collect();
+        let moved: Vec<Family> = Family::ALL
+            .into_iter()
+            .filter(|family| !same_node_port_addresses(node_before, now.node(), *family))
+            .collect();
         if moved.is_empty() {
             return stale;
         }
@@ -86,8 +88,8 @@ impl<'a> StaleFlows<'a> {
     }
 
     /// For the first sync of a process, and for the first after an error: `observed` is what the kernel held before.
-    /// Every frontend is suspect, those that did not change too, because whoever programmed them may have died
-    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts nobody. At which of the
+    /// Every frontend is suspect, those that did not change too, because the process that programmed them may have died
+    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts no connection. At which of the
     /// node's addresses node ports were dialled before is not observed: now's count.
     pub fn after_restart(observed: &Observed, now: &'a ServiceState) -> Self {
         let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
@@ -167,20 +169,22 @@ impl<'a> StaleFlows<'a> {
     }
 }
 
-/// Whether flows of a frontend may be stale when it changes like this: it lost an endpoint, or somebody who met a
-/// refusal is balanced now. An endpoint more, another weight or pool, another source range: no flow to look for.
+/// Whether flows of a frontend may be stale when it changes like this: it lost an endpoint, or clients that met a
+/// refusal are balanced now. An endpoint more, another weight or pool, another source range: no flow to look for.
 fn endangers(before: (&ServicePort, &Frontend), after: (&ServicePort, &Frontend)) -> bool {
     let lost = before.0.endpoints.iter().any(|endpoint| !has_endpoint(after.0, endpoint.address));
-    let begins = |before_answer, after_answer| !balances(before.0, before_answer) && balances(after.0, after_answer);
-    let (before_inside, before_outside) = answers(before.1.route);
-    let (after_inside, after_outside) = answers(after.1.route);
-    lost || begins(before_inside, after_inside) || begins(before_outside, after_outside)
+    let begins = answers(before.1.route)
+        .into_iter()
+        .zip(answers(after.1.route))
+        .any(|(answer_before, answer_after)| !balances(before.0, answer_before) && balances(after.0, answer_after));
+    lost || begins
 }
 
-fn answers(route: Route) -> (Answer, Answer) {
+/// For clients inside, and for all others.
+fn answers(route: Route) -> [Answer; 2] {
     match route {
-        Route::Everyone(answer) => (answer, answer),
-        Route::Split { inside, outside } => (inside, outside),
+        Route::Everyone(answer) => [answer, answer],
+        Route::Split { inside, outside } => [inside, outside],
     }
 }
 
@@ -195,7 +199,7 @@ fn has_endpoint(port: &ServicePort, address: EndpointAddress) -> bool {
     port.endpoints.binary_search_by_key(&address, |endpoint| endpoint.address).is_ok()
 }
 
-/// TCP ends itself, and cutting it is a policy that nobody asked us for.
+/// TCP ends itself, and cutting it would be a policy that no object asks for.
 fn is_tracked(protocol: Protocol) -> bool {
     match protocol {
         Protocol::Tcp => false,
@@ -212,8 +216,7 @@ fn tracked(service: &Service) -> impl Iterator<Item = (&ServicePort, &Frontend)>
 }
 
 fn same_node_port_addresses(one: &NodeNetwork, other: &NodeNetwork, family: Family) -> bool {
-    let selected = |node: &NodeNetwork| node.node_port_addresses(family).collect::<BTreeSet<_>>();
-    selected(one) == selected(other)
+    one.node_port_addresses(family).eq(other.node_port_addresses(family))
 }
 
 #[cfg(test)]

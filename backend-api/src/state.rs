@@ -20,7 +20,7 @@ use crate::{Age, Flaw, FlawedService, Frontend, FrontendKey, NodeNetwork, Servic
 /// Everything that a dataplane is to program.
 ///
 /// ```
-/// # use backend_api::*;
+/// # use switchyard_api::*;
 /// let claim = |name: &str, age| {
 ///     let frontends = vec![Frontend::external([192, 168, 67, 240].into(), Protocol::Tcp, 80)];
 ///     let port = ServicePort { frontends, ..ServicePort::new(Family::V4, Protocol::Tcp) };
@@ -45,7 +45,7 @@ pub struct ServiceState {
     /// As claimed, of those services only that lost a frontend, to another or to themselves.
     claimed: BTreeMap<ServiceName, Arc<Service>>,
     owners: HashMap<FrontendKey, Claim>,
-    /// Who waits for a frontend that another service owns.
+    /// Claims that wait for a frontend that another service owns.
     waiting: BTreeMap<FrontendKey, BTreeSet<Claim>>,
     /// What the services ask of the node and do not get.
     unmet: UnmetNeeds,
@@ -94,9 +94,9 @@ pub struct Change {
 pub struct Conflict {
     /// What both claim.
     pub frontend: FrontendKey,
-    /// Who has it.
+    /// The service that has it.
     pub owner: ServiceName,
-    /// Who goes without.
+    /// The service that does not have it.
     pub loser: ServiceName,
 }
 
@@ -131,8 +131,8 @@ impl ServiceState {
     }
 
     /// Every service, in order of names, each with the frontends that it owns. A service keeps its `Arc` for as long as
-    /// its granted form stays the same: equal pointers mean an equal service. The order is made for whoever asks:
-    /// [`ServiceState::services_unordered`] does without.
+    /// its granted form stays the same: equal pointers mean an equal service. Each call sorts:
+    /// [`ServiceState::services_unordered`] does not.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
         let mut services: Vec<_> = self.services_unordered().collect();
         services.sort_unstable_by(|one, other| one.name.cmp(&other.name));
@@ -159,7 +159,7 @@ impl ServiceState {
         self.services.get(name).map(|Named(service)| service)
     }
 
-    /// Who owns `frontend`.
+    /// The owner of `frontend`.
     pub fn owner(&self, frontend: &FrontendKey) -> Option<&ServiceName> {
         self.owners.get(frontend).map(|claim| &claim.service)
     }
@@ -287,7 +287,7 @@ impl ServiceState {
         self.claimed.get(name).or_else(|| self.service(name))
     }
 
-    /// Takes a claim back. Returns who has the frontend from now on, if somebody waited for it.
+    /// Takes a claim back. Returns the service that has the frontend from now on, if one waited for it.
     fn withdraw(&mut self, frontend: &FrontendKey, claim: &Claim) -> Option<ServiceName> {
         let waiting = self.waiting.get_mut(frontend);
         if self.owners.get(frontend) != Some(claim) {
@@ -315,7 +315,7 @@ impl ServiceState {
         }
     }
 
-    /// Adds a claim. Returns who had the frontend until now, if it is taken from somebody.
+    /// Adds a claim. Returns the service that the frontend is taken from, if there is one.
     fn stake(&mut self, frontend: FrontendKey, claim: &Claim) -> Option<ServiceName> {
         let owner = match self.owners.entry(frontend) {
             Entry::Vacant(place) => {

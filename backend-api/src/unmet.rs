@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::{
-    Family, Frontend, FrontendKey, Masquerade, NodeNetwork, NodePortAddresses, PerFamily, Service, ServiceName,
+    Family, Frontend, FrontendKey, LocalTraffic, Masquerade, NodeNetwork, NodePortAddresses, PerFamily, Service,
+    ServiceName,
 };
 
 /// A thing that services ask of the node and do not get, with one frontend as the example.
@@ -108,15 +109,20 @@ impl Offer {
         Self { tells_pods: PerFamily::new(true, true), carries_node_ports: PerFamily::new(true, true) };
 
     fn of(node: &NodeNetwork) -> Self {
-        // Which addresses these are is the kernel's to know: perhaps more than the node was told of.
-        let carries = |family| {
-            *node.node_ports.of(family) == NodePortAddresses::All || node.node_port_addresses(family).next().is_some()
-        };
         Self {
-            tells_pods: node.local_traffic.as_ref().map(|traffic| traffic.is_known()),
-            carries_node_ports: PerFamily::new(carries(Family::V4), carries(Family::V6)),
+            tells_pods: node.local_traffic.as_ref().map(LocalTraffic::is_known),
+            carries_node_ports: PerFamily::new(
+                carries_node_ports(node, Family::V4),
+                carries_node_ports(node, Family::V6),
+            ),
         }
     }
+}
+
+/// Whether an address of the node may carry node ports. Of [`NodePortAddresses::All`] it is not known which these are: the
+/// kernel may have more than the node was told of.
+fn carries_node_ports(node: &NodeNetwork, family: Family) -> bool {
+    *node.node_ports.of(family) == NodePortAddresses::All || node.node_port_addresses(family).next().is_some()
 }
 
 /// `frontend node port 30080/TCP (IPv4) of default/web: no IPv4 address of the node carries node ports`.
@@ -133,5 +139,43 @@ impl fmt::Display for Unmet {
             ),
             Need::NodePorts => write!(f, "no {family} address of the node carries node ports"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Protocol, ServicePort, ServiceState};
+
+    fn named(name: &str, frontends: Vec<Frontend>) -> Service {
+        let ports = ServicePort::dual(Protocol::Tcp, frontends, Vec::new());
+        Service::new(ServiceName::new("default", name), ports.into())
+    }
+
+    #[test]
+    fn an_unmet_need_names_the_service_and_the_port() {
+        let dual = |port| Family::ALL.map(|family| Frontend::node_port(family, Protocol::Tcp, port)).to_vec();
+        let cluster = Frontend::cluster_ip([10, 96, 0, 1].into(), Protocol::Tcp, 80);
+        let pods = PerFamily::both(LocalTraffic::InterfacePrefix("veth".to_owned()));
+        let complete = NodeNetwork::new(pods, [[192, 168, 67, 8].into()]);
+        let mut one_family = complete.clone();
+        one_family.node_ports.v6 = NodePortAddresses::These(BTreeSet::new());
+        let node_port_v6 = "frontend node port 30080/TCP (IPv6) of default/web, and others: no IPv6 address of the node \
+                            carries node ports";
+        let node_port_v4 = node_port_v6.replace("IPv6", "IPv4");
+        let no_pods = "frontend 10.96.0.1:80/TCP of default/dns: pods are to keep their source addresses, and IPv4 pods \
+                       cannot be told from other clients";
+        let mut state = ServiceState::new(NodeNetwork::unknown());
+        for service in [named("web", dual(30080)), named("api", dual(30081)), named("dns", vec![cluster])] {
+            state.upsert(service).unwrap();
+        }
+        let shown = |state: &ServiceState| state.unmet().map(|unmet| unmet.to_string()).collect::<Vec<_>>();
+        assert_eq!(shown(&state), [no_pods, &node_port_v4, node_port_v6]);
+        state.set_node(one_family);
+        assert_eq!(shown(&state), [node_port_v6]);
+        state.remove(&ServiceName::new("default", "web"));
+        assert_eq!(shown(&state), [node_port_v6.replace("30080", "30081").replace("web, and others", "api")]);
+        state.set_node(complete);
+        assert_eq!(shown(&state), [""; 0]);
     }
 }

@@ -129,8 +129,8 @@ fn flow(family: Family) -> Vec<u8> {
     for tuple in [1, 2] {
         put_nested(&mut bytes, tuple, |bytes| {
             put_nested(bytes, 1, |bytes| match family {
-                Family::Ipv4 => [1, 2].into_iter().for_each(|kind| put(bytes, kind, &[10, 0, 0, 1])),
-                Family::Ipv6 => [3, 4].into_iter().for_each(|kind| put(bytes, kind, &[0xfd; 16])),
+                Family::Ipv4 => [1, 2].map(|kind| put(bytes, kind, &[10, 0, 0, 1])),
+                Family::Ipv6 => [3, 4].map(|kind| put(bytes, kind, &[0xfd; 16])),
             });
             put_nested(bytes, 2, |bytes| {
                 put_u8(bytes, 1, 17);

@@ -1,33 +1,34 @@
-//! The reconcile loop against a dataplane in memory. Time is the test's: it passes only where everything waits for it.
+//! A cluster's objects through the reconcile loop into a dataplane in memory. What holds for any source of services is
+//! tested in `reconcile/tests/reconcile_loop.rs`. The tests' clock is paused: time passes only while everything waits for
+//! it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use backend_api::{Dataplane, Fake, LocalTraffic, Observed, Report, Scope, ServiceName, ServiceState, SyncError};
+use backend_api::{
+    Dataplane, Fake, LocalTraffic, Observed, Report, Scope, ServiceName, ServiceState, SyncError, async_trait,
+};
 use reconcile::{ReconcileError, Witness, run};
 use switchyard_kubernetes::objects::{Item, read};
 use switchyard_kubernetes::settings::Settings;
 use switchyard_kubernetes::settings::{ClusterCidrs, LocalDetector};
 use switchyard_kubernetes::source::{Event, Sender, channel};
 use switchyard_kubernetes::{Addresses, ClusterState, Inputs, News, Note};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// A dataplane whose syncs wait for permission and say what they were called with.
+/// A dataplane whose syncs say what they were called with.
 #[derive(Clone, Debug)]
-struct Gated {
+struct Watched {
     fake: Fake,
-    permits: Arc<Semaphore>,
     begun: watch::Sender<Vec<String>>,
 }
 
 #[async_trait]
-impl Dataplane for Gated {
+impl Dataplane for Watched {
     fn name(&self) -> &'static str {
-        "gated"
+        "watched"
     }
 
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
@@ -36,7 +37,6 @@ impl Dataplane for Gated {
             Scope::Services(names) => names.iter().map(|name| &*name.name).collect::<Vec<_>>().join(" "),
         };
         self.begun.send_modify(|begun| begun.push(scope_words));
-        self.permits.acquire().await.expect("never closed").forget();
         self.fake.sync(desired, scope).await
     }
 
@@ -56,14 +56,11 @@ impl Dataplane for Gated {
 /// A running loop.
 struct Running {
     fake: Fake,
-    permits: Arc<Semaphore>,
     begun: watch::Receiver<Vec<String>>,
     source: Sender,
     addresses: watch::Sender<Addresses>,
     settings: watch::Sender<Settings>,
-    successors: mpsc::Sender<Box<dyn Dataplane>>,
     heard: watch::Receiver<Vec<String>>,
-    stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<Result<(), ReconcileError>>,
 }
 
@@ -101,38 +98,28 @@ fn settings(cluster_cidrs: ClusterCidrs) -> Settings {
     }
 }
 
-/// Many more than any test needs.
-const NO_GATE: usize = 1000;
-
 impl Running {
-    /// A loop whose dataplane may sync so often before it waits for more permits.
-    fn with_permits(permits: usize) -> Self {
-        Self::over(Fake::default(), permits)
-    }
-
-    fn over(fake: Fake, permits: usize) -> Self {
+    /// A loop that has been told nothing.
+    fn new() -> Self {
         let settings = settings(ClusterCidrs::default());
-        let permits = Arc::new(Semaphore::new(permits));
+        let fake = Fake::default();
         let (begin, begun) = watch::channel(Vec::new());
-        let dataplane = Gated { fake: fake.clone(), permits: permits.clone(), begun: begin };
+        let dataplane = Watched { fake: fake.clone(), begun: begin };
         let (source, objects) = channel();
         let (addresses, found) = watch::channel(None);
-        let (stop, stopped) = oneshot::channel::<()>();
         let (decided, decisions) = watch::channel(settings.clone());
-        let (successors, next) = mpsc::channel(1);
         let (hear, heard) = watch::channel(Vec::new());
         let ended = tokio::spawn(async move {
             let inputs = Inputs { settings: Some(decisions), ..Inputs::new(objects, found) };
             let desired = ClusterState::new(settings, inputs);
-            let stop = async { drop(stopped.await) };
-            run(Box::new(dataplane), desired, Some(next), &mut Notes(hear), stop).await
+            run(Box::new(dataplane), desired, None, &mut Notes(hear), std::future::pending()).await
         });
-        Self { fake, permits, begun, source, addresses, settings: decided, successors, heard, stop: Some(stop), ended }
+        Self { fake, begun, source, addresses, settings: decided, heard, ended }
     }
 
     /// A loop that has programmed `web`, `dns` and nothing else.
     async fn settled() -> Self {
-        let running = Self::with_permits(NO_GATE);
+        let running = Self::new();
         running.addresses.send_replace(Some(BTreeSet::new()));
         running.tell(vec![service("web", 1), service("dns", 2), Event::Listed]).await;
         running.until("both services are programmed", |fake| names(fake) == ["dns", "web"]).await;
@@ -184,17 +171,9 @@ fn names(fake: &Fake) -> Vec<String> {
     fake.services().iter().map(|service| service.name.name.to_string()).collect()
 }
 
-fn transient() -> SyncError {
-    SyncError::Transient { object: "socket".into(), reason: "no buffer space".into() }
-}
-
-fn refused() -> SyncError {
-    SyncError::Refused { object: "map services".into(), reason: "invalid argument".into() }
-}
-
 #[tokio::test(start_paused = true)]
-async fn nothing_is_written_before_the_first_list() {
-    let running = Running::with_permits(NO_GATE);
+async fn nothing_is_written_before_the_source_has_listed_everything() {
+    let running = Running::new();
     running.addresses.send_replace(Some(BTreeSet::new()));
     running.tell(vec![service("web", 1)]).await;
     assert_eq!(running.quiet().await, [""; 0]);
@@ -205,22 +184,11 @@ async fn nothing_is_written_before_the_first_list() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_written_before_the_nodes_addresses_are_known() {
-    let running = Running::with_permits(NO_GATE);
+    let running = Running::new();
     running.tell(vec![service("web", 1), Event::Listed]).await;
     assert_eq!(running.quiet().await, [""; 0]);
     running.addresses.send_replace(Some(BTreeSet::new()));
     running.until("web is programmed", |fake| names(fake) == ["web"]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_process_before_us_left_is_removed_if_nobody_wants_it() {
-    let before = Running::settled().await;
-    let fake = before.fake.clone();
-    drop(before);
-    let running = Running::over(fake, NO_GATE);
-    running.addresses.send_replace(Some(BTreeSet::new()));
-    running.tell(vec![service("web", 1), Event::Listed]).await;
-    running.until("dns is gone", |fake| names(fake) == ["web"]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,133 +202,11 @@ async fn only_services_that_changed_are_synced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_waits_for_no_timer() {
-    let mut running = Running::settled().await;
-    // Timers end with a millisecond, and this is in the middle of one.
-    tokio::time::advance(Duration::from_micros(300)).await;
-    let start = Instant::now();
-    running.tell(vec![service("web", 3)]).await;
-    running.begun(2).await;
-    assert_eq!(start.elapsed(), Duration::ZERO);
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_object_that_changes_nothing_is_no_reason_to_sync() {
     let running = Running::settled().await;
     running.tell(vec![service("web", 1)]).await;
     running.tell(vec![deleted("unknown")]).await;
     assert_eq!(running.quiet().await, ["all"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_change_during_a_sync_is_not_lost_and_changes_coalesce() {
-    let mut running = Running::with_permits(0);
-    running.addresses.send_replace(Some(BTreeSet::new()));
-    running.tell(vec![service("web", 1), Event::Listed]).await;
-    running.begun(1).await;
-    for last in 2..20 {
-        running.tell(vec![service("web", last)]).await;
-        running.tell(vec![service("dns", last + 100)]).await;
-    }
-    running.permits.add_permits(NO_GATE);
-    running.until("both are programmed", |fake| names(fake) == ["dns", "web"]).await;
-    assert_eq!(running.quiet().await, ["all", "dns web"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn errors_retry_and_keep_changes() {
-    let running = Running::settled().await;
-    running.fake.fail_once(transient());
-    running.tell(vec![service("api", 3)]).await;
-    running.until("api is programmed", |fake| names(fake) == ["api", "dns", "web"]).await;
-    assert_eq!(running.quiet().await, ["all", "api", "all"], "after an error everything is in doubt");
-}
-
-#[tokio::test(start_paused = true)]
-async fn while_it_waits_after_an_error_changes_wait_too() {
-    let mut running = Running::settled().await;
-    running.fake.fail_once(transient());
-    let start = Instant::now();
-    running.tell(vec![service("api", 3)]).await;
-    running.begun(2).await;
-    running.tell(vec![service("log", 4)]).await;
-    running.until("both are programmed", |fake| names(fake) == ["api", "dns", "log", "web"]).await;
-    assert!(start.elapsed() >= Duration::from_millis(50), "{:?}", start.elapsed());
-    assert_eq!(running.quiet().await, ["all", "api", "all"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn waits_between_failures_grow_and_end_with_success() {
-    let mut running = Running::settled().await;
-    let start = Instant::now();
-    running.fake.fail_once(transient());
-    running.tell(vec![service("api", 3)]).await;
-    for sync in 2..10 {
-        running.begun(sync).await;
-        running.fake.fail_once(transient());
-    }
-    let waited = start.elapsed();
-    assert!((Duration::from_secs(6)..Duration::from_secs(26)).contains(&waited), "{waited:?}");
-    running.until("api is programmed", |fake| names(fake) == ["api", "dns", "web"]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_race_is_run_again_at_once() {
-    let running = Running::settled().await;
-    let start = Instant::now();
-    running.fake.fail_once(SyncError::Raced { object: "table switchyard".into() });
-    running.tell(vec![service("api", 3)]).await;
-    running.until("api is programmed", |fake| names(fake) == ["api", "dns", "web"]).await;
-    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_changed_state_is_tried_at_once_after_a_refusal() {
-    let mut running = Running::settled().await;
-    running.fake.fail_once(refused());
-    running.tell(vec![service("api", 3)]).await;
-    running.begun(2).await;
-    let start = Instant::now();
-    running.tell(vec![service("api", 4)]).await;
-    running.until("api is programmed", |fake| names(fake) == ["api", "dns", "web"]).await;
-    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_kernel_that_cannot_run_the_backend_ends_the_loop() {
-    let running = Running::settled().await;
-    running.fake.fail_once(SyncError::Unsupported { feature: "nf_tables".into(), reason: "not permitted".into() });
-    running.tell(vec![service("api", 3)]).await;
-    let error = running.ended.await.unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "backend gated: nf_tables: not available: not permitted");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_service_that_fails_alone_holds_up_no_other_and_is_tried_again() {
-    let running = Running::settled().await;
-    let name = ServiceName::new("default", "api");
-    running.fake.refuse(name.clone(), "element is odd");
-    running.tell(vec![service("api", 3), service("log", 4)]).await;
-    running.until("log is programmed", |fake| names(fake) == ["dns", "log", "web"]).await;
-    running.fake.accept(&name);
-    running.until("api is programmed", |fake| names(fake) == ["api", "dns", "log", "web"]).await;
-    let syncs = running.quiet().await;
-    assert_eq!(syncs[..3], ["all", "api log", "all"]);
-    assert_eq!(syncs.len(), running.quiet().await.len(), "nothing is tried again when all is well");
-}
-
-#[tokio::test(start_paused = true)]
-async fn drift_resyncs_everything() {
-    let running = Running::settled().await;
-    running.fake.flush();
-    assert_eq!(names(&running.fake), [""; 0]);
-    let start = Instant::now();
-    running.until("everything is back", |fake| names(fake) == ["dns", "web"]).await;
-    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
-    running.fake.flush();
-    running.until("everything is back again", |fake| names(fake) == ["dns", "web"]).await;
-    assert!(start.elapsed() >= Duration::from_millis(100), "a fight is not fought at full speed");
-    assert_eq!(running.quiet().await, ["all", "all", "all"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -373,55 +219,11 @@ async fn a_change_of_the_nodes_addresses_is_programmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_lets_a_sync_finish_and_leaves_everything_in_place() {
-    let mut running = Running::with_permits(0);
-    running.addresses.send_replace(Some(BTreeSet::new()));
-    running.tell(vec![service("web", 1), Event::Listed]).await;
-    running.begun(1).await;
-    running.stop.take().unwrap().send(()).unwrap();
-    running.permits.add_permits(1);
-    running.ended.await.unwrap().unwrap();
-    assert_eq!(names(&running.fake), ["web"]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_source_that_ends_is_an_error() {
     let running = Running::settled().await;
     drop(running.source);
     let error = running.ended.await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "source: ended unexpectedly");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_successor_programs_everything_at_once_and_goes_on() {
-    let running = Running::settled().await;
-    let successor = Fake::default();
-    running.successors.send(Box::new(successor.clone())).await.unwrap();
-    running.until("the successor has programmed all", |_| names(&successor) == ["dns", "web"]).await;
-    running.tell(vec![service("api", 3)]).await;
-    running.until("it goes on", |_| names(&successor) == ["api", "dns", "web"]).await;
-    assert_eq!(names(&running.fake), ["dns", "web"], "what the one before programmed is left alone");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_successor_that_fails_is_tried_again() {
-    let running = Running::settled().await;
-    let successor = Fake::default();
-    successor.fail_once(transient());
-    running.successors.send(Box::new(successor.clone())).await.unwrap();
-    running.until("the successor has programmed all", |_| names(&successor) == ["dns", "web"]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_successor_that_this_kernel_cannot_run_does_not_end_the_loop() {
-    let running = Running::settled().await;
-    let successor = Fake::default();
-    successor.fail_once(SyncError::Unsupported { feature: "IPVS".into(), reason: "not there".into() });
-    running.successors.send(Box::new(successor.clone())).await.unwrap();
-    running.successors.send(Box::new(running.fake.clone())).await.unwrap();
-    running.tell(vec![service("api", 3)]).await;
-    running.until("the one before goes on", |fake| names(fake) == ["api", "dns", "web"]).await;
-    assert!(running.heard.borrow().contains(&"not synced: IPVS: not available: not there".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use crate::{Pending, Witness};
 /// [`hear_all`](Self::hear_all) when a sync is due, [`resolve`](Self::resolve) if there is [news](Self::has_news), and
 /// then reads the [state](Self::state).
 pub trait Desired: Send {
-    /// What it tells witnesses beside what the loop does; `()` for nothing.
+    /// What it tells witnesses in addition to what the loop tells them; `()` for nothing.
     type Note<'a>: Copy + Debug;
 
     /// Waits until something is told, and takes it. Dropped before it ends, it has taken nothing.

@@ -12,6 +12,7 @@
 //! A program that resolves its services itself:
 //!
 //! ```
+//! # use backend_api as switchyard_api;
 //! use switchyard_api::{Fake, LocalTraffic, NodeNetwork, PerFamily};
 //! use switchyard_reconcile::{StateChange, run, state_channel};
 //!
@@ -27,13 +28,19 @@
 //! # }
 //! ```
 //!
-//! **Invariants**, each a test of its name in `tests/reconcile_loop.rs`: nothing is written before everything was listed;
-//! a change during a sync is not lost; errors retry and keep changes; drift resyncs everything.
+//! **Invariants**, each with its test in `tests/reconcile_loop.rs`:
+//!
+//! - Nothing is written before everything has been listed (`nothing_is_written_before_the_first_list`).
+//! - A change during a sync is not lost (`a_change_during_a_sync_is_not_lost_and_changes_coalesce`).
+//! - After an error the sync is tried again, with every change (`errors_retry_and_keep_changes`).
+//! - A change by another program makes the loop check everything (`drift_resyncs_everything`).
+//! - A service that fails alone holds up no other
+//!   (`a_service_that_fails_alone_holds_up_no_other_and_is_tried_again`).
+//! - Old and new backend may overlap: what the old one programmed stays
+//!   (`a_successor_programs_everything_at_once_and_goes_on`).
 
 mod backoff;
 mod desired;
-mod failed;
-mod once;
 mod pending;
 mod said;
 mod state;
@@ -53,17 +60,17 @@ pub use pending::Pending;
 pub use state::{NotTold, StateChange, StateReceiver, StateSender, state_channel};
 pub use witness::{News, Witness};
 
-use self::failed::Failed;
+use self::pending::Failed;
 use self::said::Said;
 
-/// How often in a row somebody else may interfere before we wait.
+/// How many races in a row with another program are tried again at once; after that the loop waits.
 const RACES: u32 = 3;
 
-/// Least time between two repairs of what somebody else changed, so that two programs that fight do not take
-/// the whole processor.
+/// Least time between two repairs of what another program changed, so that two programs that undo each other's
+/// changes do not take the whole processor.
 const REPAIR: Duration = Duration::from_millis(100);
 
-/// Backends to go on with, each in place of the one before. It has been opened, and has not synced.
+/// Backends to go on with, each in place of the one before. Each has been opened and has not synced.
 pub type Successors = mpsc::Receiver<Box<dyn Dataplane>>;
 
 /// Why the loop ended without being told to.
@@ -113,7 +120,7 @@ pub async fn run<D: Desired>(
                 reconciler.heard();
             }
             successor = next(&mut successors) => {
-                // The one before is closed: it may own what its successor writes. What it programmed stays.
+                // The old backend is closed first: it may own what the new one writes. What it programmed stays.
                 dataplane = successor;
                 reconciler.succeeded(dataplane.name());
             }
@@ -149,7 +156,7 @@ struct Reconciler<'a, D> {
     /// Of syncs that failed as a whole.
     backoff: Backoff,
     races: u32,
-    /// Whether what the kernel holds is still a predecessor's: its successor has not synced yet.
+    /// Whether the kernel still holds what the previous backend programmed: the new one has not synced yet.
     unproven: bool,
     failed: Failed,
     repaired: Option<Instant>,
@@ -202,7 +209,7 @@ impl<'a, D: Desired> Reconciler<'a, D> {
         }
     }
 
-    /// Another dataplane, which knows nothing yet.
+    /// From now on another dataplane is used, which knows nothing yet.
     fn succeeded(&mut self, dataplane: &'static str) {
         info!(backend = dataplane, "another backend takes over");
         self.unproven = true;
@@ -230,7 +237,7 @@ impl<'a, D: Desired> Reconciler<'a, D> {
         }
     }
 
-    /// Somebody else has changed what is ours.
+    /// Another program has changed what is ours.
     fn drifted(&mut self) {
         let now = Instant::now();
         if self.pending != Pending::All {
@@ -310,7 +317,7 @@ impl<'a, D: Desired> Reconciler<'a, D> {
                 self.next = Next::NotBefore(Instant::now() + wait);
                 wait
             }
-            // A predecessor's rules are in force, and the operator may choose it again: no reason to end.
+            // The previous backend's rules are in force, and the operator may choose it again: no reason to end.
             SyncError::Unsupported { .. } if self.unproven => {
                 let wait = self.backoff.after_failure();
                 self.next = Next::NotBefore(Instant::now() + wait);

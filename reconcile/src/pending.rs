@@ -1,8 +1,11 @@
-//! What has changed and is not in the kernel yet.
+//! What is not in the kernel yet: changes that wait for a sync, and services that could not be programmed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use backend_api::{Scope, ServiceName};
+use backend_api::{Failure, Scope, ServiceName};
+use tokio::time::Instant;
+
+use crate::Backoff;
 
 /// Changes that wait for a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,43 @@ impl Pending {
         match self {
             Self::All => Scope::All,
             Self::Services(services) => Scope::Services(services),
+        }
+    }
+}
+
+/// Services that failed alone and have not succeeded since.
+#[derive(Debug, Default)]
+pub(super) struct Failed {
+    reasons: BTreeMap<ServiceName, String>,
+    backoff: Backoff,
+    retry: Option<Instant>,
+}
+
+impl Failed {
+    /// Each with its reason.
+    pub(super) fn reasons(&self) -> &BTreeMap<ServiceName, String> {
+        &self.reasons
+    }
+
+    /// When to sync everything again because of them.
+    pub(super) fn retry(&self) -> Option<Instant> {
+        self.retry
+    }
+
+    /// Takes what a sync of `pending`, which ended `now`, says of services that failed alone.
+    pub(super) fn update(&mut self, pending: &Pending, failures: Vec<Failure>, now: Instant) {
+        match pending {
+            Pending::All => {
+                self.reasons.clear();
+                self.retry = None;
+            }
+            Pending::Services(tried) => self.reasons.retain(|service, _| !tried.contains(service)),
+        }
+        self.reasons.extend(failures.into_iter().map(|Failure { service, reason, .. }| (service, reason)));
+        if self.reasons.is_empty() {
+            *self = Self::default();
+        } else if self.retry.is_none() {
+            self.retry = Some(now + self.backoff.after_failure());
         }
     }
 }

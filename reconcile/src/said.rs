@@ -1,12 +1,11 @@
 //! What the log has been told of the state, so that each thing is logged once for as long as it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backend_api::{Conflict, ServiceName, ServiceState};
 use tracing::warn;
 
 use super::Desired;
-use super::once::Once;
 use super::witness::{News, Witness};
 
 /// Everything that was logged and still holds.
@@ -21,14 +20,14 @@ pub(super) struct Said {
 impl Said {
     /// Logs an object that is newly missed.
     pub(super) fn missing(&mut self, missing: Option<&str>) {
-        for missing in self.missing.news(missing.into_iter().map(str::to_owned).collect()) {
+        for missing in self.missing.unsaid(missing.into_iter().map(str::to_owned).collect()) {
             warn!("{missing}");
         }
     }
 
-    /// Logs which services newly go without a frontend.
+    /// Logs which services have lost a frontend to another.
     pub(super) fn conflicts<D: Desired + ?Sized>(&mut self, state: &ServiceState, witness: &mut dyn Witness<D>) {
-        for conflict in self.conflicts.news(state.conflicts().collect()) {
+        for conflict in self.conflicts.unsaid(state.conflicts().collect()) {
             witness.hear(&News::Conflict(&conflict));
             let Conflict { frontend, owner, loser } = conflict;
             warn!(%frontend, %owner, %loser, "two services claim one frontend, the older one has it");
@@ -37,7 +36,7 @@ impl Said {
 
     /// Logs what a sync found to be newly not as desired.
     pub(super) fn warnings(&mut self, warnings: Vec<String>) {
-        for warning in self.warnings.news(warnings.into_iter().collect()) {
+        for warning in self.warnings.unsaid(warnings.into_iter().collect()) {
             warn!("{warning}");
         }
     }
@@ -49,9 +48,43 @@ impl Said {
         witness: &mut dyn Witness<D>,
     ) {
         let failed = failed.iter().map(|(service, reason)| (service.clone(), reason.clone())).collect();
-        for (service, reason) in self.failures.news(failed) {
+        for (service, reason) in self.failures.unsaid(failed) {
             witness.hear(&News::Failed { service: &service, reason: &reason });
             warn!(%service, reason, "service cannot be programmed, trying again; all others are");
         }
+    }
+}
+
+/// What holds and has been said.
+#[derive(Clone, Debug)]
+struct Once<T> {
+    said: BTreeSet<T>,
+}
+
+impl<T: Ord + Clone> Once<T> {
+    /// What of `now` has not been said. What holds no longer is forgotten, and said again when it returns.
+    fn unsaid(&mut self, now: BTreeSet<T>) -> Vec<T> {
+        let news = now.difference(&self.said).cloned().collect();
+        self.said = now;
+        news
+    }
+}
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self { said: BTreeSet::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_is_said_once_and_again_when_it_returns() {
+        let mut once = Once::default();
+        assert_eq!(once.unsaid([1, 2].into()), [1, 2]);
+        assert_eq!(once.unsaid([2, 3].into()), [3]);
+        assert_eq!(once.unsaid([1, 2].into()), [1]);
     }
 }

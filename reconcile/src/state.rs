@@ -89,6 +89,7 @@ impl StateSender {
 }
 
 impl StateReceiver {
+    /// Brings the state up to date with a batch.
     fn take(&mut self, batch: Vec<StateChange>) {
         self.has_news = true;
         for change in batch {
@@ -105,7 +106,7 @@ impl StateReceiver {
                     }
                 }
                 StateChange::Anew => {
-                    self.doubtful = self.state.services().map(|service| service.name.clone()).collect()
+                    self.doubtful = self.state.services_unordered().map(|service| service.name.clone()).collect()
                 }
                 StateChange::Listed => {
                     for name in std::mem::take(&mut self.doubtful) {
@@ -158,5 +159,77 @@ impl Desired for StateReceiver {
 
     fn state(&self) -> &ServiceState {
         &self.state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backend_api::Scope;
+
+    use super::*;
+
+    /// `+web` is told, `-web` is gone; `anew` and `listed` are themselves, `node` is another network.
+    fn change(word: &str) -> StateChange {
+        let name = |name: &str| ServiceName::new("default", name);
+        match (word, word.split_at(1)) {
+            ("anew", _) => StateChange::Anew,
+            ("listed", _) => StateChange::Listed,
+            ("node", _) => StateChange::Network(NodeNetwork { masquerade_all: true, ..NodeNetwork::unknown() }),
+            (_, ("+", service)) => StateChange::Upsert(Service::new(name(service), Vec::new())),
+            (_, ("-", service)) => StateChange::Remove(name(service)),
+            _ => panic!("{word}"),
+        }
+    }
+
+    fn names<'a>(names: impl Iterator<Item = &'a ServiceName>) -> String {
+        names.map(|name| &*name.name).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What a receiver holds, and what is pending, after batches that are separated by `|`.
+    #[test]
+    fn batches_come_to_a_state_and_to_what_changed_in_it() {
+        for (batches, services, pending, is_complete) in [
+            ("", "", "", false),
+            ("+a +b", "a b", "a b", false),
+            ("+a | listed", "a", "a", true),
+            ("+a | +a | +b", "a b", "a b", false),
+            ("+a +b | -a", "b", "a b", false),
+            ("-a", "", "", false),
+            ("+a node | +b", "a b", "all", false),
+            ("node node", "", "all", false),
+            // What was told before stays until everything has been told again.
+            ("+a +b listed | anew | +b", "a b", "a b", true),
+            ("+a +b listed | anew | +b | listed", "b", "a b", true),
+            ("+a listed | anew -a | +a | listed", "a", "a", true),
+            ("+a listed | anew anew | listed listed", "", "a", true),
+        ] {
+            let (_sender, mut receiver) = state_channel(NodeNetwork::unknown());
+            for batch in batches.split('|') {
+                receiver.take(batch.split_whitespace().map(change).collect());
+            }
+            let held: Vec<_> = receiver.state().services().map(|service| service.name.clone()).collect();
+            assert_eq!(names(held.iter()), services, "{batches}");
+            assert_eq!(receiver.is_complete(), is_complete, "{batches}");
+            let waiting = receiver.resolve(&mut ());
+            let scope = match waiting.scope() {
+                Scope::All => "all".to_owned(),
+                Scope::Services(services) => names(services.iter()),
+            };
+            assert_eq!(scope, pending, "{batches}");
+            assert!(!receiver.has_news() && receiver.resolve(&mut ()).is_empty(), "{batches}: taken once");
+        }
+    }
+
+    #[tokio::test]
+    async fn batches_that_wait_are_taken_together_and_in_order() {
+        let (sender, mut receiver) = state_channel(NodeNetwork::unknown());
+        for batch in [["+a", "+b"], ["-a", "+c"], ["+a", "-b"]] {
+            sender.tell(batch.map(change).into()).await.unwrap();
+        }
+        assert!(!receiver.has_news());
+        assert!(receiver.hear_all(&mut ()) && receiver.has_news());
+        assert!(!receiver.hear_all(&mut ()), "nothing waits any more");
+        let held: Vec<_> = receiver.state().services().map(|service| service.name.clone()).collect();
+        assert_eq!(names(held.iter()), "a c");
     }
 }

@@ -1,7 +1,7 @@
-//! Whoever wants to know what the loop does: health, metrics, events, listeners on localhost.
+//! The seam between the loop and the code that watches it: health, metrics, events, listeners on localhost.
 //!
-//! Kept apart from the loop, which needs none of them to be right: a witness is told, is never asked, and must not wait.
-//! Each piece of news says what changed, so that hearing it costs no more than the change.
+//! Kept apart from the loop, which works without witnesses. A witness is told, is never asked, and must not wait. Each
+//! piece of news says what changed, so that hearing it costs no more than the change.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use backend_api::{Conflict, Report, Scope, ServiceName, ServiceState, SyncError}
 
 use crate::Desired;
 
-/// Is told what the loop does, in the order in which it does it.
+/// Code that is told what the loop does, in the order in which the loop does it.
 pub trait Witness<D: Desired + ?Sized>: Send {
-    /// Takes note. Called on the loop's own task: whatever takes long belongs elsewhere.
+    /// Takes a piece of news. Called on the loop's own task: work that takes long belongs on another one.
     fn hear<'a>(&mut self, news: &News<'a, D::Note<'a>>);
 }
 
 /// What the loop does.
 #[derive(Clone, Copy, Debug)]
 pub enum News<'a, N> {
-    /// What the [`Desired`] tells beside: what it was told, what that was resolved to.
+    /// A note of the [`Desired`]: what it was told, or what that was resolved to.
     Noted(N),
     /// Two services newly claim one frontend.
     Conflict(&'a Conflict),
@@ -46,14 +46,14 @@ pub enum News<'a, N> {
         /// How long it took.
         took: Duration,
     },
-    /// A service newly cannot be programmed, or for another reason than before.
+    /// A service cannot be programmed: since this sync, or for another reason than before.
     Failed {
         /// Which.
         service: &'a ServiceName,
         /// Why.
         reason: &'a str,
     },
-    /// Somebody else changed what is ours.
+    /// Another program changed what is ours.
     Drifted,
     /// From now on another dataplane programs the kernel.
     Succeeded {
@@ -62,12 +62,12 @@ pub enum News<'a, N> {
     },
 }
 
-/// Hears nothing.
+/// Ignores all news.
 impl<D: Desired + ?Sized> Witness<D> for () {
     fn hear<'a>(&mut self, _: &News<'a, D::Note<'a>>) {}
 }
 
-/// All of them, one after the other.
+/// Tells each witness, one after the other.
 impl<D: Desired + ?Sized> Witness<D> for Vec<Box<dyn Witness<D>>> {
     fn hear<'a>(&mut self, news: &News<'a, D::Note<'a>>) {
         self.iter_mut().for_each(|witness| witness.hear(news));

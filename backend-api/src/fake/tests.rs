@@ -48,14 +48,27 @@ async fn writes_are_differences() {
 }
 
 #[tokio::test]
-async fn a_hint_that_is_too_small_shows() {
+async fn a_scope_that_is_too_small_is_refused_in_debug_builds_and_ignored_in_others() {
     let mut fake = Fake::default();
     fake.sync(&state(&[]), Scope::All).await.unwrap();
     let both = state(&[service("one", 1, &[]), service("two", 2, &[])]);
-    fake.sync(&both, Scope::Services(&[name("one")].into())).await.unwrap();
-    assert_eq!(programmed(&fake), ["one"]);
-    fake.sync(&both, Scope::All).await.unwrap();
-    assert_eq!(programmed(&fake), ["one", "two"]);
+    let one = [name("one")].into();
+    let mut moved = both.clone();
+    moved.set_node(NodeNetwork { masquerade_all: true, ..NodeNetwork::unknown() });
+    for (desired, reason) in [
+        (&both, "scope: kernel refused: does not name default/two, which has changed since the last sync"),
+        (&moved, "scope: kernel refused: is not All, and the node's network has changed"),
+    ] {
+        let outcome = fake.sync(desired, Scope::Services(&one)).await;
+        if cfg!(debug_assertions) {
+            assert_eq!(outcome.unwrap_err().to_string(), reason);
+            assert_eq!(fake.last, None, "the next sync looks at everything");
+        } else {
+            assert_eq!(outcome.unwrap().failed, []);
+        }
+        fake.sync(&both, Scope::All).await.unwrap();
+        assert_eq!(programmed(&fake), ["one", "two"]);
+    }
 }
 
 #[tokio::test]
@@ -84,8 +97,7 @@ async fn one_refused_service_fails_alone() {
     let new = state(&[service("one", 1, &["10.244.0.9:53"]), service("two", 2, &["10.244.0.2:53"])]);
     let failed = fake.sync(&new, Scope::All).await.unwrap().failed;
     assert_eq!(failed, [Failure::new(name("one"), FailureKind::Refused, "element refused")]);
-    assert_eq!(fake.services()[0], *old.service(&name("one")).unwrap(), "stays as it was");
-    assert_eq!(fake.services()[1], *new.service(&name("two")).unwrap());
+    assert_eq!(fake.services(), [new.service(&name("two")).unwrap().clone()], "absent, and no older form is left");
 
     fake.accept(&name("one"));
     assert_eq!(fake.sync(&new, Scope::All).await.unwrap().failed, []);
@@ -143,13 +155,13 @@ async fn a_flush_is_noticed_and_repaired() {
     let mut fake = Fake::default();
     let one = state(&[service("one", 1, &[])]);
     fake.sync(&one, Scope::All).await.unwrap();
-    let stranger = fake.clone();
+    let another_program = fake.clone();
     let noticed = tokio::spawn(async move {
         fake.drifted().await;
         fake
     });
     tokio::task::yield_now().await;
-    stranger.flush();
+    another_program.flush();
     let mut fake = tokio::time::timeout(Duration::from_secs(5), noticed).await.expect("the flush is noticed").unwrap();
     assert_eq!(fake.sync(&one, Scope::Services(&BTreeSet::new())).await.unwrap().writes, 1);
     let again = tokio::time::timeout(Duration::from_millis(1), fake.drifted()).await;

@@ -20,17 +20,17 @@ pub enum Because {
     Dialled {
         /// The frontend.
         frontend: FrontendKey,
-        /// Whose it is.
+        /// Its service.
         service: ServiceName,
     },
-    /// Who the sender is.
+    /// Which class of client the sender is.
     Class {
         /// Its class.
         class: TrafficClass,
         /// How pods are told.
         detector: LocalTraffic,
     },
-    /// The frontend answers everybody alike.
+    /// The frontend answers all clients alike.
     Everyone(Answer),
     /// The frontend answers by class.
     Split {
@@ -47,7 +47,7 @@ pub enum Because {
     Forgotten(EndpointAddress),
     /// Whether the frontend hides this sender's address.
     Masquerade {
-        /// Whose it hides.
+        /// Which clients' addresses it hides.
         masquerade: Masquerade,
         /// The sender's class.
         class: TrafficClass,
@@ -56,7 +56,7 @@ pub enum Because {
     Hairpin(EndpointAddress),
     /// No frontend, and the address is the node's own.
     NodesOwn(IpAddr),
-    /// No frontend, but others of this address are: it is a cluster address, and nobody else answers on it.
+    /// No frontend, but others of this address are: it is a cluster address, and nothing else answers on it.
     WrongPort(IpAddr),
     /// No frontend has this address of a service range.
     Unallocated {
@@ -123,8 +123,8 @@ impl fmt::Display for Because {
                 write!(f, "{source} is in none of the source ranges of {frontend}: dropped")
             }
             Self::Dialled { frontend, service } => write!(f, "destination is frontend {frontend} of service {service}"),
-            Self::Class { class, detector } => write!(f, "sender is {} ({detector})", who(*class)),
-            Self::Everyone(answer) => write!(f, "everybody is {}", met(*answer)),
+            Self::Class { class, detector } => write!(f, "sender is {} ({detector})", class_text(*class)),
+            Self::Everyone(answer) => write!(f, "every client is {}", met(*answer)),
             Self::Split { class, answer } => {
                 let side = if *class == TrafficClass::Stranger { "strangers are" } else { "pods and the node are" };
                 write!(f, "{side} {}", met(*answer))
@@ -136,9 +136,9 @@ impl fmt::Display for Because {
             }
             Self::Masquerade { masquerade, class } => {
                 let whose = match masquerade {
-                    Masquerade::Never => "nobody's source",
-                    Masquerade::Always => "everybody's source",
-                    Masquerade::UnlessPod => "the source of whoever is no pod",
+                    Masquerade::Never => "no client's source",
+                    Masquerade::Always => "every client's source",
+                    Masquerade::UnlessPod => "the source of every client but pods",
                     Masquerade::FromNode => "the node's own source",
                 };
                 let kept = if masquerade.applies_to(*class) { "rewritten" } else { "preserved" };
@@ -157,7 +157,7 @@ impl fmt::Display for Because {
     }
 }
 
-fn who(class: TrafficClass) -> &'static str {
+fn class_text(class: TrafficClass) -> &'static str {
     match class {
         TrafficClass::Pod => "a local pod",
         TrafficClass::Node => "the node itself",

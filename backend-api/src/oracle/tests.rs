@@ -342,8 +342,8 @@ fn a_judgement_reads_as_an_explanation() {
     let expected = "\
 destination is frontend 192.168.67.240:80/TCP of service default/web
 sender is a stranger (pods are told by source 10.244.0.0/16)
-everybody is balanced over the endpoints of the cluster
-frontend masquerades everybody's source: rewritten
+every client is balanced over the endpoints of the cluster
+frontend masquerades every client's source: rewritten
 balanced over 10.244.0.4:80 (50 %, sees the node's address), 10.244.1.2:80 (50 %, sees the node's address)";
     assert_eq!(judge(&state, &packet(REMOTE_TO_EXTERNAL), None).to_string(), expected);
     assert_eq!(packet(REMOTE_TO_EXTERNAL).to_string(), "eth0: 192.168.67.1 > 192.168.67.240, TCP port 80");

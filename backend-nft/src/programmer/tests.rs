@@ -119,6 +119,17 @@ fn what_is_too_large_is_reported_and_absent() {
 }
 
 #[test]
+fn what_the_node_does_not_offer_is_in_every_report() {
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
+    let desired = state_of([service(1, &[1])]);
+    let unmet: Vec<_> = desired.unmet().map(|unmet| unmet.to_string()).collect();
+    assert_eq!(unmet.len(), 1, "its frontend asks for pods, and the node cannot tell them");
+    for scope in [Scope::All, Scope::Services(&Default::default())] {
+        assert_eq!(sync(&mut programmer, &desired, scope).warnings, unmet);
+    }
+}
+
+#[test]
 fn a_failed_commit_is_looked_after_next_time() {
     let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
     let mut state = state_of([service(1, &[1])]);
