@@ -171,7 +171,7 @@ impl Node {
         self.world.node().address(family).unwrap()
     }
 
-    /// Somebody else's rules translate this port of the node.
+    /// Rules of another program translate this port of the node.
     pub(crate) fn others_translate(&self, port: u16, to: &str) {
         let [v4, v6] = Family::ALL.map(|family| SocketAddr::new(self.endpoint(to, family), BULK));
         let table = |family: &str, to: SocketAddr| {

@@ -82,7 +82,7 @@ impl Node {
         println!("{} is in force", backend.name());
     }
 
-    /// Whoever is in force syncs the services without these endpoints.
+    /// The backend in force syncs the services without these endpoints.
     pub(crate) fn without(&self, gone: &[&str]) {
         self.order(None, self.state(gone));
     }
