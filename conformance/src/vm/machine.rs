@@ -18,9 +18,9 @@ use super::{Image, Init, Limits, Order, Outcome, Terminal, VmError, initramfs, p
 /// to user memory.
 const CPU: &str = "max,la57=off,erms=off,fsrm=off,smap=off";
 
-/// A panic ends QEMU (with `-no-reboot`). Mitigations, zeroed pages and audit guard nothing in here. Grace periods are waited for
-/// by whoever removes a network namespace; a watchdog takes an emulated processor's pauses for a lockup; each character on the
-/// console costs several exits; `rep_good` is one more way to clear pages by string instructions.
+/// A panic ends QEMU (with `-no-reboot`). Mitigations, zeroed pages and audit guard nothing in here. The kernel waits for
+/// grace periods whenever it removes a network namespace; a watchdog takes an emulated processor's pauses for a lockup;
+/// each character on the console costs several exits; `rep_good` is one more way to clear pages by string instructions.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 mitigations=off init_on_alloc=0 audit=0 nowatchdog \
     rcupdate.rcu_expedited=1 clearcpuid=rep_good";
 
