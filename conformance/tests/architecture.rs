@@ -42,11 +42,11 @@ fn folder_name(folder: &Path) -> String {
 
 #[test]
 fn the_arrows_between_crates_are_those_of_the_page() {
-    let packages = packages();
+    let members = packages();
     let folders: BTreeMap<&str, String> =
-        packages.iter().map(|(package, folder)| (package["name"].as_str().unwrap(), folder_name(folder))).collect();
+        members.iter().map(|(package, folder)| (package["name"].as_str().unwrap(), folder_name(folder))).collect();
     let mut arrows = Arrows::new();
-    for (package, folder) in &packages {
+    for (package, folder) in &members {
         let dependencies = package["dependencies"].as_array().unwrap().iter();
         let normal = dependencies.filter(|dependency| dependency["kind"].is_null());
         let used = normal.filter_map(|dependency| folders.get(dependency["name"].as_str().unwrap()).cloned());
@@ -94,9 +94,9 @@ fn no_public_module_is_hidden_from_the_docs() {
 
 #[test]
 fn every_scenario_that_a_page_names_exists() {
-    let scenarios = switchyard_conformance::scenarios();
-    let names: BTreeSet<String> = scenarios.iter().map(|file| file.name()).collect();
-    let topics: BTreeSet<&str> = scenarios.iter().map(|file| file.topic.as_str()).collect();
+    let suite = switchyard_conformance::scenarios();
+    let names: BTreeSet<String> = suite.iter().map(|file| file.name()).collect();
+    let topics: BTreeSet<&str> = suite.iter().map(|file| file.topic.as_str()).collect();
     let mut pages = files(workspace(), "md");
     pages.push(workspace().join("backend-api/src/dataplane.rs"));
     for page in pages {

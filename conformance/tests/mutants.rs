@@ -100,13 +100,18 @@ const MUTANTS: [(&str, Fault, &str); 17] = [
 ];
 
 fn everywhere(route: Route) -> Route {
-    let answer = |answer| match answer {
+    match route {
+        Route::Everyone(answer) => Route::Everyone(cluster_wide(answer)),
+        Route::Split { inside, outside } => {
+            Route::Split { inside: cluster_wide(inside), outside: cluster_wide(outside) }
+        }
+    }
+}
+
+fn cluster_wide(answer: Answer) -> Answer {
+    match answer {
         Answer::Balance(_) => Answer::Balance(Pool::Cluster),
         other => other,
-    };
-    match route {
-        Route::Everyone(one) => Route::Everyone(answer(one)),
-        Route::Split { inside, outside } => Route::Split { inside: answer(inside), outside: answer(outside) },
     }
 }
 

@@ -8,7 +8,7 @@ use testbed::Namespace;
 
 const CLUSTER: Cluster = Cluster { services: 2000, endpoints: 3 };
 
-fn measured(backend: Backend) -> Measured {
+fn measure_two_thousand(backend: Backend) -> Measured {
     let program = env!("CARGO_BIN_EXE_scale").into();
     let plan =
         Plan { backend, cluster: CLUSTER, changes: 20, rate: None, rounds: 0, throughput: 0, rivals_up_to: 0, program };
@@ -32,7 +32,7 @@ fn a_restart_of_two_thousand_services_writes_nothing_and_a_change_its_own_size()
     if testbed::privilege::skip() {
         return;
     }
-    let measured = measured(Backend::Nftables);
+    let measured = measure_two_thousand(Backend::Nftables);
     assert_eq!(measured.restart_writes, 0, "{measured:?}");
     // A slot with another endpoint: taken out and put in, and what lets the endpoint reach itself likewise.
     assert!((1..=4).contains(&measured.change_writes), "{measured:?}");
@@ -51,7 +51,7 @@ fn ipvs_restarts_without_a_write_too() {
     if !runs(Backend::Ipvs) {
         return;
     }
-    let measured = measured(Backend::Ipvs);
+    let measured = measure_two_thousand(Backend::Ipvs);
     assert_eq!(measured.restart_writes, 0, "{measured:?}");
 }
 

@@ -22,9 +22,6 @@ fn main() -> ExitCode {
 }
 
 fn trials(arguments: &Arguments) -> Result<Vec<Trial>, ParseError> {
-    // One process for each scenario, as cargo-nextest has it, need not read all the others' files.
-    let asked = |name: &str| !arguments.exact || arguments.filter.as_deref() == Some(name);
-
     let files = scenarios();
     let unprivileged = privilege::missing();
     if let Some(reason) = &unprivileged {
@@ -39,12 +36,17 @@ fn trials(arguments: &Arguments) -> Result<Vec<Trial>, ParseError> {
                 backend.name()
             );
         }
-        for file in files.iter().filter(|file| asked(&name(backend, file))) {
+        for file in files.iter().filter(|file| is_asked(arguments, &name(backend, file))) {
             let ignored = unprivileged.is_some() || lacking.is_some() || file.not_for(backend.name())?.is_some();
             trials.push(trial(backend, file.clone()).with_ignored_flag(ignored));
         }
     }
     Ok(trials)
+}
+
+/// One process for each scenario, as cargo-nextest has it, need not read all the others' files.
+fn is_asked(arguments: &Arguments, name: &str) -> bool {
+    !arguments.exact || arguments.filter.as_deref() == Some(name)
 }
 
 fn trial(backend: Backend, file: ScenarioFile) -> Trial {

@@ -23,8 +23,8 @@ fn what_runs_inside_is_seen_outside_and_changes_nothing() {
     std::fs::write(&file, "outside\n").unwrap();
     let name = file.display();
     let write = format!("cat {name} && echo inside > {name} && cat {name}");
-    let order = order(&["uname -r", FEATURES, &write, "printf 'a\\0b'; echo c >&2; exit 7", "exit 8"]);
-    let booted = boot(Kernel::V6_12, LIMITS, &order);
+    let commands = order(&["uname -r", FEATURES, &write, "printf 'a\\0b'; echo c >&2; exit 7", "exit 8"]);
+    let booted = boot(Kernel::V6_12, LIMITS, &commands);
     let after = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
 
@@ -52,8 +52,8 @@ fn a_command_that_hangs_is_ended_after_what_it_said_was_handed_on() {
 }
 
 fn order(scripts: &[&str]) -> Order {
-    let command = |script: &&str| ["sh", "-c", script].map(str::to_owned).to_vec();
-    Order::new(scripts.iter().map(command).collect(), Terminal::Stream)
+    let commands = scripts.iter().map(|script| ["sh", "-c", script].map(str::to_owned).to_vec());
+    Order::new(commands.collect(), Terminal::Stream)
 }
 
 /// Runs an order in a fresh machine; nothing where there cannot be one.

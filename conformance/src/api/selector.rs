@@ -29,10 +29,12 @@ impl Selector {
     }
 
     pub(super) fn chooses(&self, object: &Value) -> bool {
-        let label = |key: &str| object["metadata"]["labels"].get(key).and_then(Value::as_str);
-        let field = |pointer: &str| Some(object.pointer(pointer).and_then(Value::as_str).unwrap_or_default());
-        self.labels.iter().all(|condition| condition.holds(&label))
-            && self.fields.iter().all(|condition| condition.holds(&field))
+        self.labels
+            .iter()
+            .all(|label| label.holds(&|key| object["metadata"]["labels"].get(key).and_then(Value::as_str)))
+            && self.fields.iter().all(|field| {
+                field.holds(&|pointer| Some(object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()))
+            })
     }
 }
 
@@ -58,34 +60,40 @@ fn label(part: &str) -> Result<Condition, String> {
     });
     let (Condition::Exists(key) | Condition::Missing(key) | Condition::Equals(key, _) | Condition::Differs(key, _)) =
         &condition;
-    let sane = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-    if key.is_empty() || !key.bytes().all(sane) {
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte)) {
         return Err(format!("unable to parse requirement: found '{part}', expected: a label"));
     }
     Ok(condition)
 }
 
 fn field(resource: Resource, part: &str) -> Result<Condition, String> {
-    let pointer = |key: String| match (key.as_str(), resource) {
-        ("metadata.name" | "metadata.namespace", _)
-        | ("spec.clusterIP" | "spec.type", Resource::Services)
-        | ("spec.unschedulable", Resource::Nodes) => Ok(format!("/{}", key.replace('.', "/"))),
-        _ => Err(format!("field label not supported: {key}")),
-    };
     match comparison(part) {
-        Some(Condition::Equals(key, value)) => Ok(Condition::Equals(pointer(key)?, value)),
-        Some(Condition::Differs(key, value)) => Ok(Condition::Differs(pointer(key)?, value)),
+        Some(Condition::Equals(key, value)) => Ok(Condition::Equals(pointer(resource, &key)?, value)),
+        Some(Condition::Differs(key, value)) => Ok(Condition::Differs(pointer(resource, &key)?, value)),
         _ => Err(format!("invalid selector: '{part}'; can't understand it")),
     }
 }
 
+/// Where an object has this field.
+fn pointer(resource: Resource, key: &str) -> Result<String, String> {
+    match (key, resource) {
+        ("metadata.name" | "metadata.namespace", _)
+        | ("spec.clusterIP" | "spec.type", Resource::Services)
+        | ("spec.unschedulable", Resource::Nodes) => Ok(format!("/{}", key.replace('.', "/"))),
+        _ => Err(format!("field label not supported: {key}")),
+    }
+}
+
 fn comparison(part: &str) -> Option<Condition> {
-    let own = |text: &str| text.trim().to_owned();
     if let Some((key, value)) = part.split_once("!=") {
-        return Some(Condition::Differs(own(key), own(value)));
+        return Some(Condition::Differs(trimmed(key), trimmed(value)));
     }
     let (key, value) = part.split_once("==").or_else(|| part.split_once('='))?;
-    Some(Condition::Equals(own(key), own(value)))
+    Some(Condition::Equals(trimmed(key), trimmed(value)))
+}
+
+fn trimmed(text: &str) -> String {
+    text.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -107,7 +107,6 @@ impl Store {
     }
 
     pub(super) fn put(&mut self, mut value: Value) -> Result<u64, String> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let kind = text(&value["kind"]);
         let resource = Resource::of_kind(&kind).ok_or_else(|| format!("{kind}: no such kind"))?;
         let name = text(&value["metadata"]["name"]);
@@ -184,6 +183,10 @@ impl Store {
     pub(super) fn skip(&mut self, count: u64) {
         self.version += count;
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 impl Stored {

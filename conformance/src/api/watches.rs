@@ -72,21 +72,19 @@ pub(super) fn watch(shared: Arc<Shared>, wanted: WantedWatch) -> Result<Response
 
 fn begin(state: &State, resource: Resource, selector: &Selector, begins: Begins) -> Result<Beginning, Refused> {
     let latest = state.store.version();
-    let objects = || {
-        let objects = state.store.at(resource, latest).into_values();
-        objects.filter(|stored| selector.chooses(&stored.value)).map(|stored| told("ADDED", &stored))
-    };
     match begins {
         Begins::WithList if state.abilities.streams == Offered::No => {
             Err(invalid("sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"))
         }
-        Begins::WithList if state.abilities.streams == Offered::Endless => Ok((latest, objects().collect())),
+        Begins::WithList if state.abilities.streams == Offered::Endless => {
+            Ok((latest, additions(state, resource, selector).collect()))
+        }
         Begins::WithList => {
             let end = json!({"k8s.io/initial-events-end": "true"});
             let end = bookmark(resource, latest, &end).to_string();
-            Ok((latest, objects().chain([end]).collect()))
+            Ok((latest, additions(state, resource, selector).chain([end]).collect()))
         }
-        Begins::WithObjects => Ok((latest, objects().collect())),
+        Begins::WithObjects => Ok((latest, additions(state, resource, selector).collect())),
         Begins::Since(version) if version > latest => {
             Err(Refused::new(504, "Timeout", format!("Too large resource version: {version}, current: {latest}")))
         }
@@ -102,6 +100,12 @@ fn begin(state: &State, resource: Resource, selector: &Selector, begins: Begins)
             }
         }
     }
+}
+
+/// For each object that the selector chooses now, the line that adds it.
+fn additions(state: &State, resource: Resource, selector: &Selector) -> impl Iterator<Item = String> {
+    let objects = state.store.at(resource, state.store.version()).into_values();
+    objects.filter(|stored| selector.chooses(&stored.value)).map(|stored| told("ADDED", &stored))
 }
 
 impl Watch {
@@ -158,12 +162,12 @@ impl Drop for Watch {
 
 /// What a watch with this selector tells of a change: an object that it no longer chooses is gone for it.
 fn line(change: &Change, selector: &Selector) -> Option<String> {
-    let chosen = |stored: &Option<Arc<Stored>>| stored.clone().filter(|stored| selector.chooses(&stored.value));
-    match (chosen(&change.before), chosen(&change.after)) {
-        (None, None) => None,
-        (None, Some(after)) => Some(told("ADDED", &after)),
-        (Some(_), Some(after)) => Some(told("MODIFIED", &after)),
-        (Some(before), None) => {
+    let states = [&change.before, &change.after];
+    match states.map(|stored| stored.clone().filter(|stored| selector.chooses(&stored.value))) {
+        [None, None] => None,
+        [None, Some(after)] => Some(told("ADDED", &after)),
+        [Some(_), Some(after)] => Some(told("MODIFIED", &after)),
+        [Some(before), None] => {
             let mut last = before.value.clone();
             last["metadata"]["resourceVersion"] = change.version.to_string().into();
             Some(json!({"type": "DELETED", "object": last}).to_string())

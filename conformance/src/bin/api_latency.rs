@@ -246,22 +246,23 @@ fn service(number: usize) -> Value {
 
 /// With another last endpoint at each turn.
 fn slice(number: usize, endpoints: usize, turn: usize) -> Value {
-    let endpoint = |index: usize| {
-        let low = number * endpoints + index;
-        let third = if index + 1 == endpoints { 128 * (turn % 2) } else { 0 };
-        let address = format!("10.{}.{}.{}", 128 + low / 25_000, low / 200 % 125 + third, low % 200 + 1);
-        json!({
-            "addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false},
-            "nodeName": format!("node{}", low % 100), "zone": "a",
-            "targetRef": {"kind": "Pod", "namespace": "default", "name": format!("{}-{index}", name(number)), "uid": "u"},
-        })
-    };
     json!({
         "kind": "EndpointSlice",
         "metadata": metadata(&format!("{}-abcde", name(number)), &json!({"kubernetes.io/service-name": name(number)})),
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
-        "endpoints": (0..endpoints).map(endpoint).collect::<Vec<_>>(),
+        "endpoints": (0..endpoints).map(|index| endpoint(number, endpoints, turn, index)).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint(number: usize, endpoints: usize, turn: usize, index: usize) -> Value {
+    let low = number * endpoints + index;
+    let third = if index + 1 == endpoints { 128 * (turn % 2) } else { 0 };
+    let address = format!("10.{}.{}.{}", 128 + low / 25_000, low / 200 % 125 + third, low % 200 + 1);
+    json!({
+        "addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false},
+        "nodeName": format!("node{}", low % 100), "zone": "a",
+        "targetRef": {"kind": "Pod", "namespace": "default", "name": format!("{}-{index}", name(number)), "uid": "u"},
     })
 }
 
@@ -281,21 +282,25 @@ fn now() -> Duration {
 /// What this process holds now, and held at most.
 fn memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let of = |field: &str| {
-        let line = status.lines().find(|line| line.starts_with(field));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or_default() / 1024
-    };
-    format!("RSS {} MiB (at most {} MiB)", of("VmRSS"), of("VmHWM"))
+    format!("RSS {} MiB (at most {} MiB)", mebibytes(&status, "VmRSS"), mebibytes(&status, "VmHWM"))
+}
+
+fn mebibytes(status: &str, field: &str) -> u64 {
+    let line = status.lines().find(|line| line.starts_with(field));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or_default() / 1024
 }
 
 fn report(name: &str, mut latencies: Vec<Duration>) {
     latencies.sort();
-    let at = |part: f64| latencies[((latencies.len() - 1) as f64 * part) as usize].as_secs_f64() * 1000.0;
     println!(
         "event to commit, {name}: p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms ({} changes)",
-        at(0.5),
-        at(0.99),
-        at(1.0),
+        milliseconds_at(0.5, &latencies),
+        milliseconds_at(0.99, &latencies),
+        milliseconds_at(1.0, &latencies),
         latencies.len()
     );
+}
+
+fn milliseconds_at(part: f64, sorted: &[Duration]) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * part) as usize].as_secs_f64() * 1000.0
 }

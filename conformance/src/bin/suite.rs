@@ -37,13 +37,15 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let progress = Mutex::new(Progress::new());
-    let told = |verdict: &Verdict| progress.lock().expect("printing does not panic").tell(verdict);
     let jobs = flags.jobs.unwrap_or((2 * processors).max(4));
     let mut subject = Subject::of(flags.backend).through(flags.source);
     if let Some(after) = flags.flowtable_after {
         subject = subject.with_flag("flowtable-after", Flag::Number(after.into()));
     }
-    match run(&subject, &flags.filter, jobs, &told) {
+    let summary = run(&subject, &flags.filter, jobs, &|verdict| {
+        progress.lock().expect("printing does not panic").tell(verdict);
+    });
+    match summary {
         Ok(summary) => conclude(&summary),
         Err(error) => {
             eprintln!("{error}");

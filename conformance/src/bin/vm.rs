@@ -74,10 +74,10 @@ fn run(flags: &Flags) -> Result<u8, VmError> {
     }
     // By the process, not by the path, which may name a newer program: cargo builds here and elsewhere meanwhile.
     let init = Init::read(&PathBuf::from(format!("/proc/{}/exe", std::process::id())))?;
-    let order = order(flags)?;
+    let wanted = order(flags)?;
     let limits =
         Limits { boot: BOOT, silence: Duration::from_secs(flags.silence), total: Duration::from_secs(flags.deadline) };
-    Machine::new(image, init, limits).run(&order, &mut stdout())
+    Machine::new(image, init, limits).run(&wanted, &mut stdout())
 }
 
 fn order(flags: &Flags) -> Result<Order, VmError> {
@@ -93,12 +93,8 @@ fn order(flags: &Flags) -> Result<Order, VmError> {
     let commands = match flags.tests.as_slice() {
         [] => suite(flags, &programs)?,
         packages => {
-            let tests = |wanted: &String| match wanted.split_once("::") {
-                Some((package, name)) => programs.test(package, name).map(|program| vec![program]),
-                None => programs.tests(wanted),
-            };
-            let tests = packages.iter().map(tests).collect::<Result<Vec<_>, _>>()?;
-            tests.into_iter().flatten().map(|program| vec![program.display().to_string()]).collect()
+            let files = packages.iter().map(|wanted| tests(&programs, wanted)).collect::<Result<Vec<_>, _>>()?;
+            files.into_iter().flatten().map(|program| vec![program.display().to_string()]).collect()
         }
     };
     let mut order = Order::new(commands, Terminal::Stream);
@@ -106,6 +102,14 @@ fn order(flags: &Flags) -> Result<Order, VmError> {
     order.environment.insert(BACKEND.to_owned(), flags.backend.name().to_owned());
     order.environment.entry(PATIENCE.to_owned()).or_insert_with(|| EMULATED.to_owned());
     Ok(order)
+}
+
+/// The files of the test programs that `--tests` names.
+fn tests(programs: &Programs, wanted: &str) -> Result<Vec<PathBuf>, VmError> {
+    match wanted.split_once("::") {
+        Some((package, name)) => programs.test(package, name).map(|program| vec![program]),
+        None => programs.tests(wanted),
+    }
 }
 
 /// All scenarios in one process: starting hundreds takes longer here than most of them. Behind them what else is for every

@@ -182,34 +182,10 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 }
 
 fn node() -> impl Strategy<Value = NodeNetwork> {
-    let local = || {
-        let source = |family, text: (&str, &str), prefix: (u8, u8)| {
-            let prefix = if family == Family::V4 { prefix.0 } else { prefix.1 };
-            LocalTraffic::Source(Cidr::new(of(family, text), prefix).expect("a prefix that fits"))
-        };
-        (0..5_u8).prop_map(move |choice| {
-            let of_family = |family| match choice {
-                0 => LocalTraffic::Unknown,
-                1 => source(family, ("10.244.0.0", "fd00:10:244::"), (16, 48)),
-                2 => source(family, ("10.244.2.0", "fd00:10:244:2::"), (24, 64)),
-                3 => LocalTraffic::Bridge("cni0".into()),
-                _ => LocalTraffic::InterfacePrefix("cali".into()),
-            };
-            PerFamily { v4: of_family(Family::V4), v6: of_family(Family::V6) }
-        })
-    };
-    let node_ports = || {
-        let these = |family| {
-            let own = [DESTINATIONS[6], DESTINATIONS[7]].map(|pair| of(family, pair));
-            subsequence(own.to_vec(), 0..=2).prop_map(|some| NodePortAddresses::These(some.into_iter().collect()))
-        };
-        let choice = |family| prop_oneof![1 => Just(NodePortAddresses::All), 3 => these(family)];
-        (choice(Family::V4), choice(Family::V6)).prop_map(|(v4, v6)| PerFamily { v4, v6 })
-    };
     let ranges: Vec<Cidr> =
         ["10.96.0.0/24", "10.96.0.0/12", "fd00:10:96::/112"].map(|text| text.parse().expect("a range")).to_vec();
     let service_cidrs = subsequence(ranges, 0..=3).prop_map(|some| some.into_iter().collect::<BTreeSet<_>>());
-    (local(), node_ports(), service_cidrs, any::<bool>()).prop_map(
+    (local_traffic(), node_ports(), service_cidrs, any::<bool>()).prop_map(
         |(local_traffic, node_ports, service_cidrs, masquerade_all)| NodeNetwork {
             local_traffic,
             node_ports,
@@ -219,6 +195,38 @@ fn node() -> impl Strategy<Value = NodeNetwork> {
             offload: None,
         },
     )
+}
+
+fn local_traffic() -> impl Strategy<Value = PerFamily<LocalTraffic>> {
+    (0..5_u8).prop_map(|choice| PerFamily {
+        v4: local_traffic_of(Family::V4, choice),
+        v6: local_traffic_of(Family::V6, choice),
+    })
+}
+
+fn local_traffic_of(family: Family, choice: u8) -> LocalTraffic {
+    match choice {
+        0 => LocalTraffic::Unknown,
+        1 => source(family, ("10.244.0.0", "fd00:10:244::"), (16, 48)),
+        2 => source(family, ("10.244.2.0", "fd00:10:244:2::"), (24, 64)),
+        3 => LocalTraffic::Bridge("cni0".into()),
+        _ => LocalTraffic::InterfacePrefix("cali".into()),
+    }
+}
+
+fn source(family: Family, text: (&str, &str), prefix: (u8, u8)) -> LocalTraffic {
+    let prefix = if family == Family::V4 { prefix.0 } else { prefix.1 };
+    LocalTraffic::Source(Cidr::new(of(family, text), prefix).expect("a prefix that fits"))
+}
+
+fn node_ports() -> impl Strategy<Value = PerFamily<NodePortAddresses>> {
+    (node_port_addresses(Family::V4), node_port_addresses(Family::V6)).prop_map(|(v4, v6)| PerFamily { v4, v6 })
+}
+
+fn node_port_addresses(family: Family) -> impl Strategy<Value = NodePortAddresses> {
+    let own = [DESTINATIONS[6], DESTINATIONS[7]].map(|pair| of(family, pair));
+    let these = subsequence(own.to_vec(), 0..=2).prop_map(|some| NodePortAddresses::These(some.into_iter().collect()));
+    prop_oneof![1 => Just(NodePortAddresses::All), 3 => these]
 }
 
 fn service() -> impl Strategy<Value = Service> {
@@ -259,16 +267,16 @@ fn endpoints(family: Family) -> impl Strategy<Value = Vec<Endpoint>> {
         prop_oneof![3 => Just(Pools::BOTH), 2 => Just(Pools::CLUSTER), 1 => Just(Pools::LOCAL), 1 => Just(Pools::NONE)];
     let chosen = btree_set((0..PODS.len()).prop_map(|index| index), 0..5);
     (chosen, vec((pools, 0..4_u16), PODS.len())).prop_map(move |(chosen, parts)| {
-        let endpoint = |index: usize| {
-            let (v4, v6, on_this_node) = PODS[index];
-            let (pools, weight) = parts[index];
-            let address = EndpointAddress::new(of(family, (v4, v6)), 80);
-            Endpoint { address, weight, pools, on_this_node }
-        };
-        let mut endpoints: Vec<_> = chosen.into_iter().map(endpoint).collect();
+        let mut endpoints: Vec<_> = chosen.into_iter().map(|index| endpoint(family, index, parts[index])).collect();
         endpoints.sort_by_key(|endpoint| endpoint.address);
         endpoints
     })
+}
+
+fn endpoint(family: Family, index: usize, (pools, weight): (Pools, u16)) -> Endpoint {
+    let (v4, v6, on_this_node) = PODS[index];
+    let address = EndpointAddress::new(of(family, (v4, v6)), 80);
+    Endpoint { address, weight, pools, on_this_node }
 }
 
 fn frontend(family: Family, protocol: Protocol) -> impl Strategy<Value = Frontend> {
@@ -278,14 +286,6 @@ fn frontend(family: Family, protocol: Protocol) -> impl Strategy<Value = Fronten
         }),
         1 => select(&PORTS[..]).prop_map(move |port| FrontendKey::node_port(family, protocol, port)),
     ];
-    let answer = || {
-        prop_oneof![
-            4 => Just(Answer::Balance(Pool::Cluster)),
-            2 => Just(Answer::Balance(Pool::Local)),
-            1 => Just(Answer::Reject),
-            1 => Just(Answer::Drop),
-        ]
-    };
     let route = prop_oneof![
         3 => answer().prop_map(Route::Everyone),
         2 => (answer(), answer()).prop_map(|(inside, outside)| Route::Split { inside, outside }),
@@ -304,6 +304,15 @@ fn frontend(family: Family, protocol: Protocol) -> impl Strategy<Value = Fronten
             Frontend { key, kind, route, masquerade, source_ranges }
         },
     )
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        4 => Just(Answer::Balance(Pool::Cluster)),
+        2 => Just(Answer::Balance(Pool::Local)),
+        1 => Just(Answer::Reject),
+        1 => Just(Answer::Drop),
+    ]
 }
 
 fn source_ranges(family: Family) -> impl Strategy<Value = SourceRanges> {

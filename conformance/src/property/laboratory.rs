@@ -53,10 +53,10 @@ pub struct Tried {
 
 impl Laboratory {
     pub(super) fn new(subject: &Subject) -> Result<Self, String> {
-        let mut plan = crate::plan();
+        let mut world_plan = crate::plan();
         let every = PORTS.iter().flat_map(|port| [Listen::tcp(*port), Listen::udp(*port), Listen::sctp(*port)]);
-        plan.node.listens = every.collect();
-        let world = World::build(&plan).map_err(|error| error.to_string())?;
+        world_plan.node.listens = every.collect();
+        let world = World::build(&world_plan).map_err(|error| error.to_string())?;
         let executor = world.node().namespace.executor().map_err(|error| error.to_string())?;
         let tried = Tried::default();
         Ok(Self { subject: subject.clone(), executor, world, dataplane: None, port: 20_000, tried })
@@ -72,10 +72,9 @@ impl Laboratory {
         for (number, stage) in case.stages.iter().enumerate() {
             let touched = change(&mut state, &stage.services)?;
             changed = changed.map(|_: BTreeSet<ServiceName>| touched);
-            let at = |reason: String| format!("stage {number}: {reason}");
-            self.program(&state, changed, stage.restarted).map_err(at)?;
+            self.program(&state, changed, stage.restarted).map_err(in_stage(number))?;
             for attempt in &stage.packets {
-                self.try_packet(&state, attempt, stage.dialled(attempt)).map_err(at)?;
+                self.try_packet(&state, attempt, stage.dialled(attempt)).map_err(in_stage(number))?;
             }
             changed = Some(BTreeSet::new());
         }
@@ -195,16 +194,17 @@ impl Laboratory {
     /// Two pods of other nodes share a namespace, and a pod's own address is its own: answers that keep to such a way
     /// never pass the node again, so they are not translated back.
     fn is_unobservable(&self, packet: &Packet, verdict: &Verdict) -> bool {
-        let remote = |address: IpAddr| {
-            let place = self.world.places().find(|place| place.addresses.contains(&address));
-            let shared = self.world.place("remote").map(|remote| &remote.namespace);
-            place.zip(shared).is_some_and(|(place, shared)| std::sync::Arc::ptr_eq(&place.namespace, shared))
-        };
         verdict.candidates().iter().any(|candidate| {
-            let short =
-                candidate.endpoint.ip == packet.source || (remote(packet.source) && remote(candidate.endpoint.ip));
+            let short = candidate.endpoint.ip == packet.source
+                || (self.is_remote(packet.source) && self.is_remote(candidate.endpoint.ip));
             short && candidate.seen == SeenSource::Preserved
         })
+    }
+
+    fn is_remote(&self, address: IpAddr) -> bool {
+        let place = self.world.places().find(|place| place.addresses.contains(&address));
+        let shared = self.world.place("remote").map(|remote| &remote.namespace);
+        place.zip(shared).is_some_and(|(place, shared)| std::sync::Arc::ptr_eq(&place.namespace, shared))
     }
 
     fn count(&mut self, verdict: &Verdict) {
@@ -215,6 +215,10 @@ impl Laboratory {
             Verdict::Untouched => &mut self.tried.untouched,
         } += 1;
     }
+}
+
+fn in_stage(number: usize) -> impl Fn(String) -> String {
+    move |reason| format!("stage {number}: {reason}")
 }
 
 /// Makes `state` hold these services; returns the services that this touched.

@@ -59,6 +59,13 @@ pub(super) struct Awaited {
     pub(super) absent: Vec<IpAddr>,
 }
 
+impl Awaited {
+    fn holds(&self, progress: &Progress) -> bool {
+        self.present.iter().all(|address| progress.addresses.contains(address))
+            && !self.absent.iter().any(|address| progress.addresses.contains(address))
+    }
+}
+
 #[derive(Debug, Parser)]
 #[command(name = "switchyard run", no_binary_name = true, args_override_self = true)]
 struct Line {
@@ -108,19 +115,19 @@ impl<'a> NodeAgent<'a> {
     /// Starts a process with further flags.
     pub(super) fn start(&mut self, flags: &Flags) -> Result<(), String> {
         self.flags.extend(flags.clone());
-        let config = config(self.published.folder(), &self.flags)?;
+        let settings = config(self.published.folder(), &self.flags)?;
         let (recorded, progress) = watch::channel(Progress::default());
         let (stop, stopped) = oneshot::channel();
         let opening = recorder::Process::of(self.subject, self.flags.clone());
         let unkept = self.subject.unkept().keys().copied().collect();
-        let follow = self.published.follow(&config.node_name);
+        let follow = self.published.follow(&settings.node_name);
         let task = self.executor.handle().spawn(async move {
             let inner = opening.open().await.map_err(|error| error.to_string())?;
             let dataplane = Recorder::new(inner, opening, unkept, recorded);
             let (told, objects) = source::channel();
             let (known, addresses) = watch::channel(None);
             let (found, node_links) = watch::channel(None);
-            let wanted = watch::channel(config.flowtable_after.is_some()).1;
+            let wanted = watch::channel(settings.flowtable_after.is_some()).1;
             let following = [
                 tokio::spawn(follow(told)),
                 tokio::spawn(node::watch_addresses(known)),
@@ -130,7 +137,7 @@ impl<'a> NodeAgent<'a> {
                 let _ = stopped.await;
             };
             let inputs = Inputs { links: Some(node_links), ..Inputs::new(objects, addresses) };
-            let desired = ClusterState::new(Settings::from(&config), inputs);
+            let desired = ClusterState::new(Settings::from(&settings), inputs);
             let outcome = reconcile::run(Box::new(dataplane), desired, None, &mut (), until).await;
             following.iter().for_each(JoinHandle::abort);
             outcome.map_err(|error| error.to_string())
@@ -161,13 +168,9 @@ impl<'a> NodeAgent<'a> {
     pub(super) fn settle(&mut self, awaited: Awaited) -> Result<Progress, String> {
         let process = self.process.as_mut().ok_or("agent: does not run")?;
         let (mut progress, marker) = (process.progress.clone(), self.marker);
-        let settled = move |progress: &Progress| {
-            progress.marker == Some(marker)
-                && awaited.present.iter().all(|address| progress.addresses.contains(address))
-                && !awaited.absent.iter().any(|address| progress.addresses.contains(address))
-        };
         let outcome = self.executor.run(async move {
-            let ended = match tokio::time::timeout(patient(DEADLINE), progress.wait_for(settled)).await {
+            let settled = progress.wait_for(|progress| progress.marker == Some(marker) && awaited.holds(progress));
+            let ended = match tokio::time::timeout(patient(DEADLINE), settled).await {
                 Ok(Ok(reached)) => return Ok(reached.clone()),
                 Ok(Err(_)) => true,
                 Err(_) => false,

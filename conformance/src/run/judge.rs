@@ -166,6 +166,10 @@ mod tests {
         Met { client: Some(CLIENT.parse().unwrap()), outcome }
     }
 
+    fn unanswered(outcome: Outcome) -> Met {
+        Met { client: None, outcome }
+    }
+
     fn probe(rest: &str) -> Probe {
         let text = format!("{{from: mytools, to: '10.96.0.80:80/TCP', {rest}}}");
         serde_saphyr::from_str(&text).unwrap()
@@ -185,7 +189,7 @@ mod tests {
         let missing = check("answered-by: [a, b]", &[&a, &a]).unwrap_err();
         assert!(missing.contains("b never answered") && missing.contains("2 × answered by a"), "{missing}");
         assert!(check("answered-by: [a]", &[&a, &b]).is_err());
-        let refused = Met { client: None, outcome: Outcome::Refused(Refusal::Reset) };
+        let refused = unanswered(Outcome::Refused(Refusal::Reset));
         assert!(check("answered-by: [a]", &[&a, &refused]).is_err());
     }
 
@@ -201,10 +205,9 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_told_apart() {
-        let met = |outcome| Met { client: None, outcome };
         for (word, outcome) in [
-            ("refused", met(Outcome::Refused(Refusal::PortUnreachable))),
-            ("silent", met(Outcome::Silent)),
+            ("refused", unanswered(Outcome::Refused(Refusal::PortUnreachable))),
+            ("silent", unanswered(Outcome::Silent)),
             ("untouched", answered(sink::NAME, CLIENT)),
             ("node", answered(NODE, CLIENT)),
         ] {
@@ -219,7 +222,6 @@ mod tests {
     #[test]
     fn endpoints_are_remembered() {
         let (a, b) = (answered("a", CLIENT), answered("b", CLIENT));
-        let one_of = |rest: &str, met: &[&Met]| check(&format!("answered-by-one-of: [a, b], {rest}"), met).is_ok();
         assert!(one_of("same-endpoint: true", &[&b, &b]));
         assert!(!one_of("same-endpoint: true", &[&a, &b]));
         assert!(one_of("same-endpoint-as: mine", &[&a]));
@@ -229,15 +231,18 @@ mod tests {
         assert!(!one_of("same-endpoint-as: nobody", &[&a]));
     }
 
+    fn one_of(rest: &str, met: &[&Met]) -> bool {
+        check(&format!("answered-by-one-of: [a, b], {rest}"), met).is_ok()
+    }
+
     #[test]
     fn shares_are_judged() {
-        let met = |a: usize, b: usize| {
-            let mut met = vec![answered("a", CLIENT); a];
-            met.extend(vec![answered("b", CLIENT); b]);
-            met
-        };
-        let even = |met: Vec<Met>| check("answered-by: [a, b], shares: even", &met.iter().collect::<Vec<_>>());
-        assert!(even(met(190, 210)).is_ok());
-        assert!(even(met(100, 300)).is_err());
+        assert!(are_even(190, 210));
+        assert!(!are_even(100, 300));
+    }
+
+    fn are_even(by_a: usize, by_b: usize) -> bool {
+        let (a, b) = (answered("a", CLIENT), answered("b", CLIENT));
+        check("answered-by: [a, b], shares: even", &[vec![&a; by_a], vec![&b; by_b]].concat()).is_ok()
     }
 }

@@ -20,13 +20,16 @@ pub(super) fn ruleset(namespace: &Namespace) -> Result<String, String> {
 /// What `nft` prints; nothing where it is not installed.
 pub(super) fn nft(namespace: &Namespace, arguments: &[&str], input: &str) -> Option<Result<String, String>> {
     let _running = CHILDREN.read().unwrap_or_else(PoisonError::into_inner);
-    let failed = |reason: &str| format!("nft {}: {}", arguments.join(" "), reason.trim());
     match namespace.run(|| feed(Command::new("nft").args(arguments), input)) {
         Ok(output) if output.status.success() => Some(Ok(String::from_utf8_lossy(&output.stdout).into_owned())),
-        Ok(output) => Some(Err(failed(&String::from_utf8_lossy(&output.stderr)))),
+        Ok(output) => Some(Err(failed(arguments, &String::from_utf8_lossy(&output.stderr)))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => Some(Err(failed(&error.to_string()))),
+        Err(error) => Some(Err(failed(arguments, &error.to_string()))),
     }
+}
+
+fn failed(arguments: &[&str], reason: &str) -> String {
+    format!("nft {}: {}", arguments.join(" "), reason.trim())
 }
 
 /// Waits until no child holds a descriptor that was closed before this call.

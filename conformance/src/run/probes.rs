@@ -38,8 +38,8 @@ pub(super) struct Dialling {
 impl Dialling {
     /// As a probe says.
     pub(super) fn of(probe: &Probe) -> Self {
-        let dial = dial(&probe.to);
-        let from = SocketAddr::new(probe.from_address.unwrap_or(dial.from.ip()), probe.source_port.unwrap_or(0));
+        let plain = dial(&probe.to);
+        let from = SocketAddr::new(probe.from_address.unwrap_or(plain.from.ip()), probe.source_port.unwrap_or(0));
         let patience = if probe.expect == Some(scenario::Outcome::Silent) { SILENCE } else { PATIENCE };
         let patience = patient(patience);
         let names: BTreeSet<String> = probe.answered_by.iter().flatten().cloned().collect();
@@ -53,7 +53,7 @@ impl Dialling {
         let least = 3 * u32::try_from(names.len()).unwrap_or(u32::MAX);
         let enough = (probe.times.is_none() && probe.expect.is_none()).then_some((names, least));
         let pause = probe.pause_milliseconds.map(|pause| patient(Duration::from_millis(pause)));
-        Self { dial: dial.from(from).within(patience), times, pause, enough }
+        Self { dial: plain.from(from).within(patience), times, pause, enough }
     }
 
     /// A number of connections to a target.
@@ -118,10 +118,10 @@ fn open_free(dial: &Dial) -> Result<(Held, Answer), Outcome> {
 
 /// Opens a connection that is held, from a port of the client's or any.
 pub(super) fn open(place: &Place, target: &Target, source_port: u16) -> Result<(Held, Answer), Outcome> {
-    let dial = dial(target).within(patient(PATIENCE));
-    let from = SocketAddr::new(dial.from.ip(), source_port);
-    let dial = place.sourced(&dial.from(from));
-    place.namespace.run(|| open_free(&dial))
+    let plain = dial(target).within(patient(PATIENCE));
+    let from = SocketAddr::new(plain.from.ip(), source_port);
+    let sourced = place.sourced(&plain.from(from));
+    place.namespace.run(|| open_free(&sourced))
 }
 
 /// Whether packets of this family and protocol get from `from` to a pod and back at all, past every service: silence
@@ -129,11 +129,11 @@ pub(super) fn open(place: &Place, target: &Target, source_port: u16) -> Result<(
 pub(super) fn control(world: &World, from: &str, target: &Target) -> Result<(), String> {
     let answerer = CONTROLS.into_iter().find(|name| *name != from).expect("there are two");
     let family = Family::of(target.address);
-    let place = place(world, from)?;
-    let pod = self::place(world, answerer)?;
+    let client = place(world, from)?;
+    let pod = place(world, answerer)?;
     let address = pod.address(family).ok_or_else(|| format!("{answerer}: no {family} address"))?;
     let dial = Dial::new(target.protocol, SocketAddr::new(address, CONTROL_PORT)).within(patient(PATIENCE));
-    match probe::dial(&place.namespace, &place.sourced(&dial)) {
+    match probe::dial(&client.namespace, &client.sourced(&dial)) {
         Outcome::Answered(answer) if answer.name == answerer => Ok(()),
         other => Err(format!("{from}: silence means nothing: a control probe of {answerer} met: {other}")),
     }

@@ -67,19 +67,20 @@ pub fn plan() -> WorldPlan {
 /// The world's plan for a scenario: only places that the file mentions by name or address are in it, for making and unmaking
 /// namespaces is a large part of a scenario's time. A place that answers for another must be mentioned too.
 pub(super) fn plan_for(scenario: &Scenario) -> WorldPlan {
-    let mut plan = plan();
+    let mut mentioned = plan();
     if scenario.script.cluster.is_some() {
-        return plan;
+        return mentioned;
     }
     let text = scenario.text.as_str();
     let words: BTreeSet<&str> = text.split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c))).collect();
-    let is_control = |name: &str| CONTROLS.contains(&name) && words.contains("silent");
     let is_met = |name: &str, addresses: &[IpAddr]| {
-        words.contains(name) || is_control(name) || addresses.iter().any(|address| text.contains(&address.to_string()))
+        words.contains(name)
+            || (CONTROLS.contains(&name) && words.contains("silent"))
+            || addresses.iter().any(|address| text.contains(&address.to_string()))
     };
-    plan.pods.retain(|pod| is_met(&pod.name, &pod.addresses));
-    plan.hosts.retain(|host| is_met(&host.name, &host.addresses));
-    plan
+    mentioned.pods.retain(|pod| is_met(&pod.name, &pod.addresses));
+    mentioned.hosts.retain(|host| is_met(&host.name, &host.addresses));
+    mentioned
 }
 
 /// Where a pod of the stage runs, and its addresses.

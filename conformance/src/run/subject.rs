@@ -142,8 +142,8 @@ impl Subject {
         let subject = Self::boxed(backend.name(), move |mut flags: Flags| async move {
             // The name of this machine may be none that a node can have.
             flags.entry("hostname-override".to_owned()).or_insert_with(|| Flag::Text(NODE.to_owned()));
-            let config = config(Path::new("/nowhere"), &flags)?;
-            Ok::<_, Box<dyn Error + Send + Sync>>(backend.open_with(&config.ipvs).await?)
+            let settings = config(Path::new("/nowhere"), &flags)?;
+            Ok::<_, Box<dyn Error + Send + Sync>>(backend.open_with(&settings.ipvs).await?)
         });
         match backend {
             Backend::Nftables => subject,
@@ -281,9 +281,9 @@ mod tests {
 
     #[test]
     fn a_gap_covers_a_scenario_or_a_topic() {
-        let subject = subject().with_gap("affinity", "all").with_gap("hairpin/by-udp", "one");
+        let gapped = subject().with_gap("affinity", "all").with_gap("hairpin/by-udp", "one");
         for (scenario, reason) in [("affinity/x", Some("all")), ("hairpin/by-udp", Some("one")), ("hairpin/x", None)] {
-            assert_eq!(subject.gap(scenario).map(|gap| gap.reason.as_str()), reason, "{scenario}");
+            assert_eq!(gapped.gap(scenario).map(|gap| gap.reason.as_str()), reason, "{scenario}");
         }
     }
 }

@@ -55,8 +55,8 @@ pub fn judge(subject: &Subject, scenario: &Scenario) -> Verdict {
         return Verdict { scenario: scenario.name(), outcome, counts: Counts::default(), took: Duration::ZERO };
     }
     let (played, counts) = play(subject, scenario);
-    let outcome = outcome(played.map_err(|failure| failure.to_string()), subject.gap(&scenario.name()));
-    Verdict { scenario: scenario.name(), outcome, counts, took: started.elapsed() }
+    let weighed = outcome(played.map_err(|failure| failure.to_string()), subject.gap(&scenario.name()));
+    Verdict { scenario: scenario.name(), outcome: weighed, counts, took: started.elapsed() }
 }
 
 fn not_meant(subject: &Subject, scenario: &Scenario) -> Option<String> {

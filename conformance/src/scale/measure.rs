@@ -50,7 +50,7 @@ pub fn measure(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Measured, String>
     if !cluster.fits() {
         return Err(format!("{} services of {}: more than there are addresses", cluster.services, cluster.endpoints));
     }
-    let load = load();
+    let load_before = load();
     let ours = Place::build("ours")?;
     let order = Order { backend: backend.name().to_owned(), cluster, changes, rate };
     progress(&format!("{} services of {}: first sync and {changes} changes", cluster.services, cluster.endpoints));
@@ -63,14 +63,14 @@ pub fn measure(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Measured, String>
     let for_all = Place::build("for-all")?;
     run(&for_all.node, &["nft", "-f", "-"], &rivals::single_dnat_for_all(cluster))?;
     let chains = compare(plan, &ours.node, &mut compared, progress)?;
-    let connect = match plan.rounds {
+    let connected = match plan.rounds {
         0 => None,
         rounds => {
             progress("new connections");
             Some(connect(cluster, [&ours, &single, &for_all], chains.as_ref(), rounds)?)
         }
     };
-    let throughput = match plan.throughput {
+    let carried = match plan.throughput {
         0 => None,
         rounds => {
             progress("one connection in bulk");
@@ -95,11 +95,11 @@ pub fn measure(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Measured, String>
         rss_bytes: programmed.resident,
         kernel_bytes: programmed.kernel_bytes,
         netlink_bytes,
-        connect,
-        throughput,
+        connect: connected,
+        throughput: carried,
         sustained: programmed.sustained,
         compared,
-        load,
+        load: load_before,
     })
 }
 
@@ -181,9 +181,13 @@ fn connect(
             return Err(format!("{name}: the first service does not answer"));
         }
     }
-    let all = |place| Target { place, services: cluster.services };
-    let mut targets = vec![all(ours), Target { place: single, services: 1 }, all(for_all)];
-    targets.extend(chains.map(all));
+    let services = cluster.services;
+    let mut targets = vec![
+        Target { place: ours, services },
+        Target { place: single, services: 1 },
+        Target { place: for_all, services },
+    ];
+    targets.extend(chains.map(|place| Target { place, services }));
     let dialled = dial_in_turns(cluster, &targets, rounds)?;
     Ok(Connect::of(&dialled[0], [&dialled[1], &dialled[2]], dialled.get(3)))
 }

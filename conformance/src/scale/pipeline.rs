@@ -226,8 +226,8 @@ impl Moves {
 
     /// Puts back whatever is away.
     pub(super) fn back(self) -> Vec<Event> {
-        let home = |service| Event::Changed(self.cluster.first_slice(service, First::Home));
-        self.away.iter().copied().map(home).collect()
+        let services = self.away.iter().copied();
+        services.map(|service| Event::Changed(self.cluster.first_slice(service, First::Home))).collect()
     }
 }
 

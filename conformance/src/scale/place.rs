@@ -43,8 +43,7 @@ impl Place {
     /// # Errors
     /// A sentence: no privilege, for example.
     pub(super) fn build(label: &str) -> Result<Self, String> {
-        let create = |role: &str| Namespace::create(&format!("{label}-{role}")).map_err(|error| error.to_string());
-        let (client, node, server) = (create("client")?, create("node")?, create("server")?);
+        let (client, node, server) = (create(label, "client")?, create(label, "node")?, create(label, "server")?);
         let runtime = Runtime::new().map_err(|error| format!("runtime: {error}"))?;
         wire(&runtime, &client, &node, &server).map_err(|error| format!("links of {label}: {error}"))?;
         let settings = [
@@ -93,14 +92,19 @@ impl Drop for Place {
     }
 }
 
+fn create(label: &str, role: &str) -> Result<Namespace, String> {
+    Namespace::create(&format!("{label}-{role}")).map_err(|error| error.to_string())
+}
+
 fn wire(
     runtime: &Runtime,
     client: &Namespace,
     node: &Namespace,
     server: &Namespace,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let open = |namespace| Links::open(namespace, runtime.handle());
-    let (client, node, server) = (open(client)?, open(node)?, open(server)?);
+    let handle = runtime.handle();
+    let (client, node, server) =
+        (Links::open(client, handle)?, Links::open(node, handle)?, Links::open(server, handle)?);
     runtime.block_on(async {
         for links in [&client, &node, &server] {
             links.up(LOOPBACK).await?;

@@ -20,8 +20,8 @@ pub const PART: &str = "--part";
 /// What the process said on its standard error.
 pub(super) fn run_pipeline(node: &Namespace, program: &std::path::Path, order: &Order) -> Result<Programmed, String> {
     let order = serde_json::to_string(order).expect("an order is plain data");
-    let run = || Command::new(program).args([PART, &order]).stderr(Stdio::inherit()).output();
-    let output = node.run(run).map_err(|error| format!("{}: {error}", program.display()))?;
+    let output = node.run(|| Command::new(program).args([PART, &order]).stderr(Stdio::inherit()).output());
+    let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
     if !output.status.success() {
         return Err(format!("measuring process: {}", output.status));
     }

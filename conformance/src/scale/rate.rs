@@ -74,9 +74,9 @@ pub(super) async fn sustain(
         }
         let waiting = (objects.max_capacity() - objects.capacity()) as u64;
         let taken = sent.load(Ordering::Relaxed).saturating_sub(waiting);
-        let due = due(rate, elapsed).min(count);
+        let expected = due(rate, elapsed).min(count);
         if let Some(most) = backlog.get_mut(elapsed.as_secs() as usize) {
-            *most = (*most).max(due.saturating_sub(taken));
+            *most = (*most).max(expected.saturating_sub(taken));
         }
         if taken == count {
             break;

@@ -59,9 +59,9 @@ pub(super) fn chain_per_service(cluster: Cluster) -> String {
             let (name, hairpin, rule) = (endpoint_chain(endpoint), hairpin_rule(endpoint), endpoint_rule(endpoint));
             let _ = writeln!(text, "  chain {name} {{\n    {hairpin}\n    {rule}\n  }}");
         }
-        let balance = balance(cluster, service, First::Home);
+        let rule = balance(cluster, service, First::Home);
         let address = cluster.frontend(service);
-        let _ = writeln!(text, "  chain service-{service} {{\n    {}\n    {balance}\n  }}", masquerade_rule(address));
+        let _ = writeln!(text, "  chain service-{service} {{\n    {}\n    {rule}\n  }}", masquerade_rule(address));
     }
     text.push_str("  map services {\n    type ipv4_addr . inet_proto . inet_service : verdict\n    elements = {\n");
     for service in 0..cluster.services {

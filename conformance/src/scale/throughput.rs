@@ -70,13 +70,17 @@ pub(super) fn throughput(backend: Backend, rounds: usize) -> Result<Throughput, 
         }
     }
     let [large, large_through, frames, frames_through] = all;
-    let some = |values: Vec<f64>| (!values.is_empty()).then(|| median(values));
     Ok(Throughput {
         bytes_per_second: median(large),
-        flowtable_bytes_per_second: some(large_through),
+        flowtable_bytes_per_second: median_of_any(large_through),
         frames_bytes_per_second: median(frames),
-        frames_flowtable_bytes_per_second: some(frames_through),
+        frames_flowtable_bytes_per_second: median_of_any(frames_through),
     })
+}
+
+/// Nothing where nothing was measured.
+fn median_of_any(values: Vec<f64>) -> Option<f64> {
+    (!values.is_empty()).then(|| median(values))
 }
 
 /// Programs one service, with its connections handed over or not.
@@ -85,11 +89,11 @@ fn sync(
     mut dataplane: Box<dyn Dataplane>,
     after: Option<NonZeroU32>,
 ) -> (Box<dyn Dataplane>, Result<Report, String>) {
-    let devices = || [(1, "client0"), (2, "server0")].map(|(index, name)| (index, name.to_owned())).into();
+    let devices = [(1, "client0"), (2, "server0")].map(|(index, name)| (index, name.to_owned())).into();
     let pods = LocalTraffic::Source(POD_RANGE.parse().expect("our own range is one"));
     let mut state = ServiceState::new(NodeNetwork {
         local_traffic: PerFamily { v4: pods, ..PerFamily::default() },
-        offload: after.map(|after| Offload { after, devices: devices() }),
+        offload: after.map(|after| Offload { after, devices }),
         ..NodeNetwork::unknown()
     });
     let port = ServicePort {

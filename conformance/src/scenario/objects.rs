@@ -108,8 +108,8 @@ impl Cluster {
                 .each()
                 .into_iter()
                 .map(|(name, member)| {
-                    let pod = pod(&name).ok_or_else(|| ObjectError(format!("{id}: pod {name}: not in the world")))?;
-                    endpoint(&name, &pod, &member, family)
+                    let place = pod(&name).ok_or_else(|| ObjectError(format!("{id}: pod {name}: not in the world")))?;
+                    endpoint(&name, &place, &member, family)
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             let address_type = family.to_string();
@@ -164,16 +164,16 @@ impl Hinted {
 impl Condition {
     /// As an EndpointSlice says it.
     fn conditions(self) -> Value {
-        let all = |ready, serving, terminating| json!({"ready": ready, "serving": serving, "terminating": terminating});
-        match self {
-            Self::Ready => all(true, true, false),
-            Self::Unknown => json!({}),
-            Self::NotReady => all(false, false, false),
-            Self::ServingOnly => all(false, true, false),
-            Self::Terminating => all(false, true, true),
-            Self::TerminatingNotServing => all(false, false, true),
-            Self::ReadyTerminating => all(true, true, true),
-        }
+        let (ready, serving, terminating) = match self {
+            Self::Unknown => return json!({}),
+            Self::Ready => (true, true, false),
+            Self::NotReady => (false, false, false),
+            Self::ServingOnly => (false, true, false),
+            Self::Terminating => (false, true, true),
+            Self::TerminatingNotServing => (false, false, true),
+            Self::ReadyTerminating => (true, true, true),
+        };
+        json!({"ready": ready, "serving": serving, "terminating": terminating})
     }
 }
 
@@ -189,7 +189,6 @@ fn endpoint(name: &str, pod: &PodAddresses, member: &Hinted, family: Family) -> 
         "nodeName": pod.node,
         "targetRef": {"kind": "Pod", "namespace": "default", "name": name},
     });
-    let named = |names: &[String]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
     let mut hints = Map::new();
     if !member.for_zones.is_empty() {
         hints.insert("forZones".into(), named(&member.for_zones).into());
@@ -201,6 +200,10 @@ fn endpoint(name: &str, pod: &PodAddresses, member: &Hinted, family: Family) -> 
         endpoint["hints"] = hints.into();
     }
     Ok(endpoint)
+}
+
+fn named(names: &[String]) -> Vec<Value> {
+    names.iter().map(|name| json!({"name": name})).collect()
 }
 
 fn slice_ports(id: &ObjectId, spec: &Value) -> Result<Vec<Value>, ObjectError> {
@@ -225,10 +228,6 @@ fn slice_ports(id: &ObjectId, spec: &Value) -> Result<Vec<Value>, ObjectError> {
 
 /// The families of a service's cluster addresses, else what it asks for, else IPv4.
 fn families(spec: &Value) -> BTreeSet<Family> {
-    let texts = |value: &Value| -> Vec<String> {
-        let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
-    };
     let mut addresses = texts(&spec["clusterIPs"]);
     addresses.extend(spec["clusterIP"].as_str().map(str::to_owned));
     let mut families: BTreeSet<_> =
@@ -240,6 +239,11 @@ fn families(spec: &Value) -> BTreeSet<Family> {
         families.insert(Family::V4);
     }
     families
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 fn complete(object: &Value) -> Result<Value, ObjectError> {
@@ -283,7 +287,6 @@ fn merge(object: &mut Value, patch: &Value) {
 impl ObjectId {
     /// Of a complete object.
     fn of(object: &Value) -> Result<Self, ObjectError> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let id = Self {
             kind: text(&object["kind"]),
             namespace: text(&object["metadata"]["namespace"]),
@@ -298,15 +301,22 @@ impl std::str::FromStr for ObjectId {
 
     fn from_str(text: &str) -> Result<Self, ObjectError> {
         let parts: Vec<_> = text.split('/').collect();
-        let namespaced = |kind: &str| KINDS.iter().find(|(name, ..)| *name == kind).is_none_or(|(.., n)| *n);
         let (kind, namespace, name) = match parts.as_slice() {
             [kind, namespace, name] => (*kind, *namespace, *name),
-            [kind, name] if namespaced(kind) => (*kind, "default", *name),
+            [kind, name] if is_namespaced(kind) => (*kind, "default", *name),
             [kind, name] => (*kind, "", *name),
             _ => return Err(ObjectError(format!("object {text:?}: not Kind/name or Kind/namespace/name"))),
         };
         Ok(Self { kind: kind.into(), namespace: namespace.into(), name: name.into() })
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn is_namespaced(kind: &str) -> bool {
+    KINDS.iter().find(|(name, ..)| *name == kind).is_none_or(|(.., namespaced)| *namespaced)
 }
 
 impl std::fmt::Display for ObjectId {

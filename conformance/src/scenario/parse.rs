@@ -110,19 +110,25 @@ pub fn parse(file: &Path, text: &str) -> Result<Script, ParseError> {
         reason: error.to_string(),
     })?;
     check(file, &script.steps)?;
-    let wrong = |reason: String| ParseError { file: file.to_owned(), line: 0, reason };
     if script.description.trim().is_empty() {
-        return Err(wrong("description: empty".into()));
+        return Err(wrong(file, "description: empty".into()));
     }
     match script.only_on.iter().find(|(backend, reason)| !BACKENDS.contains(&backend.as_str()) || reason.is_empty()) {
-        Some((backend, _)) => Err(wrong(format!("only-on: {backend}: one of {}, with a reason", BACKENDS.join(", ")))),
+        Some((backend, _)) => {
+            Err(wrong(file, format!("only-on: {backend}: one of {}, with a reason", BACKENDS.join(", "))))
+        }
         None => Ok(script),
     }
 }
 
+/// An error of the file as a whole.
+fn wrong(file: &Path, reason: String) -> ParseError {
+    ParseError { file: file.to_owned(), line: 0, reason }
+}
+
 fn check(file: &Path, steps: &[Spanned<Step>]) -> Result<(), ParseError> {
     for step in steps {
-        let wrong = match &step.value {
+        let reason = match &step.value {
             Step::Probe(probe) => contradiction(probe),
             Step::Open(open) => empty(open),
             Step::WhileDown(inner) => {
@@ -131,7 +137,7 @@ fn check(file: &Path, steps: &[Spanned<Step>]) -> Result<(), ParseError> {
             }
             _ => None,
         };
-        if let Some(reason) = wrong {
+        if let Some(reason) = reason {
             return Err(ParseError { file: file.to_owned(), line: step.referenced.line(), reason: reason.to_owned() });
         }
     }
@@ -174,7 +180,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, ParseError> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> ParseError {
-    ParseError { file: path.to_owned(), line: 0, reason: error.to_string() }
+    wrong(path, error.to_string())
 }
 
 #[cfg(test)]
@@ -207,9 +213,9 @@ mod tests {
 
     #[test]
     fn every_file_of_the_suite_is_a_scenario() {
-        let scenarios = scenarios();
-        assert!(!scenarios.is_empty());
-        for file in scenarios {
+        let files = scenarios();
+        assert!(!files.is_empty());
+        for file in files {
             file.load().unwrap();
         }
     }
@@ -226,11 +232,14 @@ mod tests {
 
     #[test]
     fn a_scenario_may_be_restricted_to_a_backend_with_a_reason() {
-        let text = |only: &str| format!("description: x\nonly-on: {only}\nsteps: []\n");
-        let script = parse(Path::new("topic/claim.yaml"), &text("{ipvs: schedulers are its own}")).unwrap();
+        let script = parse(Path::new("topic/claim.yaml"), &restricted("{ipvs: schedulers are its own}")).unwrap();
         assert_eq!(script.not_for("ipvs"), None);
         assert_eq!(script.not_for("nftables").as_deref(), Some("only on ipvs: schedulers are its own"));
-        assert!(error(&text("{iptables: x}")).contains("only-on: iptables"));
-        assert!(error(&text("{ipvs: ''}")).contains("with a reason"));
+        assert!(error(&restricted("{iptables: x}")).contains("only-on: iptables"));
+        assert!(error(&restricted("{ipvs: ''}")).contains("with a reason"));
+    }
+
+    fn restricted(only_on: &str) -> String {
+        format!("description: x\nonly-on: {only_on}\nsteps: []\n")
     }
 }

@@ -23,12 +23,16 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let malformed = || format!("target {text:?}: not of the form 10.96.0.80:80/TCP or [fd00::80]:53/UDP");
-        let (socket, protocol) = text.rsplit_once('/').ok_or_else(malformed)?;
-        let socket: SocketAddr = socket.parse().map_err(|_| malformed())?;
-        let protocol = Protocol::ALL.into_iter().find(|known| known.to_string() == protocol).ok_or_else(malformed)?;
+        let (socket, protocol) = text.rsplit_once('/').ok_or_else(|| malformed(text))?;
+        let socket: SocketAddr = socket.parse().map_err(|_| malformed(text))?;
+        let protocol = Protocol::ALL.into_iter().find(|known| known.to_string() == protocol);
+        let protocol = protocol.ok_or_else(|| malformed(text))?;
         Ok(Self { address: socket.ip(), port: socket.port(), protocol })
     }
+}
+
+fn malformed(text: &str) -> String {
+    format!("target {text:?}: not of the form 10.96.0.80:80/TCP or [fd00::80]:53/UDP")
 }
 
 impl TryFrom<String> for Target {

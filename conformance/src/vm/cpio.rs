@@ -105,15 +105,16 @@ mod tests {
     fn names(mut bytes: &[u8]) -> Vec<String> {
         let mut names = Vec::new();
         while bytes.len() >= 110 {
-            let field = |index: usize| {
-                let text = std::str::from_utf8(&bytes[6 + index * 8..14 + index * 8]).unwrap();
-                usize::from_str_radix(text, 16).unwrap()
-            };
-            let (size, name_size) = (field(6), field(11));
+            let (size, name_size) = (field(bytes, 6), field(bytes, 11));
             names.push(String::from_utf8(bytes[110..110 + name_size - 1].to_vec()).unwrap());
             let body = (110 + name_size).next_multiple_of(4);
             bytes = &bytes[(body + size).next_multiple_of(4)..];
         }
         names
+    }
+
+    fn field(bytes: &[u8], index: usize) -> usize {
+        let text = std::str::from_utf8(&bytes[6 + index * 8..14 + index * 8]).unwrap();
+        usize::from_str_radix(text, 16).unwrap()
     }
 }

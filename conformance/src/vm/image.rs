@@ -28,14 +28,14 @@ impl Image {
     pub fn prepare(kernel: Kernel) -> Result<Self, VmError> {
         packages::have_program(packages::QEMU, "qemu-system-x86")?;
         packages::have_program("setpriv", "util-linux")?;
-        let shelf = shelf()?;
-        fs::create_dir_all(&shelf).map_err(VmError::io(format!("create {}", shelf.display())))?;
+        let kept = shelf()?;
+        fs::create_dir_all(&kept).map_err(VmError::io(format!("create {}", kept.display())))?;
         // One fetches, the others wait and find it done.
-        let lock = shelf.join("lock");
+        let lock = kept.join("lock");
         let lock = File::create(&lock).and_then(|file| file.lock().map(|()| file));
-        let _lock = lock.map_err(VmError::io(format!("lock {}", shelf.display())))?;
+        let _lock = lock.map_err(VmError::io(format!("lock {}", kept.display())))?;
 
-        let image = Self { directory: shelf.join(kernel.name()), kernel };
+        let image = Self { directory: kept.join(kernel.name()), kernel };
         if !image.is_current() {
             image.fetch()?;
         }
@@ -56,11 +56,12 @@ impl Image {
     pub(super) fn modules(&self) -> Result<Vec<Module>, VmError> {
         let order = self.directory.join(ORDER);
         let order = fs::read_to_string(&order).map_err(VmError::io(format!("read {}", order.display())))?;
-        let read = |name: &str| {
-            let file = self.directory.join(name);
-            fs::read(&file).map(|content| (name.to_owned(), content)).map_err(VmError::io(file.display().to_string()))
-        };
-        order.lines().map(read).collect()
+        order.lines().map(|name| self.module(name)).collect()
+    }
+
+    fn module(&self, name: &str) -> Result<Module, VmError> {
+        let file = self.directory.join(name);
+        fs::read(&file).map(|content| (name.to_owned(), content)).map_err(VmError::io(file.display().to_string()))
     }
 
     /// Whether it is whole and was made for the modules that are wanted today.
@@ -166,7 +167,7 @@ fn collect(directory: &Path, modules: &mut BTreeMap<String, PathBuf>) -> Result<
 }
 
 fn children(directory: &Path) -> Result<Vec<PathBuf>, VmError> {
-    let what = || format!("list {}", directory.display());
-    let entries = fs::read_dir(directory).map_err(VmError::io(what()))?;
-    entries.map(|entry| entry.map(|entry| entry.path()).map_err(VmError::io(what()))).collect()
+    let what = format!("list {}", directory.display());
+    let entries = fs::read_dir(directory).map_err(VmError::io(&what))?;
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(VmError::io(&what))).collect()
 }

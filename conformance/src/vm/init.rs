@@ -153,14 +153,14 @@ fn title(words: &[String]) -> String {
 
 fn run(words: &[String], order: &Order, terminal: &File) -> Result<u8, String> {
     let (program, arguments) = words.split_first().ok_or("an empty command")?;
-    let stream = || terminal.try_clone().map(Stdio::from).map_err(saying("terminal"));
     let input = match order.terminal {
         Terminal::Stream => Stdio::null(),
-        Terminal::Interactive => stream()?,
+        Terminal::Interactive => stream(terminal)?,
     };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(&order.environment).current_dir(&order.directory);
-    let child = command.stdin(input).stdout(stream()?).stderr(stream()?).spawn().map_err(saying(program))?;
+    let child =
+        command.stdin(input).stdout(stream(terminal)?).stderr(stream(terminal)?).spawn().map_err(saying(program))?;
     let pid = Pid::from_raw(child.id().cast_signed());
     // Orphans of the command become our children: reap every one that ends.
     loop {
@@ -170,6 +170,10 @@ fn run(words: &[String], order: &Order, terminal: &File) -> Result<u8, String> {
             _ => {}
         }
     }
+}
+
+fn stream(terminal: &File) -> Result<Stdio, String> {
+    terminal.try_clone().map(Stdio::from).map_err(saying("terminal"))
 }
 
 fn report(outcome: &Outcome) -> Result<(), String> {

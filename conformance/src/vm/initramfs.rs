@@ -26,8 +26,8 @@ impl Init {
     ///
     /// The program or one of its libraries cannot be read.
     pub fn read(program: &Path) -> Result<Self, VmError> {
-        let libraries = libraries(program)?.into_iter().map(|library| read(&library).map(|content| (library, content)));
-        Ok(Self { program: read(program)?, libraries: libraries.collect::<Result<_, _>>()? })
+        let files = libraries(program)?.into_iter().map(|library| read(&library).map(|content| (library, content)));
+        Ok(Self { program: read(program)?, libraries: files.collect::<Result<_, _>>()? })
     }
 }
 
@@ -65,8 +65,8 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>, VmError> {
     let printed = packages::run(&format!("ldd {}", program.display()), Command::new("ldd").arg(program))?;
     let printed = String::from_utf8_lossy(&printed);
     // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)"
-    let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
-    Ok(printed.lines().filter_map(path).collect())
+    let paths = printed.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    Ok(paths.map(PathBuf::from).collect())
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, VmError> {

@@ -88,15 +88,17 @@ fn visit(offer: &dyn Offer, name: &str, needed_by: &str, order: &mut Vec<Module>
     if order.iter().any(|(loaded, _)| loaded == name) || offer.has_built_in(name) {
         return Ok(());
     }
-    let what = || format!("kernel module {name}, which {needed_by} needs");
-    let module = offer.read(name)?.ok_or_else(|| VmError::unavailable(what(), "not in the kernel's package"))?;
-    let dependencies =
-        dependencies(&module).ok_or_else(|| VmError::unavailable(what(), "has no list of dependencies"))?;
-    for dependency in dependencies {
+    let module = offer.read(name)?.ok_or_else(|| unusable(name, needed_by, "not in the kernel's package"))?;
+    let needed = dependencies(&module).ok_or_else(|| unusable(name, needed_by, "has no list of dependencies"))?;
+    for dependency in needed {
         visit(offer, &dependency, name, order)?;
     }
     order.push((name.to_owned(), module));
     Ok(())
+}
+
+fn unusable(name: &str, needed_by: &str, reason: &str) -> VmError {
+    VmError::unavailable(format!("kernel module {name}, which {needed_by} needs"), reason)
 }
 
 fn dependencies(module: &[u8]) -> Option<Vec<String>> {

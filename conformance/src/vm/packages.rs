@@ -59,14 +59,12 @@ pub(super) fn on_path(program: &str) -> Option<PathBuf> {
 
 fn install(what: &str, package: &str) -> Result<(), VmError> {
     eprintln!("vm: installing {package}");
-    let apt_get = |arguments: &[&str]| {
+    // The lists may be absent (a fresh container) or too old to name files that still exist.
+    for arguments in [&["update"][..], &["install", "--no-install-recommends", package]] {
         let mut command = Command::new("apt-get");
         command.args(["-qq", "-y"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        run(&format!("{what}, from package {package}: apt-get {}", arguments[0]), &mut command)
-    };
-    // The lists may be absent (a fresh container) or too old to name files that still exist.
-    apt_get(&["update"])?;
-    apt_get(&["install", "--no-install-recommends", package])?;
+        run(&format!("{what}, from package {package}: apt-get {}", arguments[0]), &mut command)?;
+    }
     Ok(())
 }
 
@@ -88,26 +86,32 @@ impl Apt {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String, VmError> {
-        let path = |name: &str| self.directory.join(name).display().to_string();
         let options = [
-            format!("Dir::Etc::sourcelist={}", path("sources.list")),
+            format!("Dir::Etc::sourcelist={}", self.path("sources.list")),
             "Dir::Etc::sourceparts=/dev/null".to_owned(),
-            format!("Dir::State::lists={}", path("lists")),
-            format!("Dir::Cache={}", path("cache")),
+            format!("Dir::State::lists={}", self.path("lists")),
+            format!("Dir::Cache={}", self.path("cache")),
             // apt's own user cannot write into our directory.
             "APT::Sandbox::User=root".to_owned(),
         ];
         let mut command = Command::new(program);
-        command.current_dir(path("download")).args(options.iter().flat_map(|option| ["-o", option])).args(arguments);
+        command
+            .current_dir(self.path("download"))
+            .args(options.iter().flat_map(|option| ["-o", option]))
+            .args(arguments);
         let printed = run(&format!("{program} {}, from {ARCHIVE}", arguments.join(" ")), &mut command)?;
         Ok(String::from_utf8_lossy(&printed).into_owned())
     }
 
+    fn path(&self, name: &str) -> String {
+        self.directory.join(name).display().to_string()
+    }
+
     fn downloaded(&self) -> Result<PathBuf, VmError> {
         let directory = self.directory.join("download");
-        let what = || format!("list {}", directory.display());
-        let mut files = std::fs::read_dir(&directory).map_err(VmError::io(what()))?;
-        let file = files.next().ok_or_else(|| VmError::unavailable(what(), "apt-get downloaded nothing"))?;
-        Ok(file.map_err(VmError::io(what()))?.path())
+        let what = format!("list {}", directory.display());
+        let mut files = std::fs::read_dir(&directory).map_err(VmError::io(&what))?;
+        let file = files.next().ok_or_else(|| VmError::unavailable(&what, "apt-get downloaded nothing"))?;
+        Ok(file.map_err(VmError::io(&what))?.path())
     }
 }

@@ -116,17 +116,20 @@ mod tests {
 
     #[test]
     fn programs_are_told_from_all_else_that_cargo_says() {
-        let line = |reason: &str, test: bool, executable: &str| {
-            format!(
-                r#"{{"reason":"{reason}","manifest_path":"/w/conformance/Cargo.toml","target":{{"name":"suite"}},
-                "profile":{{"test":{test}}},"executable":{executable},"fresh":true}}"#
-            )
-        };
-        let artifact =
-            |is_test| Program { package: "conformance".into(), name: "suite".into(), is_test, file: "/t/suite".into() };
         assert_eq!(program(&line("compiler-artifact", true, r#""/t/suite""#)), Some(artifact(true)));
         assert_eq!(program(&line("compiler-artifact", false, r#""/t/suite""#)), Some(artifact(false)));
         assert_eq!(program(&line("compiler-artifact", true, "null")), None);
         assert_eq!(program(r#"{"reason":"build-finished","success":true}"#), None);
+    }
+
+    fn line(reason: &str, test: bool, executable: &str) -> String {
+        format!(
+            r#"{{"reason":"{reason}","manifest_path":"/w/conformance/Cargo.toml","target":{{"name":"suite"}},
+                "profile":{{"test":{test}}},"executable":{executable},"fresh":true}}"#
+        )
+    }
+
+    fn artifact(is_test: bool) -> Program {
+        Program { package: "conformance".into(), name: "suite".into(), is_test, file: "/t/suite".into() }
     }
 }

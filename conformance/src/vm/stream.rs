@@ -97,10 +97,11 @@ mod tests {
 
     #[test]
     fn endless_talk_ends_at_the_total() {
-        let talk = |mut writer: std::io::PipeWriter| {
-            thread::spawn(move || while writer.write_all(b"tick").is_ok() {});
-        };
-        check(Limits { boot: LONG, silence: LONG, total: SHORT }, talk, End::Overdue);
+        check(Limits { boot: LONG, silence: LONG, total: SHORT }, talk_on, End::Overdue);
+    }
+
+    fn talk_on(mut writer: std::io::PipeWriter) {
+        thread::spawn(move || while writer.write_all(b"tick").is_ok() {});
     }
 
     fn hold_open_after(text: &'static [u8]) -> impl FnOnce(std::io::PipeWriter) {

@@ -58,15 +58,20 @@ impl Agent {
 
 /// The endpoints of each frontend, as words: `10.96.0.80:80/TCP` → `10.244.2.2:80`.
 pub(crate) fn answers(observed: &Observed) -> BTreeMap<String, String> {
-    let word = |answer: &ObservedAnswer| match answer {
+    observed.frontends.iter().map(|(key, frontend)| (key.to_string(), inside(&frontend.route))).collect()
+}
+
+fn inside(route: &ObservedRoute) -> String {
+    match route {
+        ObservedRoute::Everyone(answer) | ObservedRoute::Split { inside: answer, .. } => words(answer),
+    }
+}
+
+fn words(answer: &ObservedAnswer) -> String {
+    match answer {
         ObservedAnswer::Balance(shares) => shares.keys().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         other => format!("{other:?}"),
-    };
-    let answer = |route: &ObservedRoute| match route {
-        ObservedRoute::Everyone(answer) => word(answer),
-        ObservedRoute::Split { inside, .. } => word(inside),
-    };
-    observed.frontends.iter().map(|(key, frontend)| (key.to_string(), answer(&frontend.route))).collect()
+    }
 }
 
 /// Waits until `dataplane` holds these answers.

@@ -10,7 +10,7 @@ use switchyard_conformance::api::{Api, Offered, Resource};
 
 use crate::followed::service;
 
-async fn client(api: &Api) -> Client {
+async fn connected(api: &Api) -> Client {
     connect(&ApiConfig { masters: api.urls(), ..ApiConfig::default() }).await.unwrap()
 }
 
@@ -27,7 +27,7 @@ async fn answer(client: &Client, method: Method, path: &str, body: &Value) -> (u
 async fn what_a_real_server_refuses_is_refused() {
     let api = Api::local().await.unwrap();
     api.set(|abilities| abilities.streams = Offered::No);
-    let client = client(&api).await;
+    let client = connected(&api).await;
     for (method, path, expected) in [
         (Method::GET, "/api/v1/frobs", 404),
         (Method::GET, "/apis/discovery.k8s.io/v1beta1/endpointslices", 404),
@@ -59,7 +59,7 @@ async fn pages_show_one_version_whatever_happens_meanwhile() {
     for name in ["a", "b", "c"] {
         api.put(service(name, 80));
     }
-    let client = client(&api).await;
+    let client = connected(&api).await;
     let list =
         async |query: &str| answer(&client, Method::GET, &format!("/api/v1/services{query}"), &Value::Null).await;
     let (_, first) = list("?limit=2").await;
@@ -78,10 +78,10 @@ async fn pages_show_one_version_whatever_happens_meanwhile() {
 async fn a_status_is_replaced_or_merged_and_events_are_written_down() {
     let api = Api::local().await.unwrap();
     api.put(service("web", 80));
-    let client = client(&api).await;
+    let client = connected(&api).await;
     let path = "/api/v1/namespaces/default/services/web/status";
-    let ingress = |ip: &str| json!({"status": {"loadBalancer": {"ingress": [{"ip": ip}]}}});
-    assert_eq!(answer(&client, Method::PUT, path, &ingress("192.0.2.1")).await.0, 200);
+    let ingress = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    assert_eq!(answer(&client, Method::PUT, path, &ingress).await.0, 200);
     let (_, changed) = answer(&client, Method::PATCH, path, &json!({"status": {"conditions": []}})).await;
     assert_eq!(changed["status"], json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}, "conditions": []}));
     assert_eq!(changed["spec"]["ports"][0]["port"], 80, "a status changes nothing else");

@@ -46,8 +46,7 @@ impl Followed {
 
     /// Waits until something is told whose words contain `awaited`, and returns all that was told until then.
     pub(crate) async fn until(&mut self, awaited: &str) -> Vec<String> {
-        let met = |word: &String| if awaited == "listed" { word == awaited } else { word.contains(awaited) };
-        while !self.seen.iter().any(met) {
+        while !self.seen.iter().any(|word| is_awaited(word, awaited)) {
             match tokio::time::timeout(DEADLINE, self.told.recv()).await {
                 Ok(Some(events)) => self.seen.extend(events.iter().map(words)),
                 _ => panic!("{awaited:?} was not told, but {:?}; asked: {:#?}", self.seen, self.api.requests()),
@@ -75,6 +74,10 @@ impl Followed {
         let asked = self.api.requests().into_iter();
         asked.filter(|line| line.split('?').next().is_some_and(|path| path.ends_with(plural))).collect()
     }
+}
+
+fn is_awaited(word: &str, awaited: &str) -> bool {
+    if awaited == "listed" { word == awaited } else { word.contains(awaited) }
 }
 
 /// Waits until `holds`.

@@ -266,9 +266,6 @@ async fn an_object_that_cannot_be_read_keeps_its_last_good_state() {
 #[tokio::test]
 async fn nonsense_in_a_watch_leads_to_a_new_list() {
     let mut followed = Followed::listed(filled().await).await;
-    let lists = |followed: &Followed| {
-        followed.asked("services").iter().filter(|line| line.contains("sendInitialEvents")).count()
-    };
     followed.api.interject(Resource::Services, r#"{"type":"MODIFIED","obj"#);
     until("a new list", || lists(&followed) == 2).await;
     followed.api.put(service("web", 81));
@@ -281,6 +278,10 @@ async fn nonsense_in_a_watch_leads_to_a_new_list() {
     followed.api.put(service("web", 82));
     followed.until("web:82").await;
     assert_eq!(lists(&followed), 3);
+}
+
+fn lists(followed: &Followed) -> usize {
+    followed.asked("services").iter().filter(|line| line.contains("sendInitialEvents")).count()
 }
 
 #[tokio::test]

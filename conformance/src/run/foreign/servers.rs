@@ -33,17 +33,20 @@ pub(super) async fn plant() -> Result<(), String> {
 /// Every virtual server with its real servers, and the timeouts of all.
 pub(super) async fn list() -> Result<BTreeMap<String, String>, String> {
     let Some(mut ipvs) = open().await? else { return Ok(BTreeMap::new()) };
-    let failed = |error: &dyn std::fmt::Display| format!("virtual servers: {error}");
     let mut all = BTreeMap::new();
-    for entry in ipvs.virtual_servers().await.map_err(|error| failed(&error))? {
+    for entry in ipvs.virtual_servers().await.map_err(failed)? {
         let key = entry.server.key;
-        let real = ipvs.real_servers(&key).await.map_err(|error| failed(&error))?;
+        let real = ipvs.real_servers(&key).await.map_err(failed)?;
         let real: Vec<_> = real.into_iter().map(|entry| entry.server).collect();
         all.insert(format!("virtual server {key}"), format!("{:?} {real:?}", entry.server));
     }
-    let timeouts = ipvs.timeouts().await.map_err(|error| failed(&error))?;
+    let timeouts = ipvs.timeouts().await.map_err(failed)?;
     all.insert("timeouts of IPVS".to_owned(), format!("{timeouts:?}"));
     Ok(all)
+}
+
+fn failed(error: impl std::fmt::Display) -> String {
+    format!("virtual servers: {error}")
 }
 
 /// Nothing where the kernel has no IPVS.

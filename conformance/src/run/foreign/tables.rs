@@ -34,15 +34,16 @@ pub(super) async fn list() -> Result<BTreeMap<String, String>, String> {
     let mut nftables = Nftables::open(TABLE).map_err(|error| error.to_string())?;
     let objects = nftables.foreign_objects().await.map_err(|error| error.to_string())?;
     let described = objects.iter().map(|object| {
-        let words = words(Attrs(&object.attributes)).join(" ");
-        format!("{} of nftables, family {}: {words} {:02x?}", object.kind, object.family, object.attributes)
+        let names = words(Attrs(&object.attributes)).join(" ");
+        format!("{} of nftables, family {}: {names} {:02x?}", object.kind, object.family, object.attributes)
     });
     let mut all: BTreeMap<String, String> = described.map(|object| (object, "there".to_owned())).collect();
     for family in Family::ALL {
         for set in nftables.sets(*family).await.map_err(|error| error.to_string())? {
-            let text = |all: &mut Vec<String>, element: &Element<'_>| all.push(format!("{element:?}"));
-            let elements = nftables.elements(*family, &set.name, Vec::new, text).await;
-            let mut elements = elements.map_err(|error| error.to_string())?;
+            let elements = nftables.elements(*family, &set.name, Vec::new, |all: &mut Vec<String>, element| {
+                all.push(format!("{element:?}"));
+            });
+            let mut elements = elements.await.map_err(|error| error.to_string())?;
             elements.sort();
             all.insert(format!("elements of {family:?} {TABLE} {}", set.name), elements.join(", "));
         }
@@ -97,6 +98,6 @@ fn set(name: &str, (key_type, key_len): (u32, u32), data: Option<SetData>) -> Se
 
 /// The names among the attributes, for a reader of the difference.
 fn words(attributes: Attrs<'_>) -> Vec<String> {
-    let word = |text: &str| text.len() > 1 && text.chars().all(|c| c.is_ascii_graphic());
-    attributes.filter_map(|attribute| attribute.str().filter(|text| word(text)).map(str::to_owned)).collect()
+    let texts = attributes.filter_map(|attribute| attribute.str());
+    texts.filter(|text| text.len() > 1 && text.chars().all(|c| c.is_ascii_graphic())).map(str::to_owned).collect()
 }

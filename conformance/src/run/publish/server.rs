@@ -94,8 +94,8 @@ impl Server {
         let expected = self.expected();
         let mut told = self.told.clone();
         executor.run(async move {
-            let same = |told: &Mirror| differences(&expected, told).is_empty();
-            let waited = tokio::time::timeout(patient(DEADLINE), told.wait_for(same)).await.map(drop);
+            let same = told.wait_for(|told| differences(&expected, told).is_empty());
+            let waited = tokio::time::timeout(patient(DEADLINE), same).await.map(drop);
             waited.map_err(|_| format!("source: has not told: {}", differences(&expected, &told.borrow()).join(", ")))
         })
     }
