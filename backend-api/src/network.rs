@@ -322,10 +322,15 @@ impl FromStr for Cidr {
     type Err = CidrError;
 
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        let syntax = || CidrError::Syntax(text.to_owned());
-        let (address, prefix) = text.split_once('/').ok_or_else(syntax)?;
-        Self::new(address.parse().map_err(|_| syntax())?, prefix.parse().map_err(|_| syntax())?)
+        let (address, prefix) = address_and_prefix(text).ok_or_else(|| CidrError::Syntax(text.to_owned()))?;
+        Self::new(address, prefix)
     }
+}
+
+/// What stands before the slash and after it.
+fn address_and_prefix(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, prefix) = text.split_once('/')?;
+    Some((address.parse().ok()?, prefix.parse().ok()?))
 }
 
 impl fmt::Display for Cidr {

@@ -98,14 +98,14 @@ impl Observed {
     pub fn expected(state: &ServiceState) -> Self {
         let ports = state.services_unordered().flat_map(|service| &service.ports);
         let frontends = ports.flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)));
-        let expected =
-            |(port, frontend): (&ServicePort, &Frontend)| (frontend.key, ObservedFrontend::expected(port, frontend));
         let offload = state.node().offload.as_ref().map(|Offload { after, devices }| ObservedOffload {
             after: *after,
             devices: devices.values().cloned().collect(),
         });
         Self {
-            frontends: frontends.map(expected).collect(),
+            frontends: frontends
+                .map(|(port, frontend)| (frontend.key, ObservedFrontend::expected(port, frontend)))
+                .collect(),
             refused: BTreeMap::new(),
             offload: PerFamily { v4: offload.clone(), v6: offload },
         }
@@ -165,13 +165,17 @@ impl ObservedFrontend {
     /// Whether both forward every packet alike: counters do not matter, nor how equal shares and equal source ranges are
     /// written down, nor how long clients would be remembered where no endpoint answers them.
     pub fn forwards_like(&self, other: &Self) -> bool {
-        let key = |one: &Self| {
-            let (inside, outside) = sides(&one.route);
-            let balances = |side: &ObservedAnswer| matches!(side, ObservedAnswer::Balance(_));
-            let affinity = (balances(&inside) || balances(&outside)).then_some(one.affinity);
-            (one.kind, one.masquerade, affinity, intervals(&one.source_ranges), inside, outside)
-        };
-        key(self) == key(other)
+        self.kind == other.kind
+            && self.masquerade == other.masquerade
+            && intervals(&self.source_ranges) == intervals(&other.source_ranges)
+            && sides(&self.route) == sides(&other.route)
+            && (self.affinity == other.affinity || !self.has_endpoints())
+    }
+
+    /// Whether endpoints answer any client.
+    fn has_endpoints(&self) -> bool {
+        let (inside, outside) = sides(&self.route);
+        [inside, outside].iter().any(|side| matches!(side, ObservedAnswer::Balance(_)))
     }
 }
 

@@ -182,8 +182,7 @@ impl ServiceState {
             })
         });
         let with_itself = self.claimed.iter().flat_map(|(name, service)| {
-            let owned = |frontend: &FrontendKey| self.owner(frontend) == Some(name);
-            let twice = claimed_twice(service).into_iter().filter(owned);
+            let twice = claimed_twice(service).into_iter().filter(|frontend| self.is_owner(name, frontend));
             twice.map(|frontend| Conflict { frontend, owner: name.clone(), loser: name.clone() })
         });
         with_others.chain(with_itself).collect::<BTreeSet<_>>().into_iter()
@@ -349,8 +348,8 @@ impl ServiceState {
     /// Recomputes what a service is granted of what it claims; returns whether that changed.
     fn grant(&mut self, claimed: Arc<Service>) -> bool {
         let name = &claimed.name.clone();
-        let owned = |frontend: &FrontendKey| self.owner(frontend) == Some(name);
-        let granted = if frontends(&claimed).all(|frontend| owned(&frontend)) && claimed_twice(&claimed).is_empty() {
+        let owns_all = frontends(&claimed).all(|frontend| self.is_owner(name, &frontend));
+        let granted = if owns_all && claimed_twice(&claimed).is_empty() {
             if !self.claimed.is_empty() {
                 self.claimed.remove(name);
             }
@@ -358,7 +357,7 @@ impl ServiceState {
         } else {
             let (mut granted, mut first) = ((*claimed).clone(), BTreeSet::new());
             for port in &mut granted.ports {
-                port.frontends.retain(|frontend| owned(&frontend.key) && first.insert(frontend.key));
+                port.frontends.retain(|frontend| self.is_owner(name, &frontend.key) && first.insert(frontend.key));
             }
             self.claimed.insert(name.clone(), claimed);
             Arc::new(granted)
@@ -371,6 +370,10 @@ impl ServiceState {
         }
         self.unmet.add(&granted);
         true
+    }
+
+    fn is_owner(&self, service: &ServiceName, frontend: &FrontendKey) -> bool {
+        self.owner(frontend) == Some(service)
     }
 }
 

@@ -118,11 +118,7 @@ impl<'a> Links<'a> {
     /// The kernel's.
     pub async fn unready(&self) -> Result<Vec<String>, rtnetlink::Error> {
         let links: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
-        let has_ports = |link: &LinkMessage| {
-            let port = LinkAttribute::Controller(link.header.index);
-            links.iter().any(|other| other.attributes.contains(&port))
-        };
-        let concerned = links.iter().filter(|link| is_a(link, InfoKind::Veth) || has_ports(link));
+        let concerned = links.iter().filter(|link| is_a(link, InfoKind::Veth) || has_ports(link, &links));
         let unready = concerned.filter(|link| !link.attributes.contains(&LinkAttribute::OperState(State::Up)));
         Ok(unready.filter_map(name).collect())
     }
@@ -223,6 +219,12 @@ impl Link {
 fn is_a(link: &LinkMessage, kind: InfoKind) -> bool {
     let kind = LinkInfo::Kind(kind);
     link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::LinkInfo(all) if all.contains(&kind)))
+}
+
+/// Whether `link` is a bridge that one of `links` is a port of.
+fn has_ports(link: &LinkMessage, links: &[LinkMessage]) -> bool {
+    let port = LinkAttribute::Controller(link.header.index);
+    links.iter().any(|other| other.attributes.contains(&port))
 }
 
 fn name(link: &LinkMessage) -> Option<String> {

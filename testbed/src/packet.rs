@@ -40,13 +40,13 @@ impl<'a> Packet<'a> {
                 let header = usize::from(bytes[0] & 0xf) * 4;
                 let fragment = be16(bytes, 6)? & 0x3fff != 0;
                 let payload = bytes.get(header..usize::from(be16(bytes, 2)?)).filter(|_| !fragment)?;
-                let address = |at| Some(IpAddr::from(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?));
-                Some(Self { source: address(12)?, destination: address(16)?, protocol: *bytes.get(9)?, payload })
+                let (source, destination) = (address4(bytes, 12)?, address4(bytes, 16)?);
+                Some(Self { source, destination, protocol: *bytes.get(9)?, payload })
             }
             6 => {
                 let payload = bytes.get(40..40 + usize::from(be16(bytes, 4)?))?;
-                let address = |at| Some(IpAddr::from(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?));
-                Some(Self { source: address(8)?, destination: address(24)?, protocol: bytes[6], payload })
+                let (source, destination) = (address6(bytes, 8)?, address6(bytes, 24)?);
+                Some(Self { source, destination, protocol: bytes[6], payload })
             }
             _ => None,
         }
@@ -55,17 +55,21 @@ impl<'a> Packet<'a> {
     /// What the machine that owns every address and listens on every port says to this, `answer` telling its
     /// words to a peer. It remembers nothing.
     pub(super) fn response(&self, answer: impl Fn(SocketAddr) -> String) -> Option<Vec<u8>> {
-        let peer = || Some(SocketAddr::new(self.source, be16(self.payload, 0)?));
         let payload = match self.protocol {
-            TCP => tcp_response(self.payload, &(answer(peer()?) + "\n"))?,
-            UDP => datagram(self.payload.get(..8)?, &answer(peer()?)),
-            SCTP => sctp::Packet::decode(self.payload)?.response(&answer(peer()?))?.encode(),
+            TCP => tcp_response(self.payload, &(answer(self.peer()?) + "\n"))?,
+            UDP => datagram(self.payload.get(..8)?, &answer(self.peer()?)),
+            SCTP => sctp::Packet::decode(self.payload)?.response(&answer(self.peer()?))?.encode(),
             // Echo requests (RFC 792, RFC 4443) become echo replies.
             ICMP if self.payload.first() == Some(&8) => echo(0, self.payload),
             ICMPV6 if self.payload.first() == Some(&128) => echo(129, self.payload),
             _ => return None,
         };
         Some(self.reverse(payload))
+    }
+
+    /// The source with its port, where the protocol has ports.
+    fn peer(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.source, be16(self.payload, 0)?))
     }
 
     /// A packet back, with the checksums in place.
@@ -148,12 +152,20 @@ fn pseudo6(from: Ipv6Addr, to: Ipv6Addr) -> Vec<u8> {
 
 /// RFC 1071.
 fn checksum(bytes: &[u8]) -> u16 {
-    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
-    let mut sum: u32 = bytes.chunks(2).map(word).sum();
+    let mut sum: u32 =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
+}
+
+fn address4(bytes: &[u8], at: usize) -> Option<IpAddr> {
+    Some(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?.into())
+}
+
+fn address6(bytes: &[u8], at: usize) -> Option<IpAddr> {
+    Some(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?.into())
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {

@@ -93,28 +93,25 @@ impl WorldPlan {
     /// The example cluster, seen from `node2`: the names and addresses that this project must serve first. Each IPv4
     /// address has an IPv6 twin: `10.244.2.3` and `fd00:10:244:2::3`.
     pub fn example() -> Self {
-        let web = || vec![Listen::tcp(80), Listen::udp(80), Listen::sctp(80)];
-        let dns = || vec![Listen::udp(53), Listen::tcp(53), Listen::tcp(9153)];
         let pods = vec![
-            PodPlan::example("coredns-1", [0, 2], Placement::Remote, dns()),
-            PodPlan::example("coredns-2", [0, 3], Placement::Remote, dns()),
-            PodPlan::example("nginx-1", [0, 4], Placement::Remote, web()),
-            PodPlan::example("nginx-2", [1, 2], Placement::Remote, web()),
-            PodPlan::example("nginx-3", [2, 2], Placement::Bridge, web()),
+            PodPlan::example("coredns-1", [0, 2], Placement::Remote, dns_ports()),
+            PodPlan::example("coredns-2", [0, 3], Placement::Remote, dns_ports()),
+            PodPlan::example("nginx-1", [0, 4], Placement::Remote, web_ports()),
+            PodPlan::example("nginx-2", [1, 2], Placement::Remote, web_ports()),
+            PodPlan::example("nginx-3", [2, 2], Placement::Bridge, web_ports()),
             PodPlan::example("mytools", [2, 3], Placement::Bridge, vec![]),
-            PodPlan::example("whoami-1", [0, 5], Placement::Remote, web()),
-            PodPlan::example("whoami-2", [1, 5], Placement::Remote, web()),
-            PodPlan::example("whoami-3", [2, 4], Placement::Bridge, web()),
+            PodPlan::example("whoami-1", [0, 5], Placement::Remote, web_ports()),
+            PodPlan::example("whoami-2", [1, 5], Placement::Remote, web_ports()),
+            PodPlan::example("whoami-3", [2, 4], Placement::Bridge, web_ports()),
             PodPlan::example("ingress", [2, 6], Placement::Bridge, vec![Listen::tcp(80)]),
         ];
-        let host = |name: &str, last, listens| HostPlan { name: name.into(), addresses: machine(last), listens };
         Self {
             node: NodePlan::default(),
             pods,
             hosts: vec![
-                host("ctrlnode", 8, vec![Listen::tcp(6443)]),
-                host("node1", 9, vec![]),
-                host("outsider", 100, vec![]),
+                HostPlan::example("ctrlnode", 8, vec![Listen::tcp(6443)]),
+                HostPlan::example("node1", 9, vec![]),
+                HostPlan::example("outsider", 100, vec![]),
             ],
             announced: (240..=250).flat_map(machine).collect(),
         }
@@ -142,14 +139,32 @@ fn machine(last: u8) -> Vec<IpAddr> {
 
 /// An IPv4 address and the IPv6 address that spells the same.
 fn twins([a, b, c, d]: [u8; 4]) -> Vec<IpAddr> {
-    let spelled = |byte: u8| u16::from_str_radix(&byte.to_string(), 16).expect("decimal digits are hexadecimal ones");
     let v6 = Ipv6Addr::new(0xfd00, spelled(a), spelled(b), spelled(c), 0, 0, 0, spelled(d));
     vec![Ipv4Addr::new(a, b, c, d).into(), v6.into()]
+}
+
+/// The number whose hexadecimal digits are the decimal digits of `byte`.
+fn spelled(byte: u8) -> u16 {
+    u16::from_str_radix(&byte.to_string(), 16).expect("decimal digits are hexadecimal ones")
+}
+
+fn web_ports() -> Vec<Listen> {
+    vec![Listen::tcp(80), Listen::udp(80), Listen::sctp(80)]
+}
+
+fn dns_ports() -> Vec<Listen> {
+    vec![Listen::udp(53), Listen::tcp(53), Listen::tcp(9153)]
 }
 
 impl PodPlan {
     fn example(name: &str, [node, last]: [u8; 2], placement: Placement, listens: Vec<Listen>) -> Self {
         Self { name: name.into(), addresses: twins([10, 244, node, last]), placement, listens }
+    }
+}
+
+impl HostPlan {
+    fn example(name: &str, last: u8, listens: Vec<Listen>) -> Self {
+        Self { name: name.into(), addresses: machine(last), listens }
     }
 }
 

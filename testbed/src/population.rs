@@ -38,14 +38,13 @@ impl Namespaces {
             }
         }
         let own = plan.pods.iter().filter(|pod| pod.placement != Placement::Remote);
-        let of = |name: &String| Ok::<_, WorldError>((name.clone(), quiet(name)?));
         Ok(Self {
             node: node(&plan.node.name)?,
             lan: quiet(LAN)?,
             sink: quiet(sink::NAME)?,
             remote: quiet(REMOTE)?,
-            pods: own.map(|pod| of(&pod.name)).collect::<Result<_, _>>()?,
-            hosts: plan.hosts.iter().map(|host| of(&host.name)).collect::<Result<_, _>>()?,
+            pods: quiet_each(own.map(|pod| &pod.name))?,
+            hosts: quiet_each(plan.hosts.iter().map(|host| &host.name))?,
         })
     }
 
@@ -71,6 +70,11 @@ impl Namespaces {
         add(REMOTE, Vec::new(), remote.clone());
         places
     }
+}
+
+/// A quiet namespace for each of these names.
+fn quiet_each<'a>(names: impl Iterator<Item = &'a String>) -> Result<BTreeMap<String, Namespace>, WorldError> {
+    names.map(|name| Ok((name.clone(), quiet(name)?))).collect()
 }
 
 /// A namespace that forwards nothing and is silent about what it does not know.

@@ -14,7 +14,8 @@ use super::dial::Dial;
 use super::namespace::Namespace;
 use super::outcome::{Answer, Outcome};
 use super::wire::{
-    Errors, arm, ask_line, exchange, icmp_waits, local, open_socket, portless, read_line, receive, report_errors, send,
+    Errors, arm, ask_line, exchange, icmp_waits, local_address, open_socket, portless, read_line, receive,
+    report_errors, send,
 };
 
 /// A connection, association or flow that is held open, to be asked again.
@@ -73,7 +74,7 @@ pub fn open_here(dial: &Dial) -> Result<(Held, Answer), Outcome> {
         // A connection that stands shall take ICMP errors as any other does, for a hint.
         report_errors(&socket, dial.to, Errors::Hinted).map_err(|error| Outcome::Failed(error.to_string()))?;
     }
-    let local = local(&socket).map_err(|error| Outcome::Failed(error.to_string()))?;
+    let local = local_address(&socket).map_err(|error| Outcome::Failed(error.to_string()))?;
     let mut held = match dial.protocol {
         Protocol::Tcp => Held { dial: *dial, local, wire: Wire::Tcp(socket.into()) },
         Protocol::Udp => Held { dial: *dial, local, wire: Wire::Udp(socket.into()) },
@@ -133,9 +134,9 @@ fn ping_here(to: IpAddr, deadline: Instant) -> Result<Outcome, Outcome> {
         IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp, 8),
         IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6, 128),
     };
-    let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, protocol).map_err(Outcome::of)?;
-    connect(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(to, 0))).map_err(Outcome::of)?;
-    let socket = UdpSocket::from(socket);
+    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, protocol).map_err(Outcome::of)?;
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(to, 0))).map_err(Outcome::of)?;
+    let socket = UdpSocket::from(fd);
     // Identifier and checksum are the kernel's to fill in (icmp(7)).
     send(&socket, &[request, 0, 0, 0, 0, 0, 0, 1])?;
     receive(&socket, &mut [0; 64], deadline)?;

@@ -103,20 +103,20 @@ fn open(protocol: Protocol, local: SocketAddr) -> io::Result<OwnedFd> {
         Protocol::Sctp => (SockType::Raw, SockProtocol::Sctp),
     };
     let family = if local.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, number)?;
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, number)?;
     match protocol {
         Protocol::Tcp => {
-            setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-            bind(socket.as_raw_fd(), &SockaddrStorage::from(local))?;
-            listen(&socket, Backlog::MAXALLOWABLE)?;
+            setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+            bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?;
+            listen(&fd, Backlog::MAXALLOWABLE)?;
         }
-        Protocol::Udp => bind(socket.as_raw_fd(), &SockaddrStorage::from(local))?,
+        Protocol::Udp => bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?,
         Protocol::Sctp => {
             let all_ports = SocketAddr::new(local.ip(), 0);
-            bind(socket.as_raw_fd(), &SockaddrStorage::from(all_ports))?;
+            bind(fd.as_raw_fd(), &SockaddrStorage::from(all_ports))?;
         }
     }
-    Ok(socket)
+    Ok(fd)
 }
 
 /// Runs `work` until the sender of `stopped` is dropped.

@@ -32,19 +32,19 @@ pub(super) fn open_socket(dial: &Dial) -> nix::Result<OwnedFd> {
         Protocol::Sctp => (SockType::Raw, SockProtocol::Sctp),
     };
     let family = if dial.to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, number)?;
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, number)?;
     if dial.protocol == Protocol::Tcp {
         // Closing resets: no port stays behind in TIME_WAIT, thousands can be opened.
-        setsockopt(&socket, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
-        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+        setsockopt(&fd, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     }
     // Errors that are not fatal in the kernel's view are reported too, and queued.
-    report_errors(&socket, dial.to, Errors::Reported)?;
+    report_errors(&fd, dial.to, Errors::Reported)?;
     let from = if dial.protocol == Protocol::Sctp { SocketAddr::new(dial.from.ip(), 0) } else { dial.from };
     if !from.ip().is_unspecified() || from.port() != 0 {
-        bind(socket.as_raw_fd(), &SockaddrStorage::from(from))?;
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(from))?;
     }
-    Ok(socket)
+    Ok(fd)
 }
 
 pub(super) fn report_errors(socket: &OwnedFd, to: SocketAddr, errors: Errors) -> nix::Result<()> {
@@ -74,7 +74,7 @@ pub(super) fn arm(socket: &OwnedFd, timeout: Duration) -> nix::Result<()> {
     setsockopt(socket, sockopt::SendTimeout, &timeout)
 }
 
-pub(super) fn local(socket: &OwnedFd) -> io::Result<SocketAddr> {
+pub(super) fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
     let storage: SockaddrStorage = getsockname(socket.as_raw_fd())?;
     let v4 = storage.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
     let v6 = || storage.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port())));

@@ -26,15 +26,13 @@ pub(super) struct Wiring<'a> {
 
 impl<'a> Wiring<'a> {
     pub(super) fn open(namespaces: &'a Namespaces, runtime: &runtime::Handle) -> Result<Self, WorldError> {
-        let open = |namespace: &'a Namespace| Links::open(namespace, runtime).map_err(setup(namespace.name()));
-        let each = |(name, namespace): (&'a String, &'a Namespace)| Ok((name.as_str(), open(namespace)?));
         Ok(Self {
-            node: open(&namespaces.node)?,
-            lan: open(&namespaces.lan)?,
-            sink: open(&namespaces.sink)?,
-            remote: open(&namespaces.remote)?,
-            pods: namespaces.pods.iter().map(each).collect::<Result<_, WorldError>>()?,
-            hosts: namespaces.hosts.iter().map(each).collect::<Result<_, WorldError>>()?,
+            node: links_in(&namespaces.node, runtime)?,
+            lan: links_in(&namespaces.lan, runtime)?,
+            sink: links_in(&namespaces.sink, runtime)?,
+            remote: links_in(&namespaces.remote, runtime)?,
+            pods: links_in_each(&namespaces.pods, runtime)?,
+            hosts: links_in_each(&namespaces.hosts, runtime)?,
         })
     }
 
@@ -175,6 +173,17 @@ impl<'a> Wiring<'a> {
         }
         Ok(())
     }
+}
+
+fn links_in<'a>(namespace: &'a Namespace, runtime: &runtime::Handle) -> Result<Links<'a>, WorldError> {
+    Links::open(namespace, runtime).map_err(setup(namespace.name()))
+}
+
+fn links_in_each<'a>(
+    namespaces: &'a BTreeMap<String, Namespace>,
+    runtime: &runtime::Handle,
+) -> Result<BTreeMap<&'a str, Links<'a>>, WorldError> {
+    namespaces.iter().map(|(name, namespace)| Ok((name.as_str(), links_in(namespace, runtime)?))).collect()
 }
 
 /// Looks again until every link carries packets. The kernel notifies too, but looking is simpler and mostly succeeds at

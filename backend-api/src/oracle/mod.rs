@@ -137,16 +137,16 @@ pub struct Memory {
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 pub fn judge(state: &ServiceState, packet: &Packet, remembered: Option<EndpointAddress>) -> Judgement {
-    let dialled = dialled(state, packet);
+    let frontends = dialled(state, packet);
     let mut reasons = Vec::new();
-    for (service, _, frontend) in &dialled {
+    for (service, _, frontend) in &frontends {
         if !frontend.source_ranges.allow(packet.source) {
             reasons.push(Because::OutsideRanges { frontend: frontend.key, source: packet.source });
             let frontend = Some((frontend.key, service.name.clone()));
             return Judgement { verdict: Verdict::Dropped, frontend, reasons };
         }
     }
-    match dialled.into_iter().next() {
+    match frontends.into_iter().next() {
         Some((service, port, frontend)) => {
             reasons.push(Because::Dialled { frontend: frontend.key, service: service.name.clone() });
             let verdict =
@@ -162,22 +162,26 @@ pub fn judge(state: &ServiceState, packet: &Packet, remembered: Option<EndpointA
 
 /// The class of the sender of `packet`, seen from `node`.
 pub fn class(node: &NodeNetwork, packet: &Packet) -> TrafficClass {
-    let through = |wanted: &dyn Fn(&str) -> bool| match &packet.arrival {
-        Arrival::Interface(name) => wanted(name),
-        Arrival::Sent => false,
-    };
     let pod = match node.local_traffic.of(Family::of(packet.source)) {
         LocalTraffic::Unknown => false,
         LocalTraffic::Source(range) => range.contains(packet.source),
-        LocalTraffic::Bridge(bridge) => through(&|name| name == bridge),
+        LocalTraffic::Bridge(bridge) => interface(packet) == Some(bridge.as_str()),
         LocalTraffic::InterfacePrefix(prefix) => {
-            through(&|name| name.starts_with(prefix.as_str()) && !prefix.is_empty())
+            !prefix.is_empty() && interface(packet).is_some_and(|name| name.starts_with(prefix.as_str()))
         }
     };
     match (pod, node.owns(packet.source)) {
         (true, _) => TrafficClass::Pod,
         (false, true) => TrafficClass::Node,
         (false, false) => TrafficClass::Stranger,
+    }
+}
+
+/// The interface that a packet entered through; none if the node sent it.
+fn interface(packet: &Packet) -> Option<&str> {
+    match &packet.arrival {
+        Arrival::Interface(name) => Some(name),
+        Arrival::Sent => None,
     }
 }
 
@@ -192,8 +196,12 @@ fn dialled<'a>(state: &'a ServiceState, packet: &Packet) -> Vec<(&'a Service, &'
     let family = Family::of(packet.destination);
     let by_node_port =
         state.node().carries_node_ports(packet.destination).then(|| FrontendKey::node_port(family, protocol, port));
-    let found = |key: FrontendKey| state.find(&key).map(|(service, port, frontend)| (&**service, port, frontend));
-    by_address.into_iter().chain(by_node_port).filter_map(found).collect()
+    by_address
+        .into_iter()
+        .chain(by_node_port)
+        .filter_map(|key| state.find(&key))
+        .map(|(service, port, frontend)| (&**service, port, frontend))
+        .collect()
 }
 
 /// A packet at the frontend that it dialled.
@@ -207,18 +215,18 @@ struct Dialled<'a> {
 
 impl Dialled<'_> {
     fn answer(&self, remembered: Option<EndpointAddress>, reasons: &mut Vec<Because>) -> Verdict {
-        let class = class(self.node, self.packet);
+        let sender = class(self.node, self.packet);
         let detector = self.node.local_traffic.of(Family::of(self.packet.source)).clone();
-        reasons.push(Because::Class { class, detector });
-        let answer = self.frontend.route.answer(class);
+        reasons.push(Because::Class { class: sender, detector });
+        let answer = self.frontend.route.answer(sender);
         reasons.push(match self.frontend.route {
             Route::Everyone(_) => Because::Everyone(answer),
-            Route::Split { .. } => Because::Split { class, answer },
+            Route::Split { .. } => Because::Split { class: sender, answer },
         });
         match answer {
             Answer::Reject => Verdict::Rejected,
             Answer::Drop => Verdict::Dropped,
-            Answer::Balance(pool) => self.balance(pool, class, remembered, reasons),
+            Answer::Balance(pool) => self.balance(pool, sender, remembered, reasons),
         }
     }
 
@@ -242,16 +250,24 @@ impl Dialled<'_> {
                 chosen = vec![Endpoint { weight: 1, ..found }];
             }
         }
-        let masqueraded = self.frontend.masquerade.applies_to(class);
         reasons.push(Because::Masquerade { masquerade: self.frontend.masquerade, class });
-        let hairpin = |endpoint: &Endpoint| endpoint.on_this_node && endpoint.address.ip == self.packet.source;
-        reasons.extend(chosen.iter().filter(|endpoint| hairpin(endpoint)).map(|one| Because::Hairpin(one.address)));
-        let seen = |endpoint: &Endpoint| match masqueraded || hairpin(endpoint) {
+        let hairpins = chosen.iter().filter(|endpoint| self.is_hairpin(endpoint));
+        reasons.extend(hairpins.map(|endpoint| Because::Hairpin(endpoint.address)));
+        Verdict::Balanced { candidates: chosen.iter().map(|one| self.candidate(one, class)).collect(), memory }
+    }
+
+    /// `endpoint` as it answers a client of `class`.
+    fn candidate(&self, endpoint: &Endpoint, class: TrafficClass) -> Candidate {
+        let seen = match self.frontend.masquerade.applies_to(class) || self.is_hairpin(endpoint) {
             true => SeenSource::Node,
             false => SeenSource::Preserved,
         };
-        let candidate = |one: &Endpoint| Candidate { endpoint: one.address, weight: one.weight, seen: seen(one) };
-        Verdict::Balanced { candidates: chosen.iter().map(candidate).collect(), memory }
+        Candidate { endpoint: endpoint.address, weight: endpoint.weight, seen }
+    }
+
+    /// Whether the client is the endpoint itself.
+    fn is_hairpin(&self, endpoint: &Endpoint) -> bool {
+        endpoint.on_this_node && endpoint.address.ip == self.packet.source
     }
 
     fn memory(&self, pool: Pool) -> Option<Memory> {
@@ -273,17 +289,21 @@ fn undelivered(state: &ServiceState, destination: IpAddr) -> (Verdict, Because) 
     if state.node().owns(destination) {
         return (Verdict::Untouched, Because::NodesOwn(destination));
     }
-    let cluster_ip = |frontend: &Frontend| match (frontend.kind, frontend.key) {
-        (FrontendKind::ClusterIp, FrontendKey::Address { address, .. }) => address == destination,
-        _ => false,
-    };
     let mut frontends = state.services_unordered().flat_map(|service| &service.ports).flat_map(|port| &port.frontends);
-    if frontends.any(cluster_ip) {
+    if frontends.any(|frontend| is_cluster_ip(frontend, destination)) {
         return (Verdict::Rejected, Because::WrongPort(destination));
     }
     match state.node().service_cidrs.iter().find(|range| range.contains(destination)) {
         Some(range) => (Verdict::Dropped, Because::Unallocated { address: destination, range: *range }),
         None => (Verdict::Untouched, Because::NotOurs(destination)),
+    }
+}
+
+/// Whether `frontend` is at the cluster address `address`.
+fn is_cluster_ip(frontend: &Frontend, address: IpAddr) -> bool {
+    match (frontend.kind, frontend.key) {
+        (FrontendKind::ClusterIp, FrontendKey::Address { address: own, .. }) => own == address,
+        _ => false,
     }
 }
 
