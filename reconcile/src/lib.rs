@@ -336,7 +336,7 @@ impl<'a, D: Desired> Reconciler<'a, D> {
                 wait
             }
         };
-        warn!(%error, backend, ?wait, "sync failed, trying again; what was programmed before goes on");
+        warn!(%error, backend, ?wait, "sync failed, trying again; what was programmed before stays in place");
         Ok(())
     }
 }

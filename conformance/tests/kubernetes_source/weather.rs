@@ -253,7 +253,7 @@ async fn an_object_that_cannot_be_read_keeps_its_last_good_state() {
     assert_eq!(followed.until("other").await, ["other:90"]);
     // A new list that holds it says nothing new.
     followed.api.stop();
-    followed.until("all that was told").await;
+    followed.until("objects told before are kept").await;
     followed.api.skip_versions(1);
     followed.api.compact();
     followed.api.resume().await.unwrap();
