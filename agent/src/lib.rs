@@ -7,7 +7,8 @@
 //! node, config/                └──► serving/, metrics/, events/, localhost/, migration/
 //! ```
 //!
-//! [`process::Agent`] puts them together, with a dataplane, witnesses and a source of an embedding program if it has any.
+//! [`process::Agent`] puts them together, with a dataplane, witnesses and a source of an embedding program if it has
+//! any.
 //!
 //! Everything is a library; the `switchyard` binary is [`command`] and nothing else.
 

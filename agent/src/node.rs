@@ -79,8 +79,8 @@ fn index_and_name(link: &LinkMessage) -> Option<(u32, String)> {
     Some((link.header.index, name?))
 }
 
-/// Keeps `values` equal to what `read` returns, until every receiver is dropped; `None` before the first reading. `name` is
-/// for the log, and a notification of `groups` leads to the next reading.
+/// Keeps `values` equal to what `read` returns, until every receiver is dropped; `None` before the first reading.
+/// `name` is for the log, and a notification of `groups` leads to the next reading.
 async fn watch_rtnetlink<T, F>(
     name: &'static str,
     groups: &[MulticastGroup],

@@ -1,5 +1,5 @@
-//! The real binary in the example cluster's node: objects from a folder end in the kernel, and packets prove it. Once for
-//! each backend that this kernel can run.
+//! The real binary in the example cluster's node: objects from a folder end in the kernel, and packets prove it. Once
+//! for each backend that this kernel can run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -13,26 +13,24 @@ use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 /// # What a backend owes
 ///
 /// The conformance suite plays scenarios with real packets against any implementation. Each obligation names scenarios
-/// (`topic/claim`, files in `conformance/scenarios`) that prove it, or says where its tests are. [`crate::oracle::judge`] says what any single
-/// packet must meet.
+/// (`topic/claim`, files in `conformance/scenarios`) that prove it, or says where its tests are.
+/// [`crate::oracle::judge`] says what any single packet must meet.
 ///
 /// What a sync does:
 ///
-/// - **State, not history.** What the kernel does depends on the state that was synced last, not on the states before it.
-///   `restart/what-changed-meanwhile-is-caught-up-with`, `churn/a-rolling-update-is-followed-step-by-step`
+/// - **State, not history.** What the kernel does depends on the state that was synced last, not on the states before
+///   it. `restart/what-changed-meanwhile-is-caught-up-with`, `churn/a-rolling-update-is-followed-step-by-step`
 /// - **Adoption.** A new process reads what is there and writes only the difference: nothing if nothing changed.
 ///   `restart/a-new-process-changes-nothing`, `affinity/it-survives-a-restart-of-the-agent`
 /// - **Its own objects alone.** It changes and removes only objects that say that they are this backend's, in a process
 ///   without memory too. The suite plants foreign objects in every scenario and compares them afterwards.
-/// - **Only what differs.** A sync leaves alone what is right, and established connections survive it, even if their own
-///   endpoint is removed.
-///   `churn/connections-survive-changes-of-other-services`,
+/// - **Only what differs.** A sync leaves alone what is right, and established connections survive it, even if their
+///   own endpoint is removed. `churn/connections-survive-changes-of-other-services`,
 ///   `churn/connections-survive-the-removal-of-their-own-endpoint`
-/// - **Stale flows.** Conntrack entries of UDP and SCTP that lead to an endpoint that is gone, or past a frontend that is
-///   new, are deleted; TCP entries never. [`crate::StaleFlows`] decides which.
+/// - **Stale flows.** Conntrack entries of UDP and SCTP that lead to an endpoint that is gone, or past a frontend that
+///   is new, are deleted; TCP entries never. [`crate::StaleFlows`] decides which.
 ///   `stale-flows/a-client-with-a-fixed-port-follows-its-endpoint`,
-///   `stale-flows/a-client-from-before-the-service-is-served`,
-///   `stale-flows/sctp-associations-to-gone-endpoints-end`,
+///   `stale-flows/a-client-from-before-the-service-is-served`, `stale-flows/sctp-associations-to-gone-endpoints-end`,
 ///   `stale-flows/endpoints-that-went-while-the-agent-was-down-are-cleaned`,
 ///   `stale-flows/flows-to-endpoints-that-stay-are-not-cut`
 /// - **Failed services.** A service that cannot be programmed is absent, in every form that it had, and named in
@@ -40,19 +38,19 @@ use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 ///   No scenario, since no Kubernetes object makes one: `programmer/tests.rs` of both backends.
 /// - **Warnings.** Each of [`ServiceState::unmet`] is in [`Report::warnings`].
 ///   No scenario: tests of [`crate::Fake`] and of the backends.
-/// - **The scope is a hint.** A backend looks at every service that the scope names. It may look at others and need not:
-///   a scope that leaves out a changed service is the caller's mistake, and the next [`Scope::All`] repairs it.
+/// - **The scope is a hint.** A backend looks at every service that the scope names. It may look at others and need
+///   not: a scope that leaves out a changed service is the caller's mistake, and the next [`Scope::All`] repairs it.
 ///   [`crate::Fake`] refuses such a scope in debug builds. A changed node needs [`Scope::All`].
 /// - **No flaws to check.** A [`ServiceState`] holds no service with a [`Flaw`](crate::Flaw).
 ///
 /// What packets meet:
 ///
-/// - **Guard before translation.** Source ranges are compared with the client's address and the address that it dialled,
-///   before either is rewritten. A client outside is dropped without an answer.
+/// - **Guard before translation.** Source ranges are compared with the client's address and the address that it
+///   dialled, before either is rewritten. A client outside is dropped without an answer.
 ///   `source-ranges/only-sources-inside-may-dial-the-load-balancer-address`,
 ///   `source-ranges/sources-outside-get-silence-not-a-refusal`, `source-ranges/pods-and-the-node-are-restricted-too`
-/// - **Affinity.** Clients are remembered by (service, port name, protocol, pool), so all frontends of a port share what is
-///   remembered, in each family. An endpoint that is in the pool no more is forgotten.
+/// - **Affinity.** Clients are remembered by (service, port name, protocol, pool), so all frontends of a port share
+///   what is remembered, in each family. An endpoint that is in the pool no more is forgotten.
 ///   `affinity/every-way-into-a-service-port-shares-it`, `affinity/ports-of-one-service-are-remembered-apart`,
 ///   `affinity/strangers-keep-to-this-node-s-endpoints`, `affinity/a-client-whose-endpoint-goes-is-given-another`
 /// - **Classes.** [`crate::Route::Split`] answers pods and the node in one way and other clients in another.
@@ -75,8 +73,8 @@ use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 ///
 /// And beside syncs:
 ///
-/// - **Drift.** [`Dataplane::drifted`] resolves when another program has changed the backend's objects, where the kernel
-///   tells. A sync of [`Scope::All`] then repairs everything. `restart/rules-that-vanished-are-written-again`
+/// - **Drift.** [`Dataplane::drifted`] resolves when another program has changed the backend's objects, where the
+///   kernel tells. A sync of [`Scope::All`] then repairs everything. `restart/rules-that-vanished-are-written-again`
 /// - **Dropping changes nothing.** What is programmed stays when the dataplane is dropped or its process dies.
 ///   `restart/traffic-goes-on-while-the-agent-is-away`
 /// - **[`Dataplane::remove_all`]** removes everything that the backend owns, of older versions too, and nothing else.
@@ -108,8 +106,9 @@ pub trait Dataplane: Debug + Send {
     /// As [`Dataplane::sync`].
     async fn remove_all(&mut self) -> Result<(), SyncError>;
 
-    /// Resolves when another program has changed the backend's objects in the kernel: the caller syncs with [`Scope::All`]
-    /// at once. Cancel-safe. Pends for ever where the kernel prevents such changes or does not tell of them, and by default.
+    /// Resolves when another program has changed the backend's objects in the kernel: the caller syncs with
+    /// [`Scope::All`] at once. Cancel-safe. Pends for ever where the kernel prevents such changes or does not tell of
+    /// them, and by default.
     async fn drifted(&mut self) {
         std::future::pending().await
     }
@@ -137,8 +136,8 @@ pub struct Report {
     pub flows_deleted: usize,
     /// Of each family, what looking for such entries came to; none where there was no reason to look.
     pub cleanings: PerFamily<Option<Cleaning>>,
-    /// Services that failed individually; all others are programmed. They are tried again at each [`Scope::All`], and when
-    /// they change.
+    /// Services that failed individually; all others are programmed. They are tried again at each [`Scope::All`], and
+    /// when they change.
     pub failed: Vec<Failure>,
     /// What is not as desired although every service is programmed. What still holds is in every report.
     pub warnings: Vec<String>,
@@ -215,8 +214,8 @@ pub enum SyncError {
         /// The kernel's error and extended-ack text.
         reason: String,
     },
-    /// The kernel refused an object that every state needs, or its answer cannot be read: retrying the same does not help, a
-    /// changed state or kernel may.
+    /// The kernel refused an object that every state needs, or its answer cannot be read: retrying the same does not
+    /// help, a changed state or kernel may.
     #[error("{object}: kernel refused: {reason}")]
     Refused {
         /// What was being written or read.

@@ -9,11 +9,11 @@
 //!
 //! - [`Service`], [`ServicePort`], [`Frontend`], [`Endpoint`]: a service as plain values.
 //! - [`NodeNetwork`]: how pods are told from other clients, and which addresses carry node ports.
-//! - [`ServiceState`]: everything that is to be programmed. It refuses services with a [`Flaw`], gives a frontend that two
-//!   services claim to the older one, and says which needs of services the node does not meet ([`Unmet`]).
+//! - [`ServiceState`]: everything that is to be programmed. It refuses services with a [`Flaw`], gives a frontend that
+//!   two services claim to the older one, and says which needs of services the node does not meet ([`Unmet`]).
 //! - [`Dataplane`]: what a backend owes. [`Fake`] is one in memory.
-//! - [`oracle`]: what a packet must meet in a state, without a kernel. [`StaleFlows`]: which connections of UDP and SCTP
-//!   must end.
+//! - [`oracle`]: what a packet must meet in a state, without a kernel. [`StaleFlows`]: which connections of UDP and
+//!   SCTP must end.
 //!
 //! Kept apart from every backend, so that a program can build a state by hand and all backends agree on its meaning.
 //!

@@ -46,17 +46,17 @@ pub struct NodeNetwork {
     /// Ranges that cluster addresses come from: a new connection that is forwarded or sent to one that no
     /// service has is dropped.
     pub service_cidrs: BTreeSet<Cidr>,
-    /// Whether most cluster addresses are [`crate::Masquerade::Always`]. What holds is what each frontend says; this is a
-    /// hint that decides nothing about a packet, only which frontends need an element of their own
-    /// ([`NodeNetwork::cluster_masquerade`]). It is told and not derived from the services: a backend that derived it would
-    /// rewrite an element of every cluster address whenever the majority changes.
+    /// Whether most cluster addresses are [`crate::Masquerade::Always`]. What holds is what each frontend says; this is
+    /// a hint that decides nothing about a packet, only which frontends need an element of their own
+    /// ([`NodeNetwork::cluster_masquerade`]). It is told and not derived from the services: a backend that derived it
+    /// would rewrite an element of every cluster address whenever the majority changes.
     pub masquerade_all: bool,
     /// Which established connections leave the path of rules; none if `None`.
     pub offload: Option<Offload>,
 }
 
-/// TCP connections through services that this node forwards, handed to a flowtable once they are established (the idea of
-/// KEP-4963). A dataplane that cannot says so in [`crate::Report::warnings`], and forwards them as ever.
+/// TCP connections through services that this node forwards, handed to a flowtable once they are established (the idea
+/// of KEP-4963). A dataplane that cannot says so in [`crate::Report::warnings`], and forwards them as ever.
 ///
 /// TCP alone: a UDP flow ends with its endpoint, and the kernel does not let go of an entry that it has handed over
 /// (`EBUSY` before Linux 6.4, up to a second later from then on).
@@ -64,8 +64,8 @@ pub struct NodeNetwork {
 pub struct Offload {
     /// Each packet triggers the hand-over with probability 1/`after`.
     pub after: NonZeroU32,
-    /// The devices whose packets are looked up in the flowtable, by their index: a device that comes back under its name is
-    /// another one.
+    /// The devices whose packets are looked up in the flowtable, by their index: a device that comes back under its
+    /// name is another one.
     pub devices: BTreeMap<u32, String>,
 }
 
@@ -252,8 +252,8 @@ impl NodeNetwork {
         }
     }
 
-    /// A node of which nothing is known: every client counts as one from outside, and no address carries node ports. For the time
-    /// before something is known, and for tests in which the node does not matter.
+    /// A node of which nothing is known: every client counts as one from outside, and no address carries node ports.
+    /// For the time before something is known, and for tests in which the node does not matter.
     pub fn unknown() -> Self {
         Self {
             local_traffic: PerFamily::both(LocalTraffic::Unknown),

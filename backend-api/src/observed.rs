@@ -1,6 +1,7 @@
 //! What the kernel holds, as values: what a backend reads back, and what it must read back for a desired state.
 //!
-//! Kept apart from the desired state because the kernel knows no names, resolves every pool to its endpoints, and counts.
+//! Kept apart from the desired state because the kernel knows no names, resolves every pool to its endpoints, and
+//! counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,8 +18,8 @@ use crate::{
 pub struct Observed {
     /// Every frontend that is programmed.
     pub frontends: BTreeMap<FrontendKey, ObservedFrontend>,
-    /// First packets that were turned away, by why; reasons that did not occur are left out. A client that tries again is counted
-    /// again. Counts may begin anew when the node's network changes.
+    /// First packets that were turned away, by why; reasons that did not occur are left out. A client that tries again
+    /// is counted again. Counts may begin anew when the node's network changes.
     pub refused: BTreeMap<TurnedAway, u64>,
     /// How established connections leave the path of rules, where they do.
     pub offload: PerFamily<Option<ObservedOffload>>,
@@ -84,8 +85,8 @@ pub enum ObservedRoute {
 /// How one class of clients is answered by the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObservedAnswer {
-    /// By one of these, each with its share; never empty (a pool without endpoints rejects). Shares are relative to each
-    /// other: `{a: 2, b: 2}` is what `{a: 1, b: 1}` is.
+    /// By one of these, each with its share; never empty (a pool without endpoints rejects). Shares are relative to
+    /// each other: `{a: 2, b: 2}` is what `{a: 1, b: 1}` is.
     Balance(BTreeMap<EndpointAddress, u32>),
     /// By a refusal.
     Reject,
@@ -162,8 +163,8 @@ impl ObservedFrontend {
         }
     }
 
-    /// Whether both forward every packet alike: counters do not matter, nor how equal shares and equal source ranges are
-    /// written down, nor how long clients would be remembered where no endpoint answers them.
+    /// Whether both forward every packet alike: counters do not matter, nor how equal shares and equal source ranges
+    /// are written down, nor how long clients would be remembered where no endpoint answers them.
     pub fn forwards_like(&self, other: &Self) -> bool {
         self.kind == other.kind
             && self.masquerade == other.masquerade

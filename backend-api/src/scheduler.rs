@@ -24,8 +24,8 @@ pub enum Scheduler {
     Fo,
     /// Overflow: all to the heaviest, until it has as many active connections as its weight; then to the next.
     Ovf,
-    /// Locality-based least connections: the address dialled keeps its endpoint, until that has more connections than its
-    /// weight while another is idle.
+    /// Locality-based least connections: the address dialled keeps its endpoint, until that has more connections than
+    /// its weight while another is idle.
     Lblc,
     /// The same with replication: the address dialled keeps a set of endpoints, which grows and shrinks with the load.
     Lblcr,

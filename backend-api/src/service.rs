@@ -50,8 +50,8 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// Whether a client comes back to the same endpoint.
     pub affinity: Affinity,
-    /// How the endpoint of a new connection is chosen, where the dataplane has schedulers and `affinity` does not decide;
-    /// none leaves it to the dataplane. One without schedulers (nftables) ignores it: at random by weight.
+    /// How the endpoint of a new connection is chosen, where the dataplane has schedulers and `affinity` does not
+    /// decide; none leaves it to the dataplane. One without schedulers (nftables) ignores it: at random by weight.
     pub scheduler: Option<Scheduler>,
     /// What clients dial.
     pub frontends: Vec<Frontend>,

@@ -1,7 +1,7 @@
 //! The whole desired state: services by name, with at most one owner for each frontend.
 //!
-//! Kept apart from the services because it settles conflicts: two services may claim a frontend, one gets it. Settling is
-//! incremental, so that the cost of a change is the size of the change.
+//! Kept apart from the services because it settles conflicts: two services may claim a frontend, one gets it. Settling
+//! is incremental, so that the cost of a change is the size of the change.
 //!
 //! **Invariants:** the outcome depends on the set of services alone, not on the order in which they came
 //! (`tests/laws.rs::order_never_decides`). No service of a state has a [`Flaw`]

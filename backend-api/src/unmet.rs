@@ -119,8 +119,8 @@ impl Offer {
     }
 }
 
-/// Whether an address of the node may carry node ports. Of [`NodePortAddresses::All`] it is not known which these are: the
-/// kernel may have more than the node was told of.
+/// Whether an address of the node may carry node ports. Of [`NodePortAddresses::All`] it is not known which these are:
+/// the kernel may have more than the node was told of.
 fn carries_node_ports(node: &NodeNetwork, family: Family) -> bool {
     *node.node_ports.of(family) == NodePortAddresses::All || node.node_port_addresses(family).next().is_some()
 }

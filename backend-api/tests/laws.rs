@@ -312,8 +312,8 @@ proptest! {
         }
     }
 
-    /// Whatever a state made of a packet: after a change its flow is stale exactly if it does not lead where flows of its
-    /// destination may lead now.
+    /// Whatever a state made of a packet: after a change its flow is stale exactly if it does not lead where flows of
+    /// its destination may lead now.
     #[test]
     fn flows_are_stale_exactly_if_they_lead_astray(
         before in (node(), history()),

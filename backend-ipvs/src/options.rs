@@ -6,7 +6,8 @@ use backend_api::Scheduler;
 use backend_nft::Others;
 use netlink::Namespace;
 
-/// Options of [`IpvsDataplane::open`](crate::IpvsDataplane::open), [`Host::open`](crate::Host::open) and [`Leaving::find`](crate::Leaving::find).
+/// Options of [`IpvsDataplane::open`](crate::IpvsDataplane::open), [`Host::open`](crate::Host::open) and
+/// [`Leaving::find`](crate::Leaving::find).
 ///
 /// ```no_run
 /// use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Which endpoint is in which slot of its pool.
 //!
-//! The kernel draws a number below the size of the pool, so slots have no holes; and a change should move as few as it can.
-//! That makes slots the one thing here that depends on the past. What the past was comes from the caller: from what
-//! was programmed last, or from the kernel.
+//! The kernel draws a number below the size of the pool, so slots have no holes; and a change should move as few as it
+//! can. That makes slots the one thing here that depends on the past. What the past was comes from the caller: from
+//! what was programmed last, or from the kernel.
 //!
 //! **Invariant:** the result holds exactly the live endpoints, each as often as its share says
 //! (`tests::slots_hold_exactly_the_live`).

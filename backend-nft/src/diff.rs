@@ -29,7 +29,8 @@ pub(crate) fn diff(from: Vec<Element>, to: Vec<Element>) -> (Vec<Element>, Vec<E
     }
 }
 
-/// The same for lists in any order. Where nothing goes, nothing is compared: what comes is grouped by sets, and no more.
+/// The same for lists in any order. Where nothing goes, nothing is compared: what comes is grouped by sets, and no
+/// more.
 pub(crate) fn diff_of_unsorted(mut from: Vec<Element>, mut to: Vec<Element>) -> (Vec<Element>, Vec<Element>) {
     if from.is_empty() {
         to.sort_unstable_by_key(|element| (element.family, element.set));

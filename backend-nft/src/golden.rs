@@ -1,5 +1,5 @@
-//! Golden listings: what is rendered for a state with every feature, as nft would print it. Reviewed like code; written anew with
-//! `UPDATE_GOLDEN=1`.
+//! Golden listings: what is rendered for a state with every feature, as nft would print it. Reviewed like code; written
+//! anew with `UPDATE_GOLDEN=1`.
 //!
 //! Left out: chains `pick-…` of sizes that nothing in the state has, and the elements that lead there.
 

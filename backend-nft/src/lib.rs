@@ -1,7 +1,7 @@
 //! Kubernetes Services in nftables: makes the kernel equal to a [`ServiceState`](backend_api::ServiceState).
 //!
-//! A service is elements of maps, in two tables `switchyard`, one in `ip` and one in `ip6`. Programming it costs the size of
-//! the change.
+//! A service is elements of maps, in two tables `switchyard`, one in `ip` and one in `ip6`. Programming it costs the
+//! size of the change.
 //!
 //! ```text
 //!  ServiceState ─► render ─► elements ─┐
@@ -48,8 +48,8 @@
 //!   (`tests/kernel.rs::syncing_again_writes_nothing_in_this_process_and_the_next`).
 //! - A packet of an established connection meets none of our rules
 //!   (`tests/established.rs::an_established_packet_evaluates_none_of_our_rules`).
-//! - The modules use each other without a circle: `ruleset` and `marks` at the bottom, then `render`, `plan`, `programmer`,
-//!   `tables`, and at the top `dataplane` and `marking`
+//! - The modules use each other without a circle: `ruleset` and `marks` at the bottom, then `render`, `plan`,
+//!   `programmer`, `tables`, and at the top `dataplane` and `marking`
 //!   (`tests/modules.rs::the_modules_use_each_other_without_a_circle`).
 
 mod assign;

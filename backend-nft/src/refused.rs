@@ -1,7 +1,7 @@
 //! How many connections our rules turned away, and why.
 //!
-//! Kept apart from observing frontends because it is cheap: the rules are a fixed number, so a caller that wants nothing else
-//! reads them as often as it likes, beside a dataplane that runs ([`RefusedConnections`]).
+//! Kept apart from observing frontends because it is cheap: the rules are a fixed number, so a caller that wants
+//! nothing else reads them as often as it likes, beside a dataplane that runs ([`RefusedConnections`]).
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! What is to be changed in our tables, in the one order that the kernel accepts.
 //!
-//! Phases instead of a list of operations, so that a caller that fills one cannot get the order wrong. Chains exist before
-//! what leads to them, elements go before others take their places, and all of it is one batch for both families.
+//! Phases instead of a list of operations, so that a caller that fills one cannot get the order wrong. Chains exist
+//! before what leads to them, elements go before others take their places, and all of it is one batch for both
+//! families.
 
 use std::collections::HashMap;
 

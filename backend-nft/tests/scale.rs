@@ -1,4 +1,5 @@
-//! Numbers: how long a first sync, an adoption and one change take. `cargo test --release -- --ignored --nocapture scale`.
+//! Numbers: how long a first sync, an adoption and one change take.
+//! `cargo test --release -- --ignored --nocapture scale`.
 
 mod netns;
 mod sample;

@@ -6,8 +6,9 @@
 //! Subject (opens a Dataplane; gaps, promises) ─────────────────┘
 //! ```
 //!
-//! A backend of any maker is a [`Subject`]: [`run`] plays every scenario against it, `property::run` (feature `property`) random states, and
-//! [`weights::run`] endpoint weights. What it cannot do is declared, see [`Subject::with_gap`] and [`Subject::without`].
+//! A backend of any maker is a [`Subject`]: [`run`] plays every scenario against it, `property::run` (feature
+//! `property`) random states, and [`weights::run`] endpoint weights. What it cannot do is declared, see
+//! [`Subject::with_gap`] and [`Subject::without`].
 //!
 //! ```no_run
 //! use backend_api::{Fake, SyncError};

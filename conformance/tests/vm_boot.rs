@@ -13,8 +13,8 @@ const PATIENT: Duration = Duration::from_secs(240);
 
 const LIMITS: Limits = Limits { boot: PATIENT, silence: PATIENT, total: PATIENT };
 
-/// What the suite is in the machine for: IPVS with a scheduler that is a module of its own. No SCTP stack: it would answer
-/// in the place of the pods.
+/// What the suite is in the machine for: IPVS with a scheduler that is a module of its own. No SCTP stack: it would
+/// answer in the place of the pods.
 const FEATURES: &str = "test -e /proc/net/ip_vs && grep -q '^ip_vs_mh ' /proc/modules && ! test -e /proc/net/sctp";
 
 #[test]

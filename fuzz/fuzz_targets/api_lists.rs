@@ -1,5 +1,5 @@
-//! Pages of a list as an API server sends them, one after the other, separated by a byte 0: nothing panics, and a later list
-//! deletes exactly what was told and is missing.
+//! Pages of a list as an API server sends them, one after the other, separated by a byte 0: nothing panics, and a later
+//! list deletes exactly what was told and is missing.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any text is a configuration file or a list of mistakes, and any words are flags or refused. What a file means is written
-//! back as a file that means the same.
+//! Any text is a configuration file or a list of mistakes, and any words are flags or refused. What a file means is
+//! written back as a file that means the same.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,4 +1,5 @@
-//! A file of the folder source, YAML or JSON, read and resolved: nothing panics, nothing is left when its objects are gone.
+//! A file of the folder source, YAML or JSON, read and resolved: nothing panics, nothing is left when its objects are
+//! gone.
 
 #![no_main]
 

@@ -64,8 +64,8 @@ pub type Links = Option<BTreeMap<u32, String>>;
 /// # }
 /// ```
 ///
-/// - Send every Service, EndpointSlice and ServiceCIDR, and this node's Node. More does no harm: services that are not a
-///   proxy's are skipped. v1 Endpoints are needed only where there are no slices.
+/// - Send every Service, EndpointSlice and ServiceCIDR, and this node's Node. More does no harm: services that are not
+///   a proxy's are skipped. v1 Endpoints are needed only where there are no slices.
 /// - [`Event::Listed`] once, when all that was there at the start has been sent. Before it, nothing is programmed.
 /// - After a list from the beginning (a watch that could not go on): what is missing is deleted only if you send
 ///   [`Event::Anew`] before the list and [`Event::Listed`] after it, or `Deleted` for each.
@@ -89,13 +89,14 @@ pub struct Inputs {
     pub objects: mpsc::Receiver<Vec<Event>>,
     /// The node's own addresses. Nothing is programmed before they are known.
     ///
-    /// Send `Some` of all addresses of all links, except loopback's, and send it again whenever one comes or goes: they decide
-    /// where node ports are dialled, and that the node's own addresses are not taken for a service's. The kernel tells by
-    /// rtnetlink: subscribe to `RTNLGRP_IPV4_IFADDR` and `RTNLGRP_IPV6_IFADDR` first, then dump `RTM_GETADDR`, and dump again
-    /// after each notification. This crate does not read them, so that it needs no netlink and no network namespace.
+    /// Send `Some` of all addresses of all links, except loopback's, and send it again whenever one comes or goes: they
+    /// decide where node ports are dialled, and that the node's own addresses are not taken for a service's. The kernel
+    /// tells by rtnetlink: subscribe to `RTNLGRP_IPV4_IFADDR` and `RTNLGRP_IPV6_IFADDR` first, then dump `RTM_GETADDR`,
+    /// and dump again after each notification. This crate does not read them, so that it needs no netlink and no
+    /// network namespace.
     pub addresses: watch::Receiver<Addresses>,
-    /// The node's links, if connections may be handed to a flowtable ([`Settings::flowtable_after`]). Where that is wanted
-    /// nothing is programmed before they are known. Fed like `addresses`, by `RTNLGRP_LINK` and `RTM_GETLINK`.
+    /// The node's links, if connections may be handed to a flowtable ([`Settings::flowtable_after`]). Where that is
+    /// wanted nothing is programmed before they are known. Fed like `addresses`, by `RTNLGRP_LINK` and `RTM_GETLINK`.
     pub links: Option<watch::Receiver<Links>>,
     /// What the operator decides, if that may change.
     pub settings: Option<watch::Receiver<Settings>>,

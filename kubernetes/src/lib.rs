@@ -96,8 +96,8 @@
 //!
 //! # Features
 //!
-//! `api` (default): the source that asks an API server, with TLS and credentials of the `kube` crate. Without it there are
-//! files, events, and [`source::list_watch`].
+//! `api` (default): the source that asks an API server, with TLS and credentials of the `kube` crate. Without it there
+//! are files, events, and [`source::list_watch`].
 //!
 //! # Invariants
 //!

@@ -1,6 +1,6 @@
 //! A cluster's objects through the reconcile loop into a dataplane in memory. What holds for any source of services is
-//! tested in `reconcile/tests/reconcile_loop.rs`. The tests' clock is paused: time passes only while everything waits for
-//! it.
+//! tested in `reconcile/tests/reconcile_loop.rs`. The tests' clock is paused: time passes only while everything waits
+//! for it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Connection tracking: which flows there are, and how to delete one.
 //!
-//! Beside nf_tables because NAT is decided once for each flow: a rule that was removed still applies to flows that began
-//! before (linux/netfilter/nfnetlink_conntrack.h).
+//! Beside nf_tables because NAT is decided once for each flow: a rule that was removed still applies to flows that
+//! began before (linux/netfilter/nfnetlink_conntrack.h).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), switchyard_netlink::ReadError> {

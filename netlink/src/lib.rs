@@ -70,8 +70,8 @@
 //! - Decoding never panics and never reads past what was received, whatever the bytes
 //!   (`attr::tests::any_bytes_can_be_read`, and the fuzz targets of the repository).
 //! - What this crate writes is read back equal from the kernel (`tests/kernel/round_trip.rs`).
-//! - A form that this crate does not know is kept as bytes ([`nftables::Expr::Unknown`]) and is never taken for one that
-//!   it knows.
+//! - A form that this crate does not know is kept as bytes ([`nftables::Expr::Unknown`]) and is never taken for one
+//!   that it knows.
 
 mod abi;
 pub mod attr;

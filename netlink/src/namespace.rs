@@ -77,8 +77,8 @@ impl Namespace {
     }
 
     /// Runs `work` in this namespace: on the calling thread for [`Namespace::Current`], otherwise on a thread of its
-    /// own that ends with it. The caller waits meanwhile. If the caller is within a tokio runtime, so is `work`, and may
-    /// open sockets that belong to the runtime.
+    /// own that ends with it. The caller waits meanwhile. If the caller is within a tokio runtime, so is `work`, and
+    /// may open sockets that belong to the runtime.
     ///
     /// Entering a namespace needs `CAP_SYS_ADMIN`, in the namespace and in one's own.
     ///

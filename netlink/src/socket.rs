@@ -29,8 +29,8 @@ const ATTEMPTS: u32 = 16;
 /// `MSG_DONTWAIT`
 const DONT_WAIT: i32 = nix::sys::socket::MsgFlags::MSG_DONTWAIT.bits();
 
-/// A netlink socket: for a subsystem that this crate does not know. [`crate::message`] and [`crate::attr`] write and read
-/// the bytes.
+/// A netlink socket: for a subsystem that this crate does not know. [`crate::message`] and [`crate::attr`] write and
+/// read the bytes.
 pub struct Socket {
     inner: TokioSocket,
     port: u32,

@@ -1,5 +1,5 @@
-//! A program that resolves its services itself and keeps a dataplane equal to them. Here the dataplane is in memory; any
-//! other is used in the same way. `cargo run -p switchyard-reconcile --example own_services`
+//! A program that resolves its services itself and keeps a dataplane equal to them. Here the dataplane is in memory;
+//! any other is used in the same way. `cargo run -p switchyard-reconcile --example own_services`
 
 use std::time::Duration;
 

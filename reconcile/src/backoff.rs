@@ -6,8 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(100);
 const LAST: Duration = Duration::from_secs(30);
 
-/// Waits that double from 0.1 s to 30 s, each shortened by chance by up to a half, so that the nodes of a cluster that fail
-/// together do not retry together.
+/// Waits that double from 0.1 s to 30 s, each shortened by chance by up to a half, so that the nodes of a cluster that
+/// fail together do not retry together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
     failures: u32,

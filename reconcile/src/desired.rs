@@ -1,7 +1,7 @@
 //! The seam between the loop and the program that says what the kernel should hold.
 //!
-//! Kept apart from the loop because there are several such programs: `switchyard-kubernetes` makes a state of a cluster's
-//! objects, [`crate::StateReceiver`] takes a state that an embedder made.
+//! Kept apart from the loop because there are several such programs: `switchyard-kubernetes` makes a state of a
+//! cluster's objects, [`crate::StateReceiver`] takes a state that an embedder made.
 
 use std::fmt::Debug;
 use std::future::Future;

@@ -90,8 +90,8 @@ pub enum ReconcileError {
     InputEnded(#[from] InputEnded),
 }
 
-/// Keeps the kernel equal to what `desired` says, until `stop`. A sync that runs then is finished; what is in the kernel
-/// stays there. `witness` is told of everything.
+/// Keeps the kernel equal to what `desired` says, until `stop`. A sync that runs then is finished; what is in the
+/// kernel stays there. `witness` is told of everything.
 ///
 /// # Errors
 /// Where trying again cannot help. Every other failure is logged and tried again.

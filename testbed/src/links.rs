@@ -19,8 +19,8 @@ use super::namespace::Namespace;
 /// Index of the loopback interface, in every namespace.
 pub const LOOPBACK: Link = Link(1);
 
-/// A link, by its index in its namespace. Ours are unique in the process: two ends of a pair with one index would have the
-/// kernel put off their carrier changes for up to a second (`linkwatch_urgent_event`).
+/// A link, by its index in its namespace. Ours are unique in the process: two ends of a pair with one index would have
+/// the kernel put off their carrier changes for up to a second (`linkwatch_urgent_event`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link(u32);
 
@@ -111,8 +111,8 @@ impl<'a> Links<'a> {
         self.set(LinkUnspec::new_with_index(link.0).down().build()).await
     }
 
-    /// Names of the pairs' ends and of the bridges with ports that do not carry packets yet: the kernel tells them of their
-    /// other end's state a little later.
+    /// Names of the pairs' ends and of the bridges with ports that do not carry packets yet: the kernel tells them of
+    /// their other end's state a little later.
     ///
     /// # Errors
     /// The kernel's.

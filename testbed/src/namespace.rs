@@ -135,8 +135,8 @@ impl Namespace {
         })
     }
 
-    /// Takes the calling thread inside, until the result is dropped. Beware of runtimes: a task may run on another thread;
-    /// [`Namespace::executor`] is for those.
+    /// Takes the calling thread inside, until the result is dropped. Beware of runtimes: a task may run on another
+    /// thread; [`Namespace::executor`] is for those.
     ///
     /// # Errors
     /// The kernel's.

@@ -1,7 +1,7 @@
 //! IP packets as bytes: what the sink reads and writes.
 //!
-//! Pure. Kept apart from the sink because it is all about formats (RFC 791, 8200, 9293, 768, 792, 4443) and nothing about
-//! worlds.
+//! Pure. Kept apart from the sink because it is all about formats (RFC 791, 8200, 9293, 768, 792, 4443) and nothing
+//! about worlds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -38,8 +38,8 @@ impl Place {
         format!("ip netns exec {} bash", self.namespace.name())
     }
 
-    /// `dial` from the place's own address where others share its namespace; elsewhere the kernel chooses. What `dial` says
-    /// itself is kept.
+    /// `dial` from the place's own address where others share its namespace; elsewhere the kernel chooses. What `dial`
+    /// says itself is kept.
     pub fn sourced(&self, dial: &Dial) -> Dial {
         match self.address(Family::of(dial.to.ip())) {
             Some(own) if self.shared && dial.from.ip().is_unspecified() => {

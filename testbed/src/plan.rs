@@ -18,8 +18,8 @@ pub struct WorldPlan {
     pub pods: Vec<PodPlan>,
     /// Machines on the node's network: other nodes, and outsiders.
     pub hosts: Vec<HostPlan>,
-    /// Addresses on the node's network that lead to the node under test although it does not own them, as a load balancer
-    /// in layer-2 mode announces them. Untranslated, they end in the sink.
+    /// Addresses on the node's network that lead to the node under test although it does not own them, as a load
+    /// balancer in layer-2 mode announces them. Untranslated, they end in the sink.
     pub announced: Vec<IpAddr>,
 }
 
@@ -33,7 +33,8 @@ pub struct NodePlan {
     pub addresses: Vec<IpAddr>,
     /// Its addresses on the bridge of its pods, `cni0`; /24 and /64.
     pub bridge_addresses: Vec<IpAddr>,
-    /// Where the node itself listens, on all its addresses, and answers with its name: an untranslated node port ends here.
+    /// Where the node itself listens, on all its addresses, and answers with its name: an untranslated node port ends
+    /// here.
     pub listens: Vec<Listen>,
 }
 
@@ -60,7 +61,8 @@ pub enum Placement {
     /// On the node under test, behind the bridge `cni0`.
     #[default]
     Bridge,
-    /// On the node under test, behind an interface of its own with this name on the node's side: `cali1`, at most 15 bytes.
+    /// On the node under test, behind an interface of its own with this name on the node's side: `cali1`, at most 15
+    /// bytes.
     Interface(String),
     /// On another node, behind the overlay. Such pods share one namespace, and each dials from its own address.
     Remote,

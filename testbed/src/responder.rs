@@ -1,7 +1,8 @@
 //! Servers inside namespaces: each answers with its name and the client's address as it sees it.
 //!
-//! The answer is one line, `name address:port`: over TCP once when a connection opens and again for each line received, so
-//! that connections can be held and asked; over UDP for each datagram; over SCTP in the state cookie and in heartbeats.
+//! The answer is one line, `name address:port`: over TCP once when a connection opens and again for each line received,
+//! so that connections can be held and asked; over UDP for each datagram; over SCTP in the state cookie and in
+//! heartbeats.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,8 +33,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens each of `listens` inside `namespace`, to answer as `name` on threads of `runtime`. One thread goes inside for all
-    /// of them: a world has a hundred servers.
+    /// Opens each of `listens` inside `namespace`, to answer as `name` on threads of `runtime`. One thread goes inside
+    /// for all of them: a world has a hundred servers.
     ///
     /// # Errors
     /// The kernel's: the address is not there, or the port is taken.
@@ -95,7 +96,8 @@ fn open_named(name: &str, address: IpAddr, Listen { protocol, port }: Listen) ->
         .map_err(|error| io::Error::new(error.kind(), format!("{name} listening on {local}/{protocol}: {error}")))
 }
 
-/// A socket of the calling thread's namespace, bound to `local`; of SCTP a raw one, that sees every port of the address.
+/// A socket of the calling thread's namespace, bound to `local`; of SCTP a raw one, that sees every port of the
+/// address.
 fn open(protocol: Protocol, local: SocketAddr) -> io::Result<OwnedFd> {
     let (kind, number) = match protocol {
         Protocol::Tcp => (SockType::Stream, SockProtocol::Tcp),

@@ -30,8 +30,8 @@ pub struct Evenness {
     pub bound: f64,
 }
 
-/// Standard deviations that the bound lies above the mean, in the transformed scale: a one-sided false alarm of 2·10⁻⁸, so
-/// that fifty judgements together stay below 10⁻⁶.
+/// Standard deviations that the bound lies above the mean, in the transformed scale: a one-sided false alarm of 2·10⁻⁸,
+/// so that fifty judgements together stay below 10⁻⁶.
 const SIGMAS: f64 = 5.5;
 
 impl Tally {
@@ -111,8 +111,8 @@ impl FromIterator<Outcome> for Tally {
     }
 }
 
-/// Upper quantile of the chi-square distribution by Wilson and Hilferty's cube root; for one and two degrees of freedom it
-/// errs on the generous side.
+/// Upper quantile of the chi-square distribution by Wilson and Hilferty's cube root; for one and two degrees of freedom
+/// it errs on the generous side.
 fn bound(degrees: usize) -> f64 {
     let degrees = degrees as f64;
     let spread = 2.0 / (9.0 * degrees);

@@ -113,8 +113,8 @@ impl World {
         Ok(())
     }
 
-    /// Ends every server of a place, as when its processes end: its connections are closed and its ports refuse when this
-    /// returns.
+    /// Ends every server of a place, as when its processes end: its connections are closed and its ports refuse when
+    /// this returns.
     pub fn silence(&mut self, place: &str) {
         let servers = self.servers.remove(place).unwrap_or_default();
         let runtime = self.runtime();

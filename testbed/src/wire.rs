@@ -89,8 +89,8 @@ pub(super) fn exchange(socket: &UdpSocket, deadline: Instant) -> Result<String, 
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
-/// A packet that the own node's output hook drops or rejects is EPERM to its sender; whether it was a rejection is known
-/// by the ICMP error that follows.
+/// A packet that the own node's output hook drops or rejects is EPERM to its sender; whether it was a rejection is
+/// known by the ICMP error that follows.
 pub(super) fn send(socket: &UdpSocket, bytes: &[u8]) -> Result<(), Outcome> {
     match socket.send(bytes) {
         Err(error) if error.raw_os_error() != Some(Errno::EPERM as i32) => Err(Outcome::of_error(&error)),

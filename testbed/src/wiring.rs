@@ -152,8 +152,8 @@ impl<'a> Wiring<'a> {
         Ok(addresses)
     }
 
-    /// A pod is alone in its network: what it sends to its neighbours on the bridge passes through the node's IP layer, and
-    /// so does what they answer.
+    /// A pod is alone in its network: what it sends to its neighbours on the bridge passes through the node's IP layer,
+    /// and so does what they answer.
     async fn connect_pod(&self, pod: &PodPlan, name: &str, gateways: &[IpAddr]) -> Result<Link, WorldError> {
         let links = &self.pods[pod.name.as_str()];
         let [link, eth0] = pair_of(End { links: &self.node, name }, End { links, name: "eth0" }).await?;

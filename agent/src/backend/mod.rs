@@ -1,7 +1,7 @@
 //! Which backends this build has, and how each is opened.
 //!
-//! A new backend is a cargo feature, a variant of [`Backend`] and an arm here. A program that embeds the agent needs none of
-//! them: it gives [`crate::process::Agent`] any `Dataplane`.
+//! A new backend is a cargo feature, a variant of [`Backend`] and an arm here. A program that embeds the agent needs
+//! none of them: it gives [`crate::process::Agent`] any `Dataplane`.
 
 #[cfg(all(feature = "nftables", feature = "ipvs"))]
 mod succession;
@@ -54,8 +54,8 @@ impl Backend {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    /// Sets on the node what it cannot do without and what needs all privileges, so that a process with fewer privileges can
-    /// open it later.
+    /// Sets on the node what it cannot do without and what needs all privileges, so that a process with fewer
+    /// privileges can open it later.
     ///
     /// # Errors
     /// As [`Backend::open_with`].

@@ -1,7 +1,8 @@
-//! The nftables dataplane on a node where IPVS was possibly used before: connections of IPVS continue beside it until they end.
+//! The nftables dataplane on a node where IPVS was possibly used before: connections of IPVS continue beside it until
+//! they end.
 //!
-//! Put together here because neither backend knows that the other takes over: the tables translate every new connection, and
-//! packets of older ones are led around them to IPVS.
+//! Put together here because neither backend knows that the other takes over: the tables translate every new
+//! connection, and packets of older ones are led around them to IPVS.
 //!
 //! ```text
 //! sync ─► the first: has IPVS left anything? ─► hold that ─► sync of nftables ─► what was left drains

@@ -10,8 +10,8 @@ use crate::migration::{self, CleanupReport};
 /// Flags of `switchyard cleanup`.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct CleanupFlags {
-    /// Remove what kube-proxy left, and nothing of Switchyard's: its nftables tables, its chains of iptables (nf_tables), its
-    /// virtual servers, their device and IP sets. Connections through its IPVS mode are cut
+    /// Remove what kube-proxy left, and nothing of Switchyard's: its nftables tables, its chains of iptables
+    /// (nf_tables), its virtual servers, their device and IP sets. Connections through its IPVS mode are cut
     #[arg(long)]
     kube_proxy: bool,
 }

@@ -38,16 +38,16 @@ enum Command {
     /// Forward service traffic until SIGTERM or SIGINT
     ///
     /// Reads Services and their endpoints from the Kubernetes API or a folder, programs the kernel, and follows every
-    /// change. Takes kube-proxy's flags and its configuration file. On SIGTERM and SIGINT it ends and leaves the rules in
-    /// place: traffic continues, and the next run takes the rules over. `switchyard cleanup` removes them.
+    /// change. Takes kube-proxy's flags and its configuration file. On SIGTERM and SIGINT it ends and leaves the rules
+    /// in place: traffic continues, and the next run takes the rules over. `switchyard cleanup` removes them.
     Run(Box<RunFlags>),
 
     /// Build the example cluster on this machine, and dial each of its services
     ///
-    /// Builds a node, its pods and its neighbours in network namespaces, and programs the services of the example through the
-    /// backend. Dials them from a pod, from outside and from the node, and compares which endpoints answer with which
-    /// should. Needs root. The network of this machine is not touched. Exit codes: 0 if all was as expected, 1 if not,
-    /// 2 if the demo cannot run here.
+    /// Builds a node, its pods and its neighbours in network namespaces, and programs the services of the example
+    /// through the backend. Dials them from a pod, from outside and from the node, and compares which endpoints answer
+    /// with which should. Needs root. The network of this machine is not touched. Exit codes: 0 if all was as expected,
+    /// 1 if not, 2 if the demo cannot run here.
     #[cfg(feature = "demo")]
     Demo(crate::demo::Args),
 
@@ -58,8 +58,9 @@ enum Command {
 
     /// Remove everything from the kernel that is Switchyard's
     ///
-    /// Removes what every backend of this build has in the kernel, and touches nothing else. Stop `switchyard run` first. It
-    /// may be repeated. With --kube-proxy it removes what kube-proxy left instead; `switchyard run` should run meanwhile.
+    /// Removes what every backend of this build has in the kernel, and touches nothing else. Stop `switchyard run`
+    /// first. It may be repeated. With --kube-proxy it removes what kube-proxy left instead; `switchyard run` should
+    /// run meanwhile.
     Cleanup(cleanup::CleanupFlags),
 }
 
@@ -87,8 +88,8 @@ pub(crate) enum CommandError {
 }
 
 impl CommandLine {
-    /// Does what was asked. 0: done; 1: it failed, and the last line on stderr says why. 2 is clap's, for a command line that
-    /// cannot be parsed.
+    /// Does what was asked. 0: done; 1: it failed, and the last line on stderr says why. 2 is clap's, for a command
+    /// line that cannot be parsed.
     pub fn execute(self) -> ExitCode {
         let Self { command, log } = self;
         if !matches!(command, Command::Run(_)) {

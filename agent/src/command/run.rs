@@ -1,4 +1,5 @@
-//! `switchyard run`: does what its flags ask for: run the agent, write the configuration, prepare the node, or clean up.
+//! `switchyard run`: does what its flags ask for: run the agent, write the configuration, prepare the node, or clean
+//! up.
 
 use std::process::ExitCode;
 
@@ -42,8 +43,8 @@ pub(super) fn execute(flags: RunFlags, verbosity: Option<Verbosity>) -> ExitCode
     }
 }
 
-/// Runs the agent until SIGTERM or SIGINT, with a configuration that changes with its file. The log level changes here; all
-/// else in the agent.
+/// Runs the agent until SIGTERM or SIGINT, with a configuration that changes with its file. The log level changes here;
+/// all else in the agent.
 async fn run(config: Config, file: Option<ConfigFile>, level: LogLevel) -> Result<(), CommandError> {
     let stop = stop_signal().map_err(CommandError::Signals)?;
     let (changed, configs) = watch::channel(config);

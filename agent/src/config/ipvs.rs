@@ -31,8 +31,8 @@ pub struct IpvsTimeouts {
     pub udp: Option<Duration>,
 }
 
-/// If `--ipvs-scheduler` is empty. kube-proxy's is `rr`, which is the same for endpoints of equal weight; `wrr` uses other
-/// weights too.
+/// If `--ipvs-scheduler` is empty. kube-proxy's is `rr`, which is the same for endpoints of equal weight; `wrr` uses
+/// other weights too.
 pub(super) const DEFAULT_SCHEDULER: Scheduler = Scheduler::Wrr;
 
 /// A day: as long as conntrack remembers an idle connection where kube-proxy sets it up.

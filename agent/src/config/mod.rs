@@ -1,5 +1,5 @@
-//! What the operator decided: flags with kube-proxy's names, and kube-proxy's configuration file, parsed into values that
-//! cannot be wrong.
+//! What the operator decided: flags with kube-proxy's names, and kube-proxy's configuration file, parsed into values
+//! that cannot be wrong.
 //!
 //! ```text
 //! argv ──► flags (clap) ──┐ each value by its    ┌─► Action: run, write, initialise, clean up

@@ -1,5 +1,5 @@
-//! The fields of the configuration file as a list, for the documentation: `docs/configuration.md` is made of it, and of the
-//! flags as clap has them (`tests/docs/configuration.rs`).
+//! The fields of the configuration file as a list, for the documentation: `docs/configuration.md` is made of it, and of
+//! the flags as clap has them (`tests/docs/configuration.rs`).
 
 use serde_json::Value;
 

@@ -302,7 +302,8 @@ impl Written {
         }
     }
 
-    /// As kube-proxy's iptables mode: it answers on localhost if the addresses contain it, and without addresses all are meant.
+    /// As kube-proxy's iptables mode: it answers on localhost if the addresses contain it, and without addresses all
+    /// are meant.
     fn node_ports(&self) -> NodePortSelection {
         let covered = self.node_ports.as_ref().is_none_or(|selection| selection.names(Ipv4Addr::LOCALHOST.into()));
         let selection = self.node_ports.clone().unwrap_or_default();

@@ -19,7 +19,8 @@ impl Verbosity {
     /// What an agent usually logs.
     pub const AGENT: Self = Self(2);
 
-    /// What is logged. Kubernetes' convention: up to 2 is for operators, 3 to 5 for finding faults, above is everything.
+    /// What is logged. Kubernetes' convention: up to 2 is for operators, 3 to 5 for finding faults, above is
+    /// everything.
     pub fn level(self) -> LevelFilter {
         match self.0 {
             0 => LevelFilter::WARN,

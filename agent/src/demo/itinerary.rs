@@ -1,5 +1,5 @@
-//! What is dialled from where, and what should answer: written by hand from the example's description, not from code that
-//! resolves services.
+//! What is dialled from where, and what should answer: written by hand from the example's description, not from code
+//! that resolves services.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -52,8 +52,8 @@ const INTERRUPTED: u8 = 130;
 /// The reader of the output has gone, so that nothing can be said; by convention 128 and the number of SIGPIPE.
 const UNREAD: u8 = 141;
 
-/// Runs the demo, and blocks until it is over. The exit code is 0 if everything was as expected, 1 if not, 2 if it cannot
-/// run here, 130 after Ctrl-C, 141 if the reader of the output has gone.
+/// Runs the demo, and blocks until it is over. The exit code is 0 if everything was as expected, 1 if not, 2 if it
+/// cannot run here, 130 after Ctrl-C, 141 if the reader of the output has gone.
 pub fn run(args: &Args) -> ExitCode {
     let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     // https://no-color.org: set and not empty.

@@ -107,7 +107,8 @@ impl Style {
     }
 }
 
-/// A visit: what was dialled, which pods answered how often and which source they saw, what else happened, what was wrong.
+/// A visit: what was dialled, which pods answered how often and which source they saw, what else happened, what was
+/// wrong.
 pub(super) fn visit(
     visit: &Visit,
     (tally, mismatches): (&Tally, &[String]),

@@ -6,8 +6,8 @@
 //!              Uids ◄── News::Noted(Told)                                          `kubernetes`
 //! ```
 //!
-//! Events are for people and nothing depends on them: no part of the agent waits to leave a notice, a cause that comes and goes
-//! is reported once a minute, and what cannot be posted is dropped.
+//! Events are for people and nothing depends on them: no part of the agent waits to leave a notice, a cause that comes
+//! and goes is reported once a minute, and what cannot be posted is dropped.
 //!
 //! Notices are plain data and part of every build; posting them needs the feature `kubernetes`.
 

@@ -47,7 +47,8 @@ pub enum Notice {
     },
     /// A service does not get a frontend, because an older one has it.
     FrontendConflict(Conflict),
-    /// A service's source ranges are all of the other family: no client may dial its load-balancer addresses of this one.
+    /// A service's source ranges are all of the other family: no client may dial its load-balancer addresses of this
+    /// one.
     SourceRangesOfOtherFamily {
         /// Which.
         service: ServiceName,

@@ -68,8 +68,8 @@ fn of_warning(warning: &Warning) -> Option<Notice> {
     }
 }
 
-/// The uids of all services that have one: `kubectl describe` finds an Event only by its object's uid. Clones share their
-/// content.
+/// The uids of all services that have one: `kubectl describe` finds an Event only by its object's uid. Clones share
+/// their content.
 #[derive(Clone, Debug, Default)]
 pub struct Uids(Arc<Mutex<HashMap<ServiceName, Uid>>>);
 

@@ -27,8 +27,8 @@ impl Files {
         Self { root: root.to_owned() }
     }
 
-    /// What is set now, as far as it can be read. If connection tracking is to be set and is not there, the kernel is made to
-    /// load it first.
+    /// What is set now, as far as it can be read. If connection tracking is to be set and is not there, the kernel is
+    /// made to load it first.
     pub(super) fn present(&self, config: &HostConfig) -> Present {
         let present = self.read_all();
         let conntrack_is_missing = wanted(config, 1, &present)
@@ -77,10 +77,11 @@ fn count(list: &str) -> Option<u32> {
     Some(sum)
 }
 
-/// Sends connection tracking any request: the kernel then loads the module, and with it come the files. With `--init-only` no
-/// other part of the agent has done so before.
+/// Sends connection tracking any request: the kernel then loads the module, and with it come the files. With
+/// `--init-only` no other part of the agent has done so before.
 fn load_conntrack() -> io::Result<()> {
-    // struct nlmsghdr, then struct nfgenmsg: IPCTNL_MSG_CT_GET_STATS (5) of NFNL_SUBSYS_CTNETLINK (1), to be acknowledged.
+    // struct nlmsghdr, then struct nfgenmsg: IPCTNL_MSG_CT_GET_STATS (5) of NFNL_SUBSYS_CTNETLINK (1), to be
+    // acknowledged.
     const LENGTH: u32 = 20;
     const KIND: u16 = (1 << 8) | 5;
     const NLM_F_REQUEST_ACK: u16 = 0x1 | 0x4;

@@ -5,11 +5,11 @@
 //!                  ▲ present, cores                    nothing here is fatal
 //! ```
 //!
-//! Kept apart from the dataplanes: these settings belong to the node, outlive the agent, and forwarding works without them. So
-//! no original value is remembered, and a setting that is removed from the configuration keeps its last value.
+//! Kept apart from the dataplanes: these settings belong to the node, outlive the agent, and forwarding works without
+//! them. So no original value is remembered, and a setting that is removed from the configuration keeps its last value.
 //!
-//! Connection tracking's timeouts belong to the network namespace of the calling thread; its size belongs to the machine, and
-//! only the machine's own namespace may set it.
+//! Connection tracking's timeouts belong to the network namespace of the calling thread; its size belongs to the
+//! machine, and only the machine's own namespace may set it.
 
 mod files;
 mod wanted;

@@ -39,8 +39,8 @@ pub struct Setting {
 /// What is set now, as far as it can be read.
 pub type Present = BTreeMap<Knob, i64>;
 
-/// The most that kube-proxy derives from the number of processors, since 1.36: an entry takes some 300 bytes that the kernel
-/// never swaps.
+/// The most that kube-proxy derives from the number of processors, since 1.36: an entry takes some 300 bytes that the
+/// kernel never swaps.
 const SCALED_AT_MOST: u64 = 1 << 20;
 
 /// Connections in one list, on average, when the table is full.
@@ -71,8 +71,8 @@ fn conntrack(config: &ConntrackConfig, cores: u32, present: &Present) -> Vec<Set
     values.into_iter().filter_map(|(knob, value)| Some(Setting { knob, value: value? })).collect()
 }
 
-/// How many connections are tracked at most; none leaves it. The bound holds for the number that follows from the processors,
-/// not for a configured minimum.
+/// How many connections are tracked at most; none leaves it. The bound holds for the number that follows from the
+/// processors, not for a configured minimum.
 fn most(config: &ConntrackConfig, cores: u32) -> Option<i64> {
     let per_core = config.max_per_core.filter(|per_core| *per_core > 0)?;
     let scaled = (u64::from(per_core) * u64::from(cores)).min(SCALED_AT_MOST);
@@ -103,8 +103,8 @@ impl Knob {
     pub const fn path(self) -> &'static str {
         match self {
             Self::ConntrackMax => "proc/sys/net/netfilter/nf_conntrack_max",
-            // Beside its siblings since Linux 4.8. The same number as /sys/module/nf_conntrack/parameters/hashsize, which is
-            // read-only in more containers.
+            // Beside its siblings since Linux 4.8. The same number as /sys/module/nf_conntrack/parameters/hashsize,
+            // which is read-only in more containers.
             Self::ConntrackBuckets => "proc/sys/net/netfilter/nf_conntrack_buckets",
             Self::TcpEstablished => "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established",
             Self::TcpCloseWait => "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait",

@@ -25,7 +25,8 @@ struct Chosen {
 }
 
 impl AffinityTable {
-    /// The endpoint for a new connection at `now`: the remembered one, if the port has affinity and still has that endpoint.
+    /// The endpoint for a new connection at `now`: the remembered one, if the port has affinity and still has that
+    /// endpoint.
     pub(super) fn choose(&mut self, endpoints: &PortEndpoints, now: Instant, dice: u64) -> EndpointAddress {
         let Some((key, timeout)) = endpoints.affinity() else { return endpoints.choose(None, dice) };
         let remembered = self.chosen.get(&key).filter(|chosen| now < chosen.expires);

@@ -37,8 +37,8 @@ impl Counts {
         self.failures.of(family).load(Relaxed)
     }
 
-    /// Connections reset and datagrams dropped by the agent: too many at the same time, or no endpoint took them. What the
-    /// kernel refuses because nothing listens is not counted, so SCTP's are always 0
+    /// Connections reset and datagrams dropped by the agent: too many at the same time, or no endpoint took them. What
+    /// the kernel refuses because nothing listens is not counted, so SCTP's are always 0
     /// (`kubeproxy_nftables_localhost_nodeport_rejected_packets_total`).
     pub fn rejected(&self, family: Family, protocol: Protocol) -> u64 {
         self.rejected_of(family, protocol).load(Relaxed)

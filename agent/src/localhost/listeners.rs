@@ -68,8 +68,8 @@ pub(super) async fn keep_open(
     }
 }
 
-/// Where the loop leaves changes and the task of the listeners takes them: the latest of each port, so that neither waits for
-/// the other and no queue grows.
+/// Where the loop leaves changes and the task of the listeners takes them: the latest of each port, so that neither
+/// waits for the other and no queue grows.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     changes: Mutex<PortChanges>,

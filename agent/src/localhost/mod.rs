@@ -6,9 +6,9 @@
 //!                                              retry      └─ AffinityTable
 //! ```
 //!
-//! The kernel does not route packets of 127.0.0.0/8 out of the node unless `route_localnet` is set, and that would open services
-//! that listen on loopback alone to the network. So no rewriting of packets can serve these clients. Endpoints see the node's
-//! address as source.
+//! The kernel does not route packets of 127.0.0.0/8 out of the node unless `route_localnet` is set, and that would open
+//! services that listen on loopback alone to the network. So no rewriting of packets can serve these clients. Endpoints
+//! see the node's address as source.
 //!
 //! **Invariant:** nothing listens where no endpoint would answer, so that such a client is refused by the kernel
 //! (`tests/localhost: without_endpoints_nothing_listens`).
@@ -125,8 +125,8 @@ impl Localhost {
         PlanWitness { plan: Plan::default(), mailbox: self.mailbox.clone() }
     }
 
-    /// Listens and forwards for as long as it is polled, in the network namespace of the runtime's threads, where `wanted`
-    /// says so. When it is dropped every listener closes; what was forwarded goes on.
+    /// Listens and forwards for as long as it is polled, in the network namespace of the runtime's threads, where
+    /// `wanted` says so. When it is dropped every listener closes; what was forwarded goes on.
     pub async fn serve(self, wanted: watch::Receiver<PerFamily<OnLocalhost>>) {
         listeners::keep_open(&self.mailbox, wanted, self.shared).await;
     }

@@ -22,8 +22,8 @@ pub struct NodePort {
     pub port: u16,
 }
 
-/// The endpoints of one service port that get connections from the node; there is at least one. Cheap to clone: it shares the
-/// service.
+/// The endpoints of one service port that get connections from the node; there is at least one. Cheap to clone: it
+/// shares the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortEndpoints {
     service: Arc<Service>,
@@ -97,8 +97,8 @@ fn endpoints_of_node_ports(service: &Arc<Service>) -> BTreeMap<NodePort, PortEnd
 }
 
 impl PortEndpoints {
-    /// The endpoints for a client on the node that dials `frontend` of the port at this index; none where such a client is
-    /// refused or dropped. User space cannot leave a connection unanswered, so a dropped one is refused, too.
+    /// The endpoints for a client on the node that dials `frontend` of the port at this index; none where such a client
+    /// is refused or dropped. User space cannot leave a connection unanswered, so a dropped one is refused, too.
     pub(super) fn of(service: &Arc<Service>, port: usize, frontend: &Frontend, at: NodePort) -> Option<Self> {
         let pool = match frontend.route.answer(TrafficClass::Node) {
             Answer::Balance(pool) => pool,

@@ -1,7 +1,7 @@
 //! TCP: accepts on a node port, dials an endpoint, and relays until both sides have ended.
 //!
-//! **Invariant:** a connection does not depend on its listener: it continues when its endpoint leaves the service, and when
-//! the service is deleted (`tests/localhost: held_connections_go_on_when_their_endpoint_leaves`).
+//! **Invariant:** a connection does not depend on its listener: it continues when its endpoint leaves the service, and
+//! when the service is deleted (`tests/localhost: held_connections_go_on_when_their_endpoint_leaves`).
 
 use std::io;
 use std::sync::Arc;
@@ -84,8 +84,8 @@ async fn dial(endpoint: EndpointAddress, within: Duration) -> io::Result<TcpStre
     timeout(within, TcpStream::connect((endpoint.ip, endpoint.port))).await?
 }
 
-/// Adds no delay to small writes, and notices a peer that is gone: the agent's kernel answers the keepalives of both ends, so
-/// the agent has to send its own.
+/// Adds no delay to small writes, and notices a peer that is gone: the agent's kernel answers the keepalives of both
+/// ends, so the agent has to send its own.
 fn set_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     setsockopt(stream, sockopt::KeepAlive, &true)?;

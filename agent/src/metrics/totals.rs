@@ -6,7 +6,8 @@ use std::sync::Arc;
 use backend_api::{Family, PerFamily, Scope, Service, ServiceName, ServiceState};
 use kubernetes::resolve::NoLocalEndpoints;
 
-/// Every service that is programmed, with totals. Services are shared with the state itself, so this costs a map of names.
+/// Every service that is programmed, with totals. Services are shared with the state itself, so this costs a map of
+/// names.
 #[derive(Debug, Default)]
 pub(super) struct Programmed {
     services: HashMap<ServiceName, Arc<Service>>,

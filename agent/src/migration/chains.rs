@@ -42,8 +42,8 @@ pub(super) struct Decision {
 pub enum Need {
     /// A foreign rule, in this chain, jumps to it.
     UsedBy(String),
-    /// This base chain drops packets that no rule accepts, and the chain accepts some: established connections may depend on
-    /// it.
+    /// This base chain drops packets that no rule accepts, and the chain accepts some: established connections may
+    /// depend on it.
     AcceptsFor(String),
 }
 
@@ -81,8 +81,8 @@ pub(super) fn decide(table: &str, chains: &[ForeignChain], jumps: &[Jump]) -> De
     Decision { removals, kept: kept.into_iter().map(|(chain, need)| (chain.to_owned(), need)).collect() }
 }
 
-/// Whether kube-proxy's own jump to `target` stays. A chain that a foreign rule jumps to does not need it, but masquerading
-/// does: it is done in postrouting to packets that were marked before.
+/// Whether kube-proxy's own jump to `target` stays. A chain that a foreign rule jumps to does not need it, but
+/// masquerading does: it is done in postrouting to packets that were marked before.
 fn keeps_entrance(target: &str, need: Option<&Need>, staying: &BTreeSet<&str>) -> bool {
     match need {
         Some(Need::AcceptsFor(_)) => true,
@@ -90,14 +90,15 @@ fn keeps_entrance(target: &str, need: Option<&Need>, staying: &BTreeSet<&str>) -
     }
 }
 
-/// Whether the chain shows that kube-proxy forwards services: only kube-proxy makes these. (Its others were kubelet's too, up
-/// to 1.27.)
+/// Whether the chain shows that kube-proxy forwards services: only kube-proxy makes these. (Its others were kubelet's
+/// too, up to 1.27.)
 pub(super) fn serves(chain: &ForeignChain) -> bool {
     ["KUBE-SERVICES", "KUBE-PROXY-CANARY"].contains(&&*chain.name) && TABLES.contains(&&*chain.table)
 }
 
-/// Whether a chain is one that kube-proxy makes in this table. Not kubelet's `KUBE-FIREWALL` in `filter`, `KUBE-MARK-DROP`,
-/// `KUBE-IPTABLES-HINT` and `KUBE-KUBELET-CANARY`, nor kube-router's `KUBE-ROUTER-…`, `KUBE-POD-FW-…`, `KUBE-NWPLCY-…`.
+/// Whether a chain is one that kube-proxy makes in this table. Not kubelet's `KUBE-FIREWALL` in `filter`,
+/// `KUBE-MARK-DROP`, `KUBE-IPTABLES-HINT` and `KUBE-KUBELET-CANARY`, nor kube-router's `KUBE-ROUTER-…`,
+/// `KUBE-POD-FW-…`, `KUBE-NWPLCY-…`.
 pub(super) fn is_kube_proxys(table: &str, chain: &ForeignChain) -> bool {
     chain.entry.is_none()
         && match table {
@@ -140,8 +141,8 @@ fn is_entrance(chain: &str) -> bool {
     chain != MARK && (NAT.contains(&chain) || FILTER.contains(&chain))
 }
 
-/// Whether the chain is there to accept packets that the base chain's policy would drop: forwarded ones, and those to the
-/// ports of health checks.
+/// Whether the chain is there to accept packets that the base chain's policy would drop: forwarded ones, and those to
+/// the ports of health checks.
 fn accepts(table: &str, base: &ForeignChain, chain: &str) -> bool {
     table == "filter"
         && match chain {

@@ -1,4 +1,5 @@
-//! From kube-proxy to Switchyard: what kube-proxy's modes left on the node is removed once Switchyard's rules are programmed.
+//! From kube-proxy to Switchyard: what kube-proxy's modes left on the node is removed once Switchyard's rules are
+//! programmed.
 //!
 //! ```text
 //! News::Synced ─► FirstSync ─► takeover ─┬─ rivals: other service proxies on this node      reported
@@ -7,9 +8,9 @@
 //!                                        └─ ipvs, servers, device: virtual servers          as connections end
 //! ```
 //!
-//! New connections never fail: until the removal either program's rules translate a connection, and the kernel goes from both
-//! to ours in one step. Established connections are in connection tracking and need no rule. Those of IPVS need their virtual
-//! server, which is therefore drained and not removed at once.
+//! New connections never fail: until the removal either program's rules translate a connection, and the kernel goes
+//! from both to ours in one step. Established connections are in connection tracking and need no rule. Those of IPVS
+//! need their virtual server, which is therefore drained and not removed at once.
 //!
 //! Rules are removed once in a process's life. A kube-proxy that runs and writes them again is reported and not fought.
 //!

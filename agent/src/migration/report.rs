@@ -1,4 +1,5 @@
-//! What became of kube-proxy's leftovers, and which other service proxies are here: values that are logged, counted and tested.
+//! What became of kube-proxy's leftovers, and which other service proxies are here: values that are logged, counted and
+//! tested.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -66,7 +67,8 @@ pub enum Left {
     RouteLocalnet,
     /// An IP set that is in use.
     IpSet(String),
-    /// Virtual servers, and addresses of services on the node, that still have connections. They are removed when these end.
+    /// Virtual servers, and addresses of services on the node, that still have connections. They are removed when these
+    /// end.
     Draining {
         /// So many virtual servers.
         servers: usize,

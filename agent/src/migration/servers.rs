@@ -1,7 +1,7 @@
 //! Which virtual servers are kube-proxy's, and when each can go without cutting a connection.
 //!
-//! Pure, because every decision about virtual servers is here. Virtual servers by mark are never looked at: Switchyard's are,
-//! and kube-proxy makes none.
+//! Pure, because every decision about virtual servers is here. Virtual servers by mark are never looked at:
+//! Switchyard's are, and kube-proxy makes none.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -24,8 +24,8 @@ pub(super) struct IpvsLeftovers {
     pub(super) bound: BTreeSet<IpAddr>,
     /// All virtual servers of the network namespace.
     pub(super) servers: Vec<OldServer>,
-    /// Those of the addresses that connections start from, as conntrack has them: the node dialled a service from its own
-    /// address.
+    /// Those of the addresses that connections start from, as conntrack has them: the node dialled a service from its
+    /// own address.
     pub(super) sources: BTreeSet<IpAddr>,
 }
 
@@ -59,9 +59,9 @@ pub(super) struct Step {
 
 /// Decides what is done now.
 ///
-/// A virtual server without connections is removed. One with some gets weight 0, so that it takes no new ones, and is removed
-/// when they have ended. An address is removed when no virtual server has it and no connection starts from it: a process on
-/// the node that dials a service has the service's own address as source, as long as the node owns it.
+/// A virtual server without connections is removed. One with some gets weight 0, so that it takes no new ones, and is
+/// removed when they have ended. An address is removed when no virtual server has it and no connection starts from it:
+/// a process on the node that dials a service has the service's own address as source, as long as the node owns it.
 pub(super) fn step(found: &IpvsLeftovers, wait: Wait) -> Step {
     let mut step = Step::default();
     let mut busy = found.sources.clone();
@@ -88,8 +88,8 @@ pub(super) fn step(found: &IpvsLeftovers, wait: Wait) -> Step {
     step
 }
 
-/// Whether the address is on kube-proxy's device, or the virtual server is that of a node port: at another address, with some
-/// real servers, all of them also behind one virtual server of the same protocol at an address on the device.
+/// Whether the address is on kube-proxy's device, or the virtual server is that of a node port: at another address,
+/// with some real servers, all of them also behind one virtual server of the same protocol at an address on the device.
 fn is_kube_proxys(found: &IpvsLeftovers, server: &OldServer) -> bool {
     if is_bound(found, server) {
         return true;

@@ -14,8 +14,8 @@ const MODULE: &str = "/sys/module/ip_set";
 const RELEASE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// kube-proxy's, behind `KUBE-` for IPv4, and behind `KUBE-6-` and cut at 31 bytes for IPv6. kube-router has others that
-/// begin with `KUBE-`.
+/// kube-proxy's, behind `KUBE-` for IPv4, and behind `KUBE-6-` and cut at 31 bytes for IPv6. kube-router has others
+/// that begin with `KUBE-`.
 const NAMES: [&str; 17] = [
     "LOOP-BACK",
     "CLUSTER-IP",

@@ -1,4 +1,5 @@
-//! kube-proxy's tables and chains: finds those in nf_tables and removes them, and reports what only the kernel's files show.
+//! kube-proxy's tables and chains: finds those in nf_tables and removes them, and reports what only the kernel's files
+//! show.
 //!
 //! The chains are those of iptables where iptables writes nf_tables (`iptables-nft`), as it does on every recent
 //! distribution. Rules of the old iptables (`iptables-legacy`) can only be read and removed by its own program.
@@ -139,7 +140,8 @@ impl OldTable {
     }
 }
 
-/// Reports tables of the old iptables, and a setting of kube-proxy's iptables mode. `report` has what was removed already.
+/// Reports tables of the old iptables, and a setting of kube-proxy's iptables mode. `report` has what was removed
+/// already.
 pub(super) fn report_legacy(report: &mut CleanupReport) {
     for (program, path) in
         [("iptables", "/proc/thread-self/net/ip_tables_names"), ("ip6tables", "/proc/thread-self/net/ip6_tables_names")]

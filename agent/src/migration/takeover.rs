@@ -28,8 +28,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// After this time connections of IPVS are cut, as by our own IPVS backend with endpoints that are gone.
 const DRAIN: Duration = Duration::from_secs(24 * 3600);
 
-/// When to look whether the rules are back: kube-proxy writes its chains of iptables again every 30 s, its tables with its next
-/// change, and at the latest after an hour.
+/// When to look whether the rules are back: kube-proxy writes its chains of iptables again every 30 s, its tables with
+/// its next change, and at the latest after an hour.
 const COME_BACK: [Duration; 3] = [Duration::from_secs(70), Duration::from_secs(600), Duration::from_secs(3700)];
 
 /// A witness of the first sync that succeeds.
@@ -66,8 +66,8 @@ impl Witness<ClusterState> for FirstSync {
     }
 }
 
-/// Removes what kube-proxy left, until everything is removed and stays removed. To be called once our rules are programmed.
-/// Logs what it does, and tells it to `told`. In the network namespace of the thread that it runs on.
+/// Removes what kube-proxy left, until everything is removed and stays removed. To be called once our rules are
+/// programmed. Logs what it does, and tells it to `told`. In the network namespace of the thread that it runs on.
 ///
 /// With [`KubeProxyRules::Left`] nothing is removed, and other service proxies are reported all the same.
 pub async fn take_over_from_kube_proxy(rules: KubeProxyRules, told: impl FnMut(Told<'_>)) {
@@ -91,9 +91,9 @@ pub async fn take_over_from_kube_proxy(rules: KubeProxyRules, told: impl FnMut(T
 
 /// The backend that programs the kernel until kube-proxy's rules are gone, if `wanted` shall do so afterwards.
 ///
-/// Beside kube-proxy's rules nftables can work: either program's rules translate a connection, and both are right. IPVS takes a
-/// connection by its mark even after kube-proxy's rules have translated it, and a connection that is translated twice fails. So
-/// nftables is first, and IPVS follows at [`Told::Alone`].
+/// Beside kube-proxy's rules nftables can work: either program's rules translate a connection, and both are right. IPVS
+/// takes a connection by its mark even after kube-proxy's rules have translated it, and a connection that is translated
+/// twice fails. So nftables is first, and IPVS follows at [`Told::Alone`].
 pub async fn first_backend(wanted: Backend, rules: KubeProxyRules) -> Backend {
     match (wanted, rules) {
         (Backend::Ipvs, KubeProxyRules::Removed) if cfg!(feature = "nftables") && are_there().await => {
@@ -151,7 +151,8 @@ async fn remove_rules(report: &mut CleanupReport) {
     tables::report_legacy(report);
 }
 
-/// Whether there are rules of a kube-proxy that forwards services. If they cannot be read, there are none as far as we know.
+/// Whether there are rules of a kube-proxy that forwards services. If they cannot be read, there are none as far as we
+/// know.
 async fn are_there() -> bool {
     tables::are_there().await.unwrap_or(false)
 }

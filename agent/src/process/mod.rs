@@ -8,8 +8,8 @@
 //!                         events, migration ◄─────┘
 //! ```
 //!
-//! Nothing is decided here. [`Agent`] takes a dataplane, witnesses and a source of an embedding program in place of, or beside,
-//! those that the configuration names.
+//! Nothing is decided here. [`Agent`] takes a dataplane, witnesses and a source of an embedding program in place of, or
+//! beside, those that the configuration names.
 
 mod tasks;
 mod views;
@@ -78,8 +78,8 @@ impl Agent {
         Self { configs, dataplane: None, witnesses: Vec::new(), objects: None }
     }
 
-    /// Programs through `dataplane`, in place of the backend that the configuration names. A change of the backend in the
-    /// configuration has no effect then.
+    /// Programs through `dataplane`, in place of the backend that the configuration names. A change of the backend in
+    /// the configuration has no effect then.
     pub fn dataplane(self, dataplane: Box<dyn Dataplane>) -> Self {
         Self { dataplane: Some(dataplane), ..self }
     }
@@ -90,14 +90,14 @@ impl Agent {
         self
     }
 
-    /// Takes objects from `objects` (see [`kubernetes::source::channel`]), in place of the source that the configuration names.
-    /// The agent ends with an error if the sender is dropped. No Kubernetes Events are posted.
+    /// Takes objects from `objects` (see [`kubernetes::source::channel`]), in place of the source that the
+    /// configuration names. The agent ends with an error if the sender is dropped. No Kubernetes Events are posted.
     pub fn source(self, objects: mpsc::Receiver<Vec<Event>>) -> Self {
         Self { objects: Some(objects), ..self }
     }
 
-    /// Forwards service traffic until `stop`; then the rules stay in place. Works in the network namespace of the runtime's
-    /// threads.
+    /// Forwards service traffic until `stop`; then the rules stay in place. Works in the network namespace of the
+    /// runtime's threads.
     ///
     /// # Errors
     /// If trying again cannot help. What is programmed stays.

@@ -53,8 +53,9 @@ pub(super) async fn await_last_event() {
     tokio::time::sleep(LAST_EVENT).await;
 }
 
-/// Opens each backend that the configuration names from now on, and sends it to the loop. If it cannot be opened, the current
-/// one continues. If the first one has to wait, it is opened when `alone` says that kube-proxy's rules are gone.
+/// Opens each backend that the configuration names from now on, and sends it to the loop. If it cannot be opened, the
+/// current one continues. If the first one has to wait, it is opened when `alone` says that kube-proxy's rules are
+/// gone.
 pub(super) async fn open_backends(
     mut choices: watch::Receiver<BackendView>,
     alone: Option<oneshot::Receiver<()>>,

@@ -1,7 +1,7 @@
 //! What each part of the agent sees of the configuration.
 //!
-//! The only place that divides the configuration among the parts: a part is given its view and nothing else, and which parts
-//! a change concerns is found by comparing views.
+//! The only place that divides the configuration among the parts: a part is given its view and nothing else, and which
+//! parts a change concerns is found by comparing views.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,8 @@ use crate::localhost::OnLocalhost;
 /// The configuration, divided among the parts of the agent. Each can change while the agent runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Views {
-    /// Where objects come from, and of which node. Another source lists everything; what the former one told stays until then.
+    /// Where objects come from, and of which node. Another source lists everything; what the former one told stays
+    /// until then.
     pub source: SourceChoice,
     /// What resolving depends on. A change resolves everything again.
     pub settings: Settings,

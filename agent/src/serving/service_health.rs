@@ -170,8 +170,8 @@ struct HealthCheckServers {
 #[derive(Debug)]
 struct OpenServer(JoinHandle<Infallible>);
 
-/// Serves every health check until it is dropped. A port that cannot be bound is reported once for each reason, and tried
-/// again.
+/// Serves every health check until it is dropped. A port that cannot be bound is reported once for each reason, and
+/// tried again.
 pub(super) async fn serve_health_checks(checks: Arc<HealthChecks>, notices: Outbox) -> Infallible {
     let mut servers = HealthCheckServers::default();
     loop {
@@ -184,7 +184,8 @@ pub(super) async fn serve_health_checks(checks: Arc<HealthChecks>, notices: Outb
 }
 
 impl HealthCheckServers {
-    /// Makes the open servers equal to the wanted ones. Closes before anything opens: services may have swapped their ports.
+    /// Makes the open servers equal to the wanted ones. Closes before anything opens: services may have swapped their
+    /// ports.
     async fn open_and_close(&mut self, checks: &Arc<HealthChecks>, notices: &Outbox) {
         let wanted = checks.wanted();
         self.close_unwanted(&wanted).await;

@@ -57,8 +57,8 @@ pub(crate) fn built(folder: &Path) -> Vec<Value> {
     resources
 }
 
-/// A strategic merge as the API does it for what we patch: objects field by field, containers and variables by name, other
-/// lists as a whole.
+/// A strategic merge as the API does it for what we patch: objects field by field, containers and variables by name,
+/// other lists as a whole.
 pub(crate) fn merge(whole: &mut Value, patch: &Value) {
     match (whole, patch) {
         (Value::Object(whole), Value::Object(patch)) => {

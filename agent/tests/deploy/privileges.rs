@@ -1,5 +1,5 @@
-//! The real binary with the privileges that the DaemonSet gives, and no more: one capability, nothing of the file system or of
-//! /proc/sys can be written.
+//! The real binary with the privileges that the DaemonSet gives, and no more: one capability, nothing of the file
+//! system or of /proc/sys can be written.
 
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};

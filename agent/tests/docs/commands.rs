@@ -1,5 +1,5 @@
-//! Commands that the documentation shows exist: subcommands and flags of `switchyard`; packages, binaries, tests, examples and
-//! features of cargo.
+//! Commands that the documentation shows exist: subcommands and flags of `switchyard`; packages, binaries, tests,
+//! examples and features of cargo.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! What its IPVS mode leaves: virtual servers drain, and the device goes with the last of them. Where the kernel has IPVS.
+//! What its IPVS mode leaves: virtual servers drain, and the device goes with the last of them. Where the kernel has
+//! IPVS.
 
 use std::net::SocketAddr;
 

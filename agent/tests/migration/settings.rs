@@ -7,7 +7,8 @@ use switchyard_agent::config::{ConntrackConfig, HostConfig};
 use switchyard_agent::host::{Host, Knob};
 use testbed::Namespace;
 
-/// Connection tracking's size is the machine's: in another namespace it cannot be set, which is reported and stops nothing.
+/// Connection tracking's size is the machine's: in another namespace it cannot be set, which is reported and stops
+/// nothing.
 #[test]
 fn timeouts_are_the_namespaces_and_what_cannot_be_set_is_reported() {
     if testbed::privilege::skip() {

@@ -1,5 +1,5 @@
-//! When things are done, with a clock that advances by itself: rules that come back are not removed again, and the agent waits
-//! for a kube-proxy that runs.
+//! When things are done, with a clock that advances by itself: rules that come back are not removed again, and the
+//! agent waits for a kube-proxy that runs.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -15,8 +15,8 @@ const RULES: &str = "table ip nat {
     chain PREROUTING { type nat hook prerouting priority dstnat; jump KUBE-SERVICES; }
 }";
 
-/// Takes over in a namespace until the task ends, as if hours passed in no time. Returns what was told, in order; `react` hears
-/// it first.
+/// Takes over in a namespace until the task ends, as if hours passed in no time. Returns what was told, in order;
+/// `react` hears it first.
 fn take_over(namespace: &Namespace, rules: KubeProxyRules, react: impl Fn(&Heard) + Send) -> Vec<Heard> {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let told = heard.clone();

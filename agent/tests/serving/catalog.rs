@@ -1,6 +1,8 @@
-//! Every metric: kube-proxy's are served under their names or have a reason why not, and docs/metrics.md lists them all.
+//! Every metric: kube-proxy's are served under their names or have a reason why not, and docs/metrics.md lists them
+//! all.
 //!
-//! Needs no root. `UPDATE_DOCS=1 cargo nextest run -p switchyard-agent -E 'test(the_page_lists_every_metric)'` writes the page.
+//! Needs no root. `UPDATE_DOCS=1 cargo nextest run -p switchyard-agent -E 'test(the_page_lists_every_metric)'` writes
+//! the page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

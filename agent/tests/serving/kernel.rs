@@ -11,7 +11,8 @@ use testbed::Namespace;
 
 use super::given::{balanced, settings, slice};
 
-/// Syncs everything, then nothing that has changed, then one service; what was sent, and what another process sees then.
+/// Syncs everything, then nothing that has changed, then one service; what was sent, and what another process sees
+/// then.
 async fn bytes(mut dataplane: Box<dyn Dataplane>) -> ([u64; 3], Observed, ServiceState) {
     let mut resolver = Resolver::new(settings());
     let upsert = |resolver: &mut Resolver, text: &str| match read(text).remove(0) {

@@ -1,4 +1,5 @@
-//! The agent's own servers, over real HTTP in a network namespace: what probes, load balancers and Prometheus are answered.
+//! The agent's own servers, over real HTTP in a network namespace: what probes, load balancers and Prometheus are
+//! answered.
 
 mod catalog;
 mod exposition;

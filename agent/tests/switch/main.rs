@@ -1,5 +1,6 @@
-//! One backend takes over from the other while connections are open: none is lost, none is refused, and in the end nothing is
-//! left of the former one. Needs IPVS: `cargo run -p switchyard-conformance --bin vm -- --tests agent` has it.
+//! One backend takes over from the other while connections are open: none is lost, none is refused, and in the end
+//! nothing is left of the former one. Needs IPVS: `cargo run -p switchyard-conformance --bin vm -- --tests agent` has
+//! it.
 
 mod node;
 

@@ -1,7 +1,7 @@
 //! A node that forwards two services, one of TCP and one of UDP and SCTP, through whichever backend is in force.
 //!
-//! Drives dataplanes as the reconcile loop does: the former one is closed, the next one syncs everything, and drift of the one
-//! in force is repaired.
+//! Drives dataplanes as the reconcile loop does: the former one is closed, the next one syncs everything, and drift of
+//! the one in force is repaired.
 
 use std::collections::BTreeMap;
 use std::fs;

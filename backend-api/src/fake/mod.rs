@@ -1,7 +1,7 @@
 //! A dataplane without a kernel, for tests of programs that drive one.
 //!
-//! It keeps the contract of [`Dataplane`] and is strict where a backend may be lenient: it looks at exactly what [`Scope`]
-//! names, and debug builds refuse a scope that is too small.
+//! It keeps the contract of [`Dataplane`] and is strict where a backend may be lenient: it looks at exactly what
+//! [`Scope`] names, and debug builds refuse a scope that is too small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -65,7 +65,8 @@ struct Kernel {
 }
 
 impl Fake {
-    /// Refuses to program `service` from now on. A sync that looks at it removes it, and [`Report::failed`] says `reason`.
+    /// Refuses to program `service` from now on. A sync that looks at it removes it, and [`Report::failed`] says
+    /// `reason`.
     pub fn refuse(&self, service: ServiceName, reason: &str) {
         self.kernel().refused.insert(service, reason.to_owned());
     }
@@ -75,8 +76,8 @@ impl Fake {
         self.kernel().refused.remove(service);
     }
 
-    /// Fails the next call of [`Dataplane::sync`], [`Dataplane::observe`] or [`Dataplane::remove_all`] with `error`; nothing
-    /// is written by it.
+    /// Fails the next call of [`Dataplane::sync`], [`Dataplane::observe`] or [`Dataplane::remove_all`] with `error`;
+    /// nothing is written by it.
     pub fn fail_once(&self, error: SyncError) {
         self.kernel().next_error = Some(error);
     }

@@ -6,8 +6,8 @@
 //!           ranges                                              address of a service range: dropped
 //! ```
 //!
-//! Kept apart from every backend, and written for the reader instead of for speed: a reader who doubts a backend reads this.
-//! It speaks of a connection's first packet only; later ones go where the first went.
+//! Kept apart from every backend, and written for the reader instead of for speed: a reader who doubts a backend reads
+//! this. It speaks of a connection's first packet only; later ones go where the first went.
 
 mod because;
 
@@ -118,8 +118,8 @@ pub struct Memory {
 
 /// Says what `packet` must meet in `state`.
 ///
-/// `remembered` is the endpoint that an earlier connection of the same [`Memory`] got, if its timeout has not passed; while it
-/// is in the pool it answers alone. Without session affinity it does not matter. To find the memory, judge
+/// `remembered` is the endpoint that an earlier connection of the same [`Memory`] got, if its timeout has not passed;
+/// while it is in the pool it answers alone. Without session affinity it does not matter. To find the memory, judge
 /// once with `None`.
 ///
 /// ```

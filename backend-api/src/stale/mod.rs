@@ -1,9 +1,9 @@
 //! Which connection-tracking entries a sync leaves stale.
 //!
-//! The kernel asks our rules about the first packet of a flow only. TCP notices when the other end is gone; UDP and SCTP
-//! clients go on for ever along what was decided once: to an endpoint that no longer exists, or untranslated since before
-//! the frontend existed. Such entries are deleted after the sync, and the next packet is decided anew. Kept apart
-//! from the backends because both need the same answer, and from netlink because the answer is pure.
+//! The kernel asks our rules about the first packet of a flow only. TCP notices when the other end is gone; UDP and
+//! SCTP clients go on for ever along what was decided once: to an endpoint that no longer exists, or untranslated since
+//! before the frontend existed. Such entries are deleted after the sync, and the next packet is decided anew. Kept
+//! apart from the backends because both need the same answer, and from netlink because the answer is pure.
 //!
 //! ```text
 //! what changed ──► StaleFlows ──► is_empty? no dump at all
@@ -29,7 +29,8 @@ pub struct Flow {
     pub source: SocketAddr,
     /// What was dialled: destination of the original direction (`CTA_TUPLE_ORIG`).
     pub destination: SocketAddr,
-    /// What answers: source of the reply direction (`CTA_TUPLE_REPLY`). Equal to `destination` where nothing was translated.
+    /// What answers: source of the reply direction (`CTA_TUPLE_REPLY`). Equal to `destination` where nothing was
+    /// translated.
     pub reply_source: SocketAddr,
 }
 
@@ -89,8 +90,8 @@ impl<'a> StaleFlows<'a> {
 
     /// For the first sync of a process, and for the first after an error: `observed` is what the kernel held before.
     /// Every frontend is suspect, those that did not change too, because the process that programmed them may have died
-    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts no connection. At which of the
-    /// node's addresses node ports were dialled before is not observed: now's count.
+    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts no connection. At which
+    /// of the node's addresses node ports were dialled before is not observed: now's count.
     pub fn after_restart(observed: &Observed, now: &'a ServiceState) -> Self {
         let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
         for key in observed.frontends.keys().filter(|key| is_tracked(key.protocol())) {
@@ -134,9 +135,9 @@ impl<'a> StaleFlows<'a> {
         self.kinds.iter().copied()
     }
 
-    /// Whether this entry is to be deleted: its destination is (or was) a frontend that changed, and its answers come from
-    /// elsewhere than this frontend's endpoints. All of [`ServicePort::endpoints`] may keep their flows, whatever their
-    /// weight, pools, and the frontend's policy. Where the frontend is gone, translated entries are stale and
+    /// Whether this entry is to be deleted: its destination is (or was) a frontend that changed, and its answers come
+    /// from elsewhere than this frontend's endpoints. All of [`ServicePort::endpoints`] may keep their flows, whatever
+    /// their weight, pools, and the frontend's policy. Where the frontend is gone, translated entries are stale and
     /// untranslated ones are how it should be.
     pub fn is_stale(&self, flow: &Flow) -> bool {
         if !is_tracked(flow.protocol) {

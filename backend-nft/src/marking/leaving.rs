@@ -5,7 +5,8 @@
 //! That the tables exist tells a later process that such connections may be left. Where IPVS never ran, they do not
 //! exist.
 //!
-//! **Invariant:** no packet of a new connection is changed by them (`tests/leaving.rs::new_connections_are_not_marked`).
+//! **Invariant:** no packet of a new connection is changed by them
+//! (`tests/leaving.rs::new_connections_are_not_marked`).
 
 use backend_api::{Family, NodeNetwork, SyncError};
 
@@ -61,7 +62,8 @@ impl LeavingTables {
         Ok(marks || leaving.iter().any(is_ours))
     }
 
-    /// Makes the tables be there, whole. Answers how many writes that took. To be called before the tables that mark go.
+    /// Makes the tables be there, whole. Answers how many writes that took. To be called before the tables that mark
+    /// go.
     ///
     /// # Errors
     /// The kernel's, and that a foreign table has this name. Nothing was written then.

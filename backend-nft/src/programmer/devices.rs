@@ -1,7 +1,7 @@
 //! Which devices our flowtables have, and the warning where there can be none.
 //!
-//! Apart from the batch that programs services: a device may vanish at any time, and a batch that names it then is refused as a
-//! whole. So devices follow in a batch of their own, and what is wrong with one is a warning.
+//! Apart from the batch that programs services: a device may vanish at any time, and a batch that names it then is
+//! refused as a whole. So devices follow in a batch of their own, and what is wrong with one is a warning.
 //!
 //! What if we die before that batch? Connections are forwarded as ever; the next process reads which devices there are.
 

@@ -1,7 +1,7 @@
 //! One service that the kernel refuses must not keep the others out.
 //!
-//! The kernel says which operations it refused, and operations belong to services by their frontends. Everything but those
-//! services is programmed first; then they are tried by halves, until each that is refused stands alone.
+//! The kernel says which operations it refused, and operations belong to services by their frontends. Everything but
+//! those services is programmed first; then they are tried by halves, until each that is refused stands alone.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

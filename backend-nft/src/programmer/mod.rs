@@ -1,4 +1,5 @@
-//! Makes the kernel equal to a state: believe or look, plan, commit; if the kernel refuses, find the services it refuses.
+//! Makes the kernel equal to a state: believe or look, plan, commit; if the kernel refuses, find the services it
+//! refuses.
 //!
 //! ```text
 //!  sync ─► belief? ── yes ─► onward ─► commit ──► done

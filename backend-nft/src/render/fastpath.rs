@@ -1,8 +1,8 @@
 //! Which established connections are handed to the flowtable: TCP, through one of our frontends.
 //!
-//! Apart from everything else because it is the one thing here that looks at packets of established connections, and only
-//! where the operator asked for it. `flow add` leaves alone what cannot be handed over: a connection that is ending, one that a
-//! helper follows.
+//! Apart from everything else because it is the one thing here that looks at packets of established connections, and
+//! only where the operator asked for it. `flow add` leaves alone what cannot be handed over: a connection that is
+//! ending, one that a helper follows.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,8 @@ pub(crate) fn fastpath(node: &NodeNetwork, delivery: Delivery) -> Option<ChainNa
     }
 }
 
-/// The flowtable with these devices. It comes without any: one that has just gone must not keep services from being programmed.
+/// The flowtable with these devices. It comes without any: one that has just gone must not keep services from being
+/// programmed.
 pub(crate) fn flowtable(devices: BTreeSet<String>) -> Flowtable {
     Flowtable { name: FLOWTABLE.to_owned(), priority: 0, flags: 0, devices }
 }
@@ -51,7 +52,8 @@ fn hand_over(ours: Vec<Statement>) -> Rule {
     Rule([begin, ours, vec![Statement::HandOver]].concat())
 }
 
-/// Whether the map knows the frontend. A map can be asked for its value alone: that one packet's queueing class is lost.
+/// Whether the map knows the frontend. A map can be asked for its value alone: that one packet's queueing class is
+/// lost.
 fn is_in_map(key: Vec<Field>, by: By) -> Vec<Statement> {
     vec![Statement::SetPriorityFrom(key, SetName::Masquerade(by)), Statement::SetPriority(Code(0))]
 }

@@ -1,4 +1,5 @@
-//! Which packets get another source: decided where packets leave, by what the client dialled (`ct original`), without marks.
+//! Which packets get another source: decided where packets leave, by what the client dialled (`ct original`), without
+//! marks.
 
 use backend_api::{Family, Masquerade, NodeNetwork, Protocol};
 
@@ -52,8 +53,8 @@ pub(super) fn postrouting(node: &NodeNetwork, family: Family, delivery: Delivery
     rules
 }
 
-/// Where a map has the frontend: on to the chain that rewrites its source, or not. `ct original proto-dst` needs the protocol to be
-/// matched before it in the same rule, hence a rule for each.
+/// Where a map has the frontend: on to the chain that rewrites its source, or not. `ct original proto-dst` needs the
+/// protocol to be matched before it in the same rule, hence a rule for each.
 fn follow(key: Vec<Field>, map: SetName) -> Vec<Statement> {
     vec![Statement::SetPriorityFrom(key, map), Statement::Follow(SetName::MasqueradePolicies)]
 }

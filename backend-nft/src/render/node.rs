@@ -4,8 +4,8 @@ use backend_api::{Family, NodeNetwork};
 
 use crate::ruleset::{Delivery, Element, Key, SetName};
 
-/// The node's elements. Where every address carries node ports, the kernel's routing tables decide which packets are for
-/// them; what leaves again is told from translations by others by these elements all the same.
+/// The node's elements. Where every address carries node ports, the kernel's routing tables decide which packets are
+/// for them; what leaves again is told from translations by others by these elements all the same.
 pub(crate) fn node_elements(node: &NodeNetwork, delivery: Delivery) -> Vec<Element> {
     let mut elements = Vec::new();
     for family in Family::ALL {

@@ -27,8 +27,8 @@ pub(crate) struct Assignment {
 type Answering = (usize, FrontendKey, Target, Mark);
 
 impl Assignment {
-    /// The slots of `service`, with as few changes as possible from `before`, which answers what the slots of a port and
-    /// pool were.
+    /// The slots of `service`, with as few changes as possible from `before`, which answers what the slots of a port
+    /// and pool were.
     pub(crate) fn new(
         service: &Service,
         before: impl Fn(&ServicePort, Pool) -> Option<Slots>,

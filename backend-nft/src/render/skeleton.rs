@@ -10,9 +10,9 @@ use crate::ruleset::{
 };
 use netlink::nftables::{Base, Hook};
 
-/// Pools up to this size have their chains from the start: binding a rule to a map walks all its elements, so these rules
-/// are bound while the maps are empty. Chains for larger pools come on demand, and stay. Each size is 40
-/// writes of every first sync, and almost all pools are small.
+/// Pools up to this size have their chains from the start: binding a rule to a map walks all its elements, so these
+/// rules are bound while the maps are empty. Chains for larger pools come on demand, and stay. Each size is 40 writes
+/// of every first sync, and almost all pools are small.
 pub(crate) const INITIAL_SIZE: u16 = 16;
 
 /// `NF_IP_PRI_MANGLE`: behind connection tracking, ahead of every DNAT and of routing.
@@ -26,8 +26,8 @@ const VEIL: i32 = 98;
 /// Right behind it.
 const UNVEIL: i32 = 101;
 
-/// Ahead of every DNAT, ours or another's: source ranges are written against the address that the client dialled, which is
-/// lost afterwards.
+/// Ahead of every DNAT, ours or another's: source ranges are written against the address that the client dialled, which
+/// is lost afterwards.
 const GUARD: i32 = NAT - 10;
 /// `NF_IP_PRI_NAT_DST`
 const NAT: i32 = -100;
@@ -78,8 +78,9 @@ pub(crate) fn base(chain: ChainName, delivery: Delivery) -> Option<Base> {
     Some(Base { kind: kind.to_owned(), hook, priority })
 }
 
-/// While tables of one kind take the place of the other, the kernel has the chains of both for an instant. The tables that
-/// translate come first then, and those that mark do not see the packet any more: it must not be marked and translated.
+/// While tables of one kind take the place of the other, the kernel has the chains of both for an instant. The tables
+/// that translate come first then, and those that mark do not see the packet any more: it must not be marked and
+/// translated.
 fn services_priority(delivery: Delivery) -> i32 {
     match delivery {
         Delivery::Translate => NAT,
@@ -278,8 +279,8 @@ fn route_output() -> Vec<Rule> {
     ]
 }
 
-/// Marked for a virtual server and not translated: there is none, or the connection is over for IPVS. The node itself is not to
-/// answer in its place.
+/// Marked for a virtual server and not translated: there is none, or the connection is over for IPVS. The node itself
+/// is not to answer in its place.
 fn unserved() -> Vec<Rule> {
     vec![
         // meta mark & 0xff000000 != 0x53000000 accept
@@ -293,8 +294,8 @@ fn unserved() -> Vec<Rule> {
     ]
 }
 
-/// IPVS sends on what it translated as if the node had sent it, so what is merely forwarded does not come here. First packets
-/// lose their mark in `nat-postrouting`.
+/// IPVS sends on what it translated as if the node had sent it, so what is merely forwarded does not come here. First
+/// packets lose their mark in `nat-postrouting`.
 fn unmark() -> Vec<Rule> {
     vec![
         // meta mark 0x53000000 meta mark set 0x00000000
@@ -302,9 +303,10 @@ fn unmark() -> Vec<Rule> {
     ]
 }
 
-/// IPVS finds the connection of an answer by the endpoint and the client, not by what the client dialled: a client that dials
-/// an endpoint itself, from a port that it also dialled a service from, would be answered in the service's name. IPVS has no
-/// part in what is forwarded on its way out, for it sends on from the input hook; so it must not see the answers either.
+/// IPVS finds the connection of an answer by the endpoint and the client, not by what the client dialled: a client that
+/// dials an endpoint itself, from a port that it also dialled a service from, would be answered in the service's name.
+/// IPVS has no part in what is forwarded on its way out, for it sends on from the input hook; so it must not see the
+/// answers either.
 fn veil() -> Vec<Rule> {
     vec![
         flip(),

@@ -76,7 +76,8 @@ pub(crate) enum ChainName {
 }
 
 impl ChainName {
-    /// Chains that are always there, however many endpoints services have; those that only tables which mark have come last.
+    /// Chains that are always there, however many endpoints services have; those that only tables which mark have come
+    /// last.
     const CONSTANT: [Self; 28] = [
         Self::Refuse,
         Self::NoEndpoints,

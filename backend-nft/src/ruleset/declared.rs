@@ -1,9 +1,9 @@
-//! How a set is declared to the kernel, and what nft keeps beside it to print it: the expressions that its key and value
-//! came from.
+//! How a set is declared to the kernel, and what nft keeps beside it to print it: the expressions that its key and
+//! value came from.
 //!
-//! Where a field has no type of its own (`numgen`, `meta priority`), nft prints a map by the expressions that its key came
-//! from: `typeof`, kept as user data. `tcp dport` stands for any port there: with `th dport` nft 1.0.6
-//! refuses to load what it listed.
+//! Where a field has no type of its own (`numgen`, `meta priority`), nft prints a map by the expressions that its key
+//! came from: `typeof`, kept as user data. `tcp dport` stands for any port there: with `th dport` nft 1.0.6 refuses to
+//! load what it listed.
 
 use std::time::Duration;
 

@@ -19,8 +19,8 @@ pub(crate) enum Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub u32);
 
-/// A conntrack label. They are 128 bits of which others use few, with names of their own in `connlabel.conf`; setting one
-/// leaves the others alone.
+/// A conntrack label. They are 128 bits of which others use few, with names of their own in `connlabel.conf`; setting
+/// one leaves the others alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Label(pub(crate) u8);
 

@@ -1,7 +1,7 @@
 //! Statements as the kernel's expressions.
 //!
-//! Pure, and the only place that knows registers. What it yields has the form in which the kernel dumps a rule, so that a
-//! restarted process can tell its rules from others by comparing.
+//! Pure, and the only place that knows registers. What it yields has the form in which the kernel dumps a rule, so that
+//! a restarted process can tell its rules from others by comparing.
 
 use std::net::IpAddr;
 use std::time::Duration;

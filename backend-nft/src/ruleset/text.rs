@@ -1,4 +1,5 @@
-//! What nft prints for rules, sets and elements: the reviewer's language. For golden listings; nothing else prints them.
+//! What nft prints for rules, sets and elements: the reviewer's language. For golden listings; nothing else prints
+//! them.
 
 use std::fmt;
 

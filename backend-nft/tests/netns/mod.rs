@@ -31,7 +31,8 @@ pub(crate) fn another() -> Namespace {
     made.join().unwrap()
 }
 
-/// What `nft` prints, given `input`; none where it is not installed and need not be. Runs in the namespace of this thread.
+/// What `nft` prints, given `input`; none where it is not installed and need not be. Runs in the namespace of this
+/// thread.
 pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<Result<String, String>> {
     use std::io::Write;
     use std::process::Stdio;

@@ -5,8 +5,8 @@
 //!                                              └► refusals (refuse this once)        (cut, silent, slow) ──┘
 //! ```
 //!
-//! Plain HTTP, in the network namespace of the runtime that starts it. It refuses what the real one refuses: resources and
-//! selectors that there are none of, versions that are compacted, tokens that it does not know.
+//! Plain HTTP, in the network namespace of the runtime that starts it. It refuses what the real one refuses: resources
+//! and selectors that there are none of, versions that are compacted, tokens that it does not know.
 
 mod answers;
 mod lists;
@@ -184,7 +184,8 @@ impl Api {
         self.mood.send_modify(|mood| mood.cuts += 1);
     }
 
-    /// From now on connections are accepted, those that exist stay, and nothing ever comes: at this address only, or at all.
+    /// From now on connections are accepted, those that exist stay, and nothing ever comes: at this address only, or at
+    /// all.
     pub fn go_silent(&self, only_at: Option<SocketAddr>) {
         self.mood.send_modify(|mood| mood.silent = Some(only_at));
     }

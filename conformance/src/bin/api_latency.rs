@@ -1,12 +1,13 @@
-//! Measures the way from the Kubernetes API to the kernel: `cargo run --release -p switchyard-conformance --bin api_latency`.
+//! Measures the way from the Kubernetes API to the kernel:
+//! `cargo run --release -p switchyard-conformance --bin api_latency`.
 //!
 //! ```text
 //! this process: source ► resolve ► reconcile ► nftables (timed)      another: the API server double
 //!                  ▲ HTTP over the loopback interface of a namespace of their own ▲
 //! ```
 //!
-//! Two processes, so that the agent's memory is its own. A change's time begins before the double stores it, and ends when
-//! the sync that holds it has been committed.
+//! Two processes, so that the agent's memory is its own. A change's time begins before the double stores it, and ends
+//! when the sync that holds it has been committed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Write};

@@ -8,11 +8,13 @@ use agent::backend::Backend;
 use clap::Parser;
 use switchyard_conformance::scale::{self, Cluster, Measured, PART, Plan, Rate, Table, measure, plot};
 
-/// Measures what so many services cost, in network namespaces of its own, side by side with other ways to program the same.
+/// Measures what so many services cost, in network namespaces of its own, side by side with other ways to program the
+/// same.
 ///
 /// Needs root and `nft` (for IPVS: `ipvsadm`, and the kernel's IPVS; where it has none, build with
-/// `cargo build --release -p switchyard-conformance --bins` and run `vm --kernel <release> -- …/scale --backend ipvs …`).
-/// With SWITCHYARD_PEER=/path/to/kube-proxy and SWITCHYARD_PEER_KUBECONFIG that program's first sync is timed too.
+/// `cargo build --release -p switchyard-conformance --bins` and run
+/// `vm --kernel <release> -- …/scale --backend ipvs …`). With SWITCHYARD_PEER=/path/to/kube-proxy and
+/// SWITCHYARD_PEER_KUBECONFIG that program's first sync is timed too.
 #[derive(Debug, Parser)]
 #[command(name = "scale")]
 struct Flags {

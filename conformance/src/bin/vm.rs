@@ -1,4 +1,5 @@
-//! Runs the conformance suite, or any command, on another kernel: `cargo run -p switchyard-conformance --bin vm -- --kernel 6.12`.
+//! Runs the conformance suite, or any command, on another kernel:
+//! `cargo run -p switchyard-conformance --bin vm -- --kernel 6.12`.
 //!
 //! Needs root on Debian or Ubuntu; fetches what it lacks. Inside the machine the same program is the first process.
 
@@ -27,8 +28,8 @@ struct Flags {
     /// Run only the scenarios whose name contains this.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["tests", "shell", "command", "prepare"])]
     scenario: Option<String>,
-    /// Run the tests of this package, all its test programs one after the other or the one that is named, instead of the scenarios.
-    /// May be repeated.
+    /// Run the tests of this package, all its test programs one after the other or the one that is named, instead of
+    /// the scenarios. May be repeated.
     #[arg(long, value_name = "PACKAGE[::PROGRAM]", conflicts_with_all = ["shell", "command", "prepare"])]
     tests: Vec<String>,
     /// Open a shell in the machine.
@@ -112,8 +113,8 @@ fn tests(programs: &Programs, wanted: &str) -> Result<Vec<PathBuf>, VmError> {
     }
 }
 
-/// All scenarios in one process: starting hundreds takes longer here than most of them. Behind them what else is for every
-/// backend, unless one scenario is asked for.
+/// All scenarios in one process: starting hundreds takes longer here than most of them. Behind them what else is for
+/// every backend, unless one scenario is asked for.
 fn suite(flags: &Flags, programs: &Programs) -> Result<Vec<Vec<String>>, VmError> {
     let mut suite = vec![programs.binary("suite")?.display().to_string()];
     suite.extend(["--backend".to_owned(), flags.backend.name().to_owned()]);

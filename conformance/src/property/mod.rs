@@ -5,8 +5,8 @@
 //!                                                                 backend_api::oracle ──┴─► equal
 //! ```
 //!
-//! Addresses and ports come from small pools, so that services collide, share addresses and lose frontends to each other.
-//! One dataplane lives through all cases, so each case is also a random change of the one before.
+//! Addresses and ports come from small pools, so that services collide, share addresses and lose frontends to each
+//! other. One dataplane lives through all cases, so each case is also a random change of the one before.
 
 mod arbitrary;
 mod laboratory;

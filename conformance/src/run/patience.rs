@@ -1,7 +1,7 @@
 //! How patient probes are on this machine: every deadline, and every silence, by one declared factor.
 //!
-//! An emulated processor is an order of magnitude slower than the one that the deadlines were written for. What is awaited
-//! stays the same; only how long it may take, and how long silence must last, grow.
+//! An emulated processor is an order of magnitude slower than the one that the deadlines were written for. What is
+//! awaited stays the same; only how long it may take, and how long silence must last, grow.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub(super) fn patient(duration: Duration) -> Duration {
     duration * declared()
 }
 
-/// Stretches a Service's affinity timeout by the same factor, so that clients that come and pause, which do so more slowly
-/// too, meet what they would elsewhere. Only where a scenario can wait for its end.
+/// Stretches a Service's affinity timeout by the same factor, so that clients that come and pause, which do so more
+/// slowly too, meet what they would elsewhere. Only where a scenario can wait for its end.
 ///
 /// # Panics
 /// As [`patient`] does.

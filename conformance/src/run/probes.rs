@@ -102,8 +102,8 @@ fn dial_once(dial: &Dial) -> Met {
     }
 }
 
-/// Opens from the thread's namespace. A program that a backend starts has copies of our sockets until it executes, so a port
-/// that is closed may stay in use for a moment: that is waited for.
+/// Opens from the thread's namespace. A program that a backend starts has copies of our sockets until it executes, so a
+/// port that is closed may stay in use for a moment: that is waited for.
 fn open_free(dial: &Dial) -> Result<(Held, Answer), Outcome> {
     let deadline = Instant::now() + patient(FREED);
     loop {

@@ -64,8 +64,8 @@ pub fn plan() -> WorldPlan {
     }
 }
 
-/// The world's plan for a scenario: only places that the file mentions by name or address are in it, for making and unmaking
-/// namespaces is a large part of a scenario's time. A place that answers for another must be mentioned too.
+/// The world's plan for a scenario: only places that the file mentions by name or address are in it, for making and
+/// unmaking namespaces is a large part of a scenario's time. A place that answers for another must be mentioned too.
 pub(super) fn plan_for(scenario: &Scenario) -> WorldPlan {
     let mut mentioned = plan();
     if scenario.script.cluster.is_some() {

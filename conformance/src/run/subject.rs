@@ -87,7 +87,8 @@ pub enum SuiteError {
     UnknownGap(String),
 }
 
-/// The variable that names the backend for tests that are not scenarios; nftables without it. The virtual machine sets it.
+/// The variable that names the backend for tests that are not scenarios; nftables without it. The virtual machine sets
+/// it.
 pub const BACKEND: &str = "SWITCHYARD_BACKEND";
 
 /// The backend that tests are for which are not scenarios.

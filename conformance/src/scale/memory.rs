@@ -25,8 +25,8 @@ pub(super) fn peak() -> u64 {
     field("/proc/self/status", "VmHWM:")
 }
 
-/// What the kernel holds that it cannot give back at will: slabs, vmalloc and per-processor memory of the whole machine, in
-/// bytes. A difference says something on a machine that does little else.
+/// What the kernel holds that it cannot give back at will: slabs, vmalloc and per-processor memory of the whole
+/// machine, in bytes. A difference says something on a machine that does little else.
 pub(super) fn of_kernel() -> u64 {
     ["SUnreclaim:", "VmallocUsed:", "Percpu:"].iter().map(|name| field("/proc/meminfo", name)).sum()
 }

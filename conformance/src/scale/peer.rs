@@ -1,8 +1,8 @@
 //! kube-proxy itself beside ours, where the operator has one: `SWITCHYARD_PEER=/path/to/kube-proxy`.
 //!
-//! It is given an API server of this crate's own ([`crate::api`]) with the same objects, unless `SWITCHYARD_PEER_KUBECONFIG`
-//! names the configuration of another, which is then taken to have that many services and to be reachable from an empty
-//! network namespace with nothing but loopback.
+//! It is given an API server of this crate's own ([`crate::api`]) with the same objects, unless
+//! `SWITCHYARD_PEER_KUBECONFIG` names the configuration of another, which is then taken to have that many services and
+//! to be reachable from an empty network namespace with nothing but loopback.
 
 use std::env;
 use std::fs;

@@ -43,8 +43,8 @@ pub struct Sustained {
     pub cpu_share: f64,
 }
 
-/// Makes changes at this rate, and watches the loop take them. Changes are built beforehand: only the agent's own work is
-/// on its thread.
+/// Makes changes at this rate, and watches the loop take them. Changes are built beforehand: only the agent's own work
+/// is on its thread.
 ///
 /// # Errors
 /// A sentence, where a sync fails.

@@ -1,7 +1,7 @@
 //! The rules that ours are compared with, written here as text for `nft -f`. Pure.
 //!
-//! The shape is what matters, and the shape alone is taken from elsewhere: chains of their own for each service and each
-//! endpoint, reached by a verdict map, as kube-proxy's nftables mode has it (KEP-3866).
+//! The shape is what matters, and the shape alone is taken from elsewhere: chains of their own for each service and
+//! each endpoint, reached by a verdict map, as kube-proxy's nftables mode has it (KEP-3866).
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -25,8 +25,8 @@ pub(super) fn single_dnat(cluster: Cluster) -> String {
     )
 }
 
-/// One rule that translates every service to any endpoint: dialled as ours are, it shows what dialling many addresses costs by
-/// itself.
+/// One rule that translates every service to any endpoint: dialled as ours are, it shows what dialling many addresses
+/// costs by itself.
 pub(super) fn single_dnat_for_all(cluster: Cluster) -> String {
     let (from, from_last) = (cluster.frontend(0), cluster.frontend(cluster.services - 1));
     let last = cluster.endpoint(cluster.services - 1, cluster.endpoints - 1, First::Home);

@@ -1,7 +1,7 @@
 //! How much one forwarded connection carries, by our rules alone and through the flowtable.
 //!
-//! Apart from the other measurements because the number of services does not matter to it: one connection, established, in
-//! bulk. Both ways are measured in turns, each with a new connection.
+//! Apart from the other measurements because the number of services does not matter to it: one connection, established,
+//! in bulk. Both ways are measured in turns, each with a new connection.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! The suite's own scenarios and the clusters that they name, as `build.rs` found them: topic or cluster, file name, text.
+//! The suite's own scenarios and the clusters that they name, as `build.rs` found them: topic or cluster, file name,
+//! text.
 
 use std::collections::BTreeMap;
 

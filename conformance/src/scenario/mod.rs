@@ -1,7 +1,7 @@
 //! A scenario as it is written down: the agent's flags, Kubernetes objects, steps, and what packets must meet.
 //!
-//! Plain data, read from one YAML file of `scenarios/<topic>/`. Kept apart from the runner so that a scenario can be read,
-//! checked and listed without a kernel.
+//! Plain data, read from one YAML file of `scenarios/<topic>/`. Kept apart from the runner so that a scenario can be
+//! read, checked and listed without a kernel.
 //!
 //! ```text
 //! file ──► parse ──► Scenario ──► objects::Cluster ──► the agent's own source and resolve

@@ -16,8 +16,8 @@ use nix::unistd::{Pid, chdir, chroot};
 use super::order::{ORDER_FILE, OUTCOME_PORT, OUTPUT_PORT, SHARED_ROOT};
 use super::{Order, Outcome, Terminal, initramfs};
 
-/// Every sync asks for flows, and every answer walks the table of all network namespaces: by default 65,536 buckets, for a
-/// few hundred flows.
+/// Every sync asks for flows, and every answer walks the table of all network namespaces: by default 65,536 buckets,
+/// for a few hundred flows.
 const CONNTRACK_BUCKETS: (&str, &str) = ("/sys/module/nf_conntrack/parameters/hashsize", "2048");
 
 /// Whether this process is a machine's first.

@@ -1,4 +1,5 @@
-//! What the machine's kernel unpacks into memory: `init` (this very program) with its libraries, modules, and the order.
+//! What the machine's kernel unpacks into memory: `init` (this very program) with its libraries, modules, and the
+//! order.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,8 +12,8 @@ use super::{Order, VmError, packages};
 /// Where the modules lie, named `000-first`, `001-second`, … in load order.
 pub(super) const MODULES: &str = "/modules";
 
-/// A machine's first process: a program that calls [`super::become_init`], and its libraries. Their content, since a build
-/// may replace the program before the machine starts.
+/// A machine's first process: a program that calls [`super::become_init`], and its libraries. Their content, since a
+/// build may replace the program before the machine starts.
 #[derive(Clone, Debug)]
 pub struct Init {
     program: Vec<u8>,
@@ -51,8 +52,8 @@ pub(super) fn pack(init: &Init, modules: &[Module], order: &Order) -> Result<Vec
     Ok(archive.finish())
 }
 
-/// `nft`, by which scenarios compare rulesets several times each, and all that its loader opens. Nothing where it is not
-/// installed; a test that needs it says so.
+/// `nft`, by which scenarios compare rulesets several times each, and all that its loader opens. Nothing where it is
+/// not installed; a test that needs it says so.
 pub(super) fn resident() -> Vec<PathBuf> {
     let Some(nft) = packages::on_path("nft") else { return Vec::new() };
     let mut files = libraries(&nft).unwrap_or_default();

@@ -13,14 +13,15 @@ use super::order::{OUTCOME_PORT, OUTPUT_PORT, SHARED_ROOT};
 use super::stream::{self, End};
 use super::{Image, Init, Limits, Order, Outcome, Terminal, VmError, initramfs, packages};
 
-/// All that QEMU emulates, but for what costs more than it brings: a fifth level of page tables (one more step in each walk),
-/// string instructions as the way to copy and clear (emulated byte by byte), and `stac`/`clac` around each access
-/// to user memory.
+/// All that QEMU emulates, but for what costs more than it brings: a fifth level of page tables (one more step in each
+/// walk), string instructions as the way to copy and clear (emulated byte by byte), and `stac`/`clac` around each
+/// access to user memory.
 const CPU: &str = "max,la57=off,erms=off,fsrm=off,smap=off";
 
-/// A panic ends QEMU (with `-no-reboot`). Mitigations, zeroed pages and audit guard nothing in here. The kernel waits for
-/// grace periods whenever it removes a network namespace; a watchdog takes an emulated processor's pauses for a lockup;
-/// each character on the console costs several exits; `rep_good` is one more way to clear pages by string instructions.
+/// A panic ends QEMU (with `-no-reboot`). Mitigations, zeroed pages and audit guard nothing in here. The kernel waits
+/// for grace periods whenever it removes a network namespace; a watchdog takes an emulated processor's pauses for a
+/// lockup; each character on the console costs several exits; `rep_good` is one more way to clear pages by string
+/// instructions.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 mitigations=off init_on_alloc=0 audit=0 nowatchdog \
     rcupdate.rcu_expedited=1 clearcpuid=rep_good";
 
@@ -80,8 +81,8 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", packages::QEMU]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        // One processor: it is emulated without atomic operations, and its kernel spins for nobody. Two do the same work for
-        // almost twice the time; the second core of this machine is better used by a second machine.
+        // One processor: it is emulated without atomic operations, and its kernel spins for nobody. Two do the same
+        // work for almost twice the time; the second core of this machine is better used by a second machine.
         command.args(["-M", "q35", "-accel", "tcg", "-smp", "1", "-m", "1536", "-cpu", CPU]);
         command.arg("-kernel").arg(self.image.vmlinuz());
         command.arg("-initrd").arg(scratch.file("initramfs"));

@@ -7,8 +7,8 @@
 
 use super::VmError;
 
-/// Must be there, as a module or built in. Not `sctp`: the worlds' pods speak SCTP themselves, for kernels without it, and
-/// the kernel's own stack would answer their clients with ABORT. Conntrack, NAT and IPVS need no such module.
+/// Must be there, as a module or built in. Not `sctp`: the worlds' pods speak SCTP themselves, for kernels without it,
+/// and the kernel's own stack would answer their clients with ABORT. Conntrack, NAT and IPVS need no such module.
 const REQUIRED: [&str; 26] = [
     // the way to the host: console ports, its file system, a layer to write on
     "virtio_pci",
@@ -41,7 +41,8 @@ const REQUIRED: [&str; 26] = [
     "udp_diag",
 ];
 
-/// Taken along whatever they are called exactly: every IPVS scheduler and every nftables expression that the kernel has.
+/// Taken along whatever they are called exactly: every IPVS scheduler and every nftables expression that the kernel
+/// has.
 const FAMILIES: [&str; 2] = ["ip_vs_", "nft_"];
 
 /// A kernel module: its name and its content, uncompressed.

@@ -1,8 +1,8 @@
 //! Fetches what the machine is made of from Debian's archive, through apt alone.
 //!
-//! QEMU is installed; the kernel is only unpacked, so that this machine's boot loader never hears of it. The kernel comes
-//! through a package list of our own (bookworm's security archive, signatures checked), so the host may be any Debian
-//! or Ubuntu, and its own lists are neither read nor written.
+//! QEMU is installed; the kernel is only unpacked, so that this machine's boot loader never hears of it. The kernel
+//! comes through a package list of our own (bookworm's security archive, signatures checked), so the host may be any
+//! Debian or Ubuntu, and its own lists are neither read nor written.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

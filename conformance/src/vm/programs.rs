@@ -41,8 +41,8 @@ struct Program {
 }
 
 impl Programs {
-    /// Builds every program and test of the workspace. Of one package alone the features would be others, and all that it
-    /// depends on would be built again.
+    /// Builds every program and test of the workspace. Of one package alone the features would be others, and all that
+    /// it depends on would be built again.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The Kubernetes source against the API server double: what it tells, and what it survives.
 //!
-//! Each test is one claim. Most look at what is told; `pipeline` runs whole agents, on a dataplane in memory and on the real
-//! kernel.
+//! Each test is one claim. Most look at what is told; `pipeline` runs whole agents, on a dataplane in memory and on the
+//! real kernel.
 
 mod access;
 mod agents;

@@ -96,8 +96,8 @@ fn verdict(port: &ServicePort, frontend: &Frontend, class: TrafficClass) -> Stri
     if endpoints.is_empty() {
         return if port.protocol == Protocol::Tcp { "reject with tcp reset" } else { "reject" }.to_owned();
     }
-    // In turns, not at random: so that clients that should be remembered are certain to be sent elsewhere, and the gap that
-    // is declared for that never closes by chance.
+    // In turns, not at random: so that clients that should be remembered are certain to be sent elsewhere, and the gap
+    // that is declared for that never closes by chance.
     let mark = if frontend.masquerade.applies_to(class) { MASQUERADE } else { "0" };
     let map = endpoints.iter().enumerate().map(|(number, to)| format!("{number} : {} . {}", to.ip, to.port));
     let (count, map) = (endpoints.len(), list(map));

@@ -131,8 +131,8 @@ fn without_place(mut reason: String) -> String {
     reason
 }
 
-/// How YAML is read: as much of it as the text has. The parser's own limits end at some 2,000 services; without aliases,
-/// which stay limited, a text cannot hold more of anything than it has bytes.
+/// How YAML is read: as much of it as the text has. The parser's own limits end at some 2,000 services; without
+/// aliases, which stay limited, a text cannot hold more of anything than it has bytes.
 fn options(text: &str) -> serde_saphyr::Options {
     let bytes = text.len() + 1;
     serde_saphyr::options! {

@@ -1,5 +1,5 @@
-//! The endpoints of services: discovery.k8s.io/v1 EndpointSlice, and v1 Endpoints, which came before it and is still written
-//! by hand.
+//! The endpoints of services: discovery.k8s.io/v1 EndpointSlice, and v1 Endpoints, which came before it and is still
+//! written by hand.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What says how to read an object: which kind it is and which one. Of a list, the items too, of which each is read by
 //! itself.
 //!
-//! An item says its kind in the middle of its text, so it becomes a value first. It is read from that as soon as it ends:
-//! a list of 100,000 objects never exists as values.
+//! An item says its kind in the middle of its text, so it becomes a value first. It is read from that as soon as it
+//! ends: a list of 100,000 objects never exists as values.
 
 use std::fmt;
 

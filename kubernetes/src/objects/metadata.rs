@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer};
 use super::text::{Repeated, repeated, shared};
 use super::{Kind, ObjectKey};
 
-/// An object's `metadata`; of its labels, those that `L` names, of its annotations, those that `A` does, and its uid only
-/// where `U` is [`Uid`].
+/// An object's `metadata`; of its labels, those that `L` names, of its annotations, those that `A` does, and its uid
+/// only where `U` is [`Uid`].
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata<

@@ -1,5 +1,5 @@
-//! Values that are texts in the API and mean something narrower: read into what they mean, kept as written where
-//! they mean nothing. And texts that many objects repeat, such as names of nodes and zones: a cluster with 250,000 endpoints
+//! Values that are texts in the API and mean something narrower: read into what they mean, kept as written where they
+//! mean nothing. And texts that many objects repeat, such as names of nodes and zones: a cluster with 250,000 endpoints
 //! has some thousand of them, and each is in memory once, mostly.
 
 use std::fmt;

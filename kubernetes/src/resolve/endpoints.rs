@@ -1,5 +1,5 @@
-//! What EndpointSlices, and Endpoints where there are none, say of a service's endpoints, in one form for both; and which of
-//! them a port has.
+//! What EndpointSlices, and Endpoints where there are none, say of a service's endpoints, in one form for both; and
+//! which of them a port has.
 //!
 //! Each object is read once, however many ports the service has, so that a mistake in it is reported once.
 //!
@@ -88,9 +88,9 @@ type Families<'a> = BTreeMap<Family, Vec<Candidate<'a>>>;
 
 /// Everything in `groups` that offers `port`, in order of addresses.
 ///
-/// An address that is described twice is one endpoint (a new pod may have the address of one that still terminates). The
-/// description that makes more use of it counts: not terminating before terminating, ready before
-/// not ready, serving before not serving; then the first, in order of slices' names.
+/// An address that is described twice is one endpoint (a new pod may have the address of one that still terminates).
+/// The description that makes more use of it counts: not terminating before terminating, ready before not ready,
+/// serving before not serving; then the first, in order of slices' names.
 pub(super) fn offering<'a>(
     port: &PortIdentity,
     family: Family,

@@ -1,5 +1,5 @@
-//! What of a service is on this node, for health checks of load balancers and for a metric: which services cannot be reached
-//! by traffic from here, or through here.
+//! What of a service is on this node, for health checks of load balancers and for a metric: which services cannot be
+//! reached by traffic from here, or through here.
 //!
 //! Kept apart from what is programmed: nothing here changes a packet's way.
 
@@ -24,13 +24,14 @@ pub struct OnNode {
     pub no_local_endpoints: PerFamily<NoLocalEndpoints>,
 }
 
-/// `healthCheckNodePort`: a load balancer sends a service with externalTrafficPolicy Local only to nodes that have endpoints.
+/// `healthCheckNodePort`: a load balancer sends a service with externalTrafficPolicy Local only to nodes that have
+/// endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
     /// The port that it asks on.
     pub port: u16,
-    /// In each family that the service has: addresses on this node that are ready. Those that terminate do not count, though
-    /// they may still be served, so that the load balancer looks elsewhere in time (KEP-1669).
+    /// In each family that the service has: addresses on this node that are ready. Those that terminate do not count,
+    /// though they may still be served, so that the load balancer looks elsewhere in time (KEP-1669).
     pub local_endpoints: PerFamily<Option<usize>>,
 }
 

@@ -1,7 +1,7 @@
 //! Which endpoints answer which clients: internalTrafficPolicy, externalTrafficPolicy, readiness and termination.
 //!
-//! As `CategorizeEndpoints` of kube-proxy decides, with its fallback to terminating endpoints (KEP-1669): for the cluster
-//! and for the node apart, so that a node whose last pod terminates still serves it.
+//! As `CategorizeEndpoints` of kube-proxy decides, with its fallback to terminating endpoints (KEP-1669): for the
+//! cluster and for the node apart, so that a node whose last pod terminates still serves it.
 
 use backend_api::{Answer, Masquerade, Pool, Pools, Route};
 
@@ -94,8 +94,8 @@ impl Usable {
         if inside == outside { Route::Everyone(outside) } else { Route::Split { inside, outside } }
     }
 
-    /// A refusal is final and silence is not: where endpoints exist elsewhere only, the miss is taken for passing, and the
-    /// client asks again.
+    /// A refusal is final and silence is not: where endpoints exist elsewhere only, the miss is taken for passing, and
+    /// the client asks again.
     fn answer(&self, policy: TrafficPolicy) -> Answer {
         match (self.anywhere, policy, self.here) {
             (false, _, _) => Answer::Reject,
@@ -131,9 +131,9 @@ fn is_draining(candidate: &Candidate<'_>) -> bool {
     candidate.serving && candidate.terminating
 }
 
-/// From whose address an endpoint sees a connection to any frontend but a cluster address. With policy Local, clients from
-/// outside keep their address, which is what the policy is for, and so do pods, whose way back is known; the node's own
-/// connections would else carry an address of no use elsewhere.
+/// From whose address an endpoint sees a connection to any frontend but a cluster address. With policy Local, clients
+/// from outside keep their address, which is what the policy is for, and so do pods, whose way back is known; the
+/// node's own connections would else carry an address of no use elsewhere.
 pub(super) fn masquerade_of_external(policy: TrafficPolicy) -> Masquerade {
     match policy {
         TrafficPolicy::Cluster => Masquerade::Always,

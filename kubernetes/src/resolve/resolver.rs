@@ -77,8 +77,8 @@ pub struct Applied {
     pub touched: BTreeSet<ServiceName>,
     /// Whether the node's network is.
     pub node_changed: bool,
-    /// Services that no dataplane can program, and which the state does not hold any more. Resolving makes none: each is
-    /// a mistake in this crate.
+    /// Services that no dataplane can program, and which the state does not hold any more. Resolving makes none: each
+    /// is a mistake in this crate.
     pub flawed: Vec<FlawedService>,
 }
 

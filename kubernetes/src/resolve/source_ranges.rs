@@ -1,7 +1,7 @@
 //! Which clients may dial a service's load-balancer addresses: `loadBalancerSourceRanges`.
 //!
-//! They hold for those addresses alone, not for cluster addresses, external addresses or node ports. They hold for pods and
-//! the node as for every other client.
+//! They hold for those addresses alone, not for cluster addresses, external addresses or node ports. They hold for pods
+//! and the node as for every other client.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -45,9 +45,9 @@ impl Ranges {
         }
     }
 
-    /// A range of length 0 means all. A list without a range of the family lets no client in, where kube-proxy would let
-    /// all in: a list is written to restrict. Where the node itself is in a range, so are
-    /// the addresses: a connection from the node to one of them may carry it as source.
+    /// A range of length 0 means all. A list without a range of the family lets no client in, where kube-proxy would
+    /// let all in: a list is written to restrict. Where the node itself is in a range, so are the addresses: a
+    /// connection from the node to one of them may carry it as source.
     fn of_family(&self, family: Family, vips: &[IpAddr], node: Option<IpAddr>, log: &mut Log<'_>) -> SourceRanges {
         if !self.restricted || vips.is_empty() {
             return SourceRanges::Any;

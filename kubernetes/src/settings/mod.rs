@@ -29,8 +29,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For the node of this name, with kube-proxy's defaults: node ports at the node's primary addresses, and no masquerading
-    /// but where a pod could not be answered otherwise.
+    /// For the node of this name, with kube-proxy's defaults: node ports at the node's primary addresses, and no
+    /// masquerading but where a pod could not be answered otherwise.
     pub fn new(node_name: NodeName, local_traffic: LocalDetector) -> Self {
         Self {
             node_name,

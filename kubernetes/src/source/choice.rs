@@ -26,8 +26,8 @@ pub enum SourceConfig {
 pub struct ApiConfig {
     /// A kubeconfig file. None: the service account that a pod is given.
     pub kubeconfig: Option<PathBuf>,
-    /// URLs in place of the one that the kubeconfig names, each a server of the same cluster. The next is tried where one
-    /// does not answer.
+    /// URLs in place of the one that the kubeconfig names, each a server of the same cluster. The next is tried where
+    /// one does not answer.
     pub masters: Vec<String>,
     /// How long nothing may come on a connection until it is taken for dead; none: 90 seconds.
     pub silence: Option<Duration>,

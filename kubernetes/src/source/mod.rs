@@ -10,8 +10,9 @@
 //! taken as one change. The channel is bounded, so a source waits while a slow sync runs. [`follow_choice`] runs one of
 //! the two sources, and changes to the other when it is told to.
 //!
-//! A source of your own sends [`Event::Changed`] and [`Event::Deleted`], and [`Event::Listed`] once, when everything that
-//! was there at the start has been told: nothing is programmed before that. An object that is told twice costs nothing.
+//! A source of your own sends [`Event::Changed`] and [`Event::Deleted`], and [`Event::Listed`] once, when everything
+//! that was there at the start has been told: nothing is programmed before that. An object that is told twice costs
+//! nothing.
 
 #[cfg(feature = "api")]
 pub mod api;
@@ -32,8 +33,8 @@ pub enum Event {
     Changed(Object),
     /// This object is gone.
     Deleted(ObjectKey),
-    /// Another source takes over. What was told before holds until the new one has listed; what it has not told by then is
-    /// gone.
+    /// Another source takes over. What was told before holds until the new one has listed; what it has not told by then
+    /// is gone.
     Anew,
     /// Everything that was there at the start has been told. Once for each source.
     Listed,

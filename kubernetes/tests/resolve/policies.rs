@@ -1,5 +1,5 @@
-//! Which endpoints answer which frontend: both traffic policies, and what happens without endpoints (A3.5 to A3.7, A4). And
-//! from whose address endpoints see connections (A5.1 to A5.3).
+//! Which endpoints answer which frontend: both traffic policies, and what happens without endpoints (A3.5 to A3.7, A4).
+//! And from whose address endpoints see connections (A5.1 to A5.3).
 
 use switchyard_kubernetes::settings::LocalDetector;
 

@@ -94,11 +94,11 @@ impl Ipvs {
         Ok(refusals)
     }
 
-    /// Every virtual server of the network namespace, of any program, by key. One that comes or goes meanwhile may or may
-    /// not be shown.
+    /// Every virtual server of the network namespace, of any program, by key. One that comes or goes meanwhile may or
+    /// may not be shown.
     ///
-    /// One dump is not enough: the kernel keeps the virtual servers of all namespaces in one table and finds its way back
-    /// into it by counting. A change in any namespace makes the dump skip some or show them twice, and no
+    /// One dump is not enough: the kernel keeps the virtual servers of all namespaces in one table and finds its way
+    /// back into it by counting. A change in any namespace makes the dump skip some or show them twice, and no
     /// `NLM_F_DUMP_INTR` says so. Dumps go on until two in a row have brought nothing new. What only an earlier one has
     /// is asked for by its key.
     ///

@@ -6,8 +6,8 @@
 //!       ▲───────── wire ◄── Ipvs::{virtual_servers, real_servers} ◄──────────┘
 //! ```
 //!
-//! Layouts are those of linux/ip_vs.h and linux/genetlink.h. Encoding and decoding are pure and total; only [`Ipvs`] does
-//! I/O.
+//! Layouts are those of linux/ip_vs.h and linux/genetlink.h. Encoding and decoding are pure and total; only [`Ipvs`]
+//! does I/O.
 
 mod abi;
 mod connection;

@@ -16,7 +16,8 @@ pub enum Operation {
     /// Removes a virtual server and its real servers. Its connections are cut, or stay without a server, as
     /// `expire_nodest_conn` says.
     RemoveVirtual(VirtualKey),
-    /// Adds a real server. `EEXIST` if there is one of that address and port; `ESRCH` if there is no such virtual server.
+    /// Adds a real server. `EEXIST` if there is one of that address and port; `ESRCH` if there is no such virtual
+    /// server.
     AddReal(VirtualKey, RealServer),
     /// Changes a real server. Its connections stay. `ENOENT` if there is none.
     EditReal(VirtualKey, RealServer),

@@ -18,8 +18,8 @@ pub enum CommitError {
     /// read again and try again.
     #[error("batch: the ruleset changed meanwhile")]
     Raced,
-    /// The kernel refused the batch as a whole: not permitted, out of memory, no nf_tables in this kernel, too large for
-    /// the socket.
+    /// The kernel refused the batch as a whole: not permitted, out of memory, no nf_tables in this kernel, too large
+    /// for the socket.
     #[error("batch: {}{}", .errno.desc(), message(.text))]
     Whole {
         /// The kernel's error.

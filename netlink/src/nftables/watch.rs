@@ -94,8 +94,8 @@ impl Watch {
             loop {
                 match socket.receive().await {
                     Ok(mut messages) => {
-                        // Every kind of object names its table in the same attribute; a generation (`NFT_MSG_NEWGEN`) has
-                        // none.
+                        // Every kind of object names its table in the same attribute; a generation (`NFT_MSG_NEWGEN`)
+                        // has none.
                         if messages.any(|message| message.port != *ours && table_name(message.attrs()) == Some(table)) {
                             break;
                         }

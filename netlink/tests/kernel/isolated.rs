@@ -13,8 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 
 /// Runs a test on a thread in a new network namespace whose loopback is up, with a tokio runtime.
 ///
-/// Where this process may not create namespaces it is skipped with a note, unless `SWITCHYARD_REQUIRE_ROOT=1` makes that
-/// a failure.
+/// Where this process may not create namespaces it is skipped with a note, unless `SWITCHYARD_REQUIRE_ROOT=1` makes
+/// that a failure.
 pub(crate) fn isolated<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {

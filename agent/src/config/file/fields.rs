@@ -24,8 +24,8 @@ use crate::config::settings::{Config, HostConfig, KubeProxyRules, ServersConfig,
 use crate::config::words::{AnyText, DetectLocalMode, ServerAddress, detector};
 use crate::config::{ByService, Verbosity};
 
-/// Every field that has an effect, the flag that has the same, and what else is to be said. Fields without effect are in
-/// [`IDLE`].
+/// Every field that has an effect, the flag that has the same, and what else is to be said. Fields without effect are
+/// in [`IDLE`].
 pub(in crate::config) const EFFECTS: [(&str, Option<&str>, &str); 40] = [
     ("apiVersion", None, "Must be `kubeproxy.config.k8s.io/v1alpha1`"),
     ("kind", None, "Must be `KubeProxyConfiguration`"),
@@ -123,7 +123,8 @@ pub(super) fn read(file: &str, document: &Node, above: &Written, findings: &mut 
     written
 }
 
-/// The configuration as the document: complete, with the values in effect; of fields without effect, kube-proxy's defaults.
+/// The configuration as the document: complete, with the values in effect; of fields without effect, kube-proxy's
+/// defaults.
 pub(super) fn write(config: &Config) -> Json {
     let mut form = write_idle();
     for part in [

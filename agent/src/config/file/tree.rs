@@ -1,7 +1,7 @@
 //! A YAML or JSON document as values that know their lines.
 //!
-//! Not parsed into structs at once: those would stop at the first mistake, and could say neither where a field is unknown nor
-//! that it is there twice.
+//! Not parsed into structs at once: those would stop at the first mistake, and could say neither where a field is
+//! unknown nor that it is there twice.
 
 use std::fmt;
 

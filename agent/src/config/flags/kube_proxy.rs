@@ -22,17 +22,18 @@ pub(super) struct KubeProxyFlags {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<Unless<AnyText>>,
 
-    /// Which backend programs the kernel, in kube-proxy's words: nftables, ipvs or iptables; iptables uses the nftables backend
-    /// [default: nftables]
+    /// Which backend programs the kernel, in kube-proxy's words: nftables, ipvs or iptables; iptables uses the nftables
+    /// backend [default: nftables]
     #[arg(long, value_name = "MODE")]
     proxy_mode: Option<ProxyMode>,
 
-    /// The node's own address, in place of the address of its family in the Node object. 0.0.0.0 and :: keep that one; servers
-    /// without addresses of their own listen in this family
+    /// The node's own address, in place of the address of its family in the Node object. 0.0.0.0 and :: keep that one;
+    /// servers without addresses of their own listen in this family
     #[arg(long, value_name = "IP")]
     bind_address: Option<Unless<BindAddress>>,
 
-    /// End with an error if an address of health or metrics cannot be bound; without it, log and try again [default: false]
+    /// End with an error if an address of health or metrics cannot be bound; without it, log and try again [default:
+    /// false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     bind_address_hard_fail: Option<Switch>,
 
@@ -56,9 +57,10 @@ pub(super) struct KubeProxyFlags {
     #[arg(long, value_name = "CIDR[,CIDR]")]
     cluster_cidr: Option<ClusterCidrs>,
 
-    /// How connections of pods are recognised. ClusterCIDR: the source address is in --cluster-cidr. NodeCIDR: it is in a pod
-    /// range of this node's Node object. BridgeInterface: they enter by --pod-bridge-interface. InterfaceNamePrefix: they
-    /// enter by an interface whose name begins with --pod-interface-name-prefix [default: ClusterCIDR]
+    /// How connections of pods are recognised. ClusterCIDR: the source address is in --cluster-cidr. NodeCIDR: it is in
+    /// a pod range of this node's Node object. BridgeInterface: they enter by --pod-bridge-interface.
+    /// InterfaceNamePrefix: they enter by an interface whose name begins with --pod-interface-name-prefix [default:
+    /// ClusterCIDR]
     #[arg(long, value_name = "MODE")]
     detect_local_mode: Option<Unless<DetectLocalMode>>,
 
@@ -66,7 +68,8 @@ pub(super) struct KubeProxyFlags {
     #[arg(long, value_name = "NAME")]
     pod_bridge_interface: Option<Unless<InterfaceName>>,
 
-    /// What the names of the interfaces begin with by which packets of local pods enter, for --detect-local-mode InterfaceNamePrefix
+    /// What the names of the interfaces begin with by which packets of local pods enter, for --detect-local-mode
+    /// InterfaceNamePrefix
     #[arg(long, value_name = "PREFIX")]
     pod_interface_name_prefix: Option<Unless<InterfaceName>>,
 
@@ -101,7 +104,8 @@ pub(super) struct KubeProxyFlags {
     #[arg(long, value_name = "DURATION")]
     conntrack_tcp_timeout_established: Option<GoDuration>,
 
-    /// How long the kernel tracks a TCP connection that one side has closed; 0 keeps the kernel's own time [default: 1h]
+    /// How long the kernel tracks a TCP connection that one side has closed; 0 keeps the kernel's own time [default:
+    /// 1h]
     #[arg(long, value_name = "DURATION")]
     conntrack_tcp_timeout_close_wait: Option<GoDuration>,
 
@@ -117,9 +121,9 @@ pub(super) struct KubeProxyFlags {
     #[arg(long, value_name = "DURATION")]
     conntrack_udp_timeout_stream: Option<GoDuration>,
 
-    /// IPVS: the scheduler of services without the annotation `switchyard.dev/scheduler`: rr, wrr, lc, wlc, fo, ovf, lblc, lblcr,
-    /// sh, mh, sed, nq or twos, as far as the kernel has them. dh is not used, because it cannot pass over an endpoint that
-    /// drains. Empty is the default; wrr is rr if all endpoints have the same weight [default: wrr]
+    /// IPVS: the scheduler of services without the annotation `switchyard.dev/scheduler`: rr, wrr, lc, wlc, fo, ovf,
+    /// lblc, lblcr, sh, mh, sed, nq or twos, as far as the kernel has them. dh is not used, because it cannot pass over
+    /// an endpoint that drains. Empty is the default; wrr is rr if all endpoints have the same weight [default: wrr]
     #[arg(long, value_name = "NAME")]
     ipvs_scheduler: Option<SchedulerName>,
 

@@ -39,8 +39,8 @@ pub struct RunFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "What to do")]
 pub(in crate::config) struct Deeds {
-    /// kube-proxy's configuration file (KubeProxyConfiguration, YAML or JSON). It is watched, and changes are applied at once.
-    /// Flags for which it has fields are ignored, but for --hostname-override and -v
+    /// kube-proxy's configuration file (KubeProxyConfiguration, YAML or JSON). It is watched, and changes are applied
+    /// at once. Flags for which it has fields are ignored, but for --hostname-override and -v
     #[arg(long, value_name = "FILE")]
     pub(in crate::config) config: Option<PathBuf>,
 
@@ -52,7 +52,8 @@ pub(in crate::config) struct Deeds {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     cleanup: Option<Switch>,
 
-    /// Set on the node what needs all privileges, and exit; a second run then needs CAP_NET_ADMIN alone [default: false]
+    /// Set on the node what needs all privileges, and exit; a second run then needs CAP_NET_ADMIN alone [default:
+    /// false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     init_only: Option<Switch>,
 }
@@ -70,8 +71,8 @@ impl Deeds {
 /// How much is logged; for every command.
 #[derive(Clone, Debug, Args)]
 pub struct LogFlags {
-    /// How much to log on stderr: 0 warnings and errors, 1 and 2 what an operator needs, 3 to 5 decisions, 6 to 10 every object
-    /// [default: 2 for `run`, else 0]
+    /// How much to log on stderr: 0 warnings and errors, 1 and 2 what an operator needs, 3 to 5 decisions, 6 to 10
+    /// every object [default: 2 for `run`, else 0]
     #[arg(short, long = "v", value_name = "LEVEL", global = true)]
     pub v: Option<Verbosity>,
 }

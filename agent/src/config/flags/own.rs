@@ -16,8 +16,9 @@ use kubernetes::settings::NodeName;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options that override --config")]
 pub(super) struct OwnFlags {
-    /// Folder of YAML or JSON files with Services, EndpointSlices, Endpoints, Nodes and ServiceCIDRs, as `kubectl get -o yaml`
-    /// prints them, in place of the Kubernetes API. The folder is watched [default: the Kubernetes API]
+    /// Folder of YAML or JSON files with Services, EndpointSlices, Endpoints, Nodes and ServiceCIDRs, as
+    /// `kubectl get -o yaml` prints them, in place of the Kubernetes API. The folder is watched [default: the
+    /// Kubernetes API]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
 
@@ -29,7 +30,8 @@ pub(super) struct OwnFlags {
     #[arg(long, value_name = "NAME")]
     hostname_override: Option<Unless<NodeName>>,
 
-    /// URLs of the cluster's API servers, in place of the one in the kubeconfig; if one does not answer, the next is tried
+    /// URLs of the cluster's API servers, in place of the one in the kubeconfig; if one does not answer, the next is
+    /// tried
     #[arg(long, value_name = "URL[,URL...]")]
     master: Option<Masters>,
 
@@ -42,13 +44,14 @@ pub(super) struct OwnFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     cleanup_kube_proxy: Option<Switch>,
 
-    /// Count connections by service in the metrics, for at most this many services by name; all others share one sum. 0 turns
-    /// it off [default: 0]
+    /// Count connections by service in the metrics, for at most this many services by name; all others share one sum. 0
+    /// turns it off [default: 0]
     #[arg(long, value_name = "COUNT")]
     connections_by_service: Option<usize>,
 
-    /// Hand established TCP connections through services to the kernel's flowtable, where they pass no rule of this node any more.
-    /// Each packet triggers it with probability 1/PACKETS; 0 turns it off. Has no effect with the IPVS backend [default: 0]
+    /// Hand established TCP connections through services to the kernel's flowtable, where they pass no rule of this
+    /// node any more. Each packet triggers it with probability 1/PACKETS; 0 turns it off. Has no effect with the IPVS
+    /// backend [default: 0]
     #[arg(long, value_name = "PACKETS", value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
     flowtable_after: Option<u32>,
 

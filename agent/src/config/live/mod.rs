@@ -38,8 +38,8 @@ pub enum Reread {
     Refused(ConfigError),
 }
 
-/// Publishes each new configuration that `file` means, until `configs` has no receiver any more. `told` hears what became of
-/// each new text.
+/// Publishes each new configuration that `file` means, until `configs` has no receiver any more. `told` hears what
+/// became of each new text.
 pub async fn watch_file(file: ConfigFile, configs: Sender<Config>, mut told: impl FnMut(&Reread)) {
     let mut former = None;
     loop {

@@ -1,7 +1,7 @@
 //! Notices through inotify that one file may have changed.
 //!
-//! Unlike the watch of the file source, which has a folder's files for its objects, this one has one file, of any name, and
-//! follows links out of the folder. It lasts for one notice: links may lead elsewhere afterwards.
+//! Unlike the watch of the file source, which has a folder's files for its objects, this one has one file, of any name,
+//! and follows links out of the folder. It lasts for one notice: links may lead elsewhere afterwards.
 
 use std::ffi::OsString;
 use std::io::{Error, ErrorKind};

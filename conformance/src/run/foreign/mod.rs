@@ -5,8 +5,8 @@
 //! the scenario; remove_all ─────────────────────────────────────────────────► Snapshot ─┴─► equal
 //! ```
 //!
-//! Everything is compared whatever the backend: one that programs nftables alone has no business in IPVS either. Where the
-//! kernel has no IPVS, nothing of it is planted or read.
+//! Everything is compared whatever the backend: one that programs nftables alone has no business in IPVS either. Where
+//! the kernel has no IPVS, nothing of it is planted or read.
 
 mod routing;
 mod servers;

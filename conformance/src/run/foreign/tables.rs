@@ -1,7 +1,7 @@
 //! Foreign tables of nftables; and every table as text.
 //!
-//! Told by netlink itself: an `nft` process takes longer than all the rest of a scenario's check, where the processor is
-//! emulated.
+//! Told by netlink itself: an `nft` process takes longer than all the rest of a scenario's check, where the processor
+//! is emulated.
 
 use std::collections::BTreeMap;
 

@@ -60,7 +60,8 @@ impl Published {
         }
     }
 
-    /// Waits until a source that runs has told all of it. One folder is read in order; an API's kinds come each by itself.
+    /// Waits until a source that runs has told all of it. One folder is read in order; an API's kinds come each by
+    /// itself.
     #[cfg_attr(not(feature = "kube"), expect(unused_variables))]
     pub(super) fn await_told(&mut self, executor: &Executor) -> Result<(), String> {
         match self {

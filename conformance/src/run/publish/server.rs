@@ -1,7 +1,7 @@
 //! Objects in an API server on the node's loopback interface.
 //!
-//! What the source tells passes through a mirror: a scenario goes on when the mirror shows what the server holds, object by
-//! object. A source that loses or invents something never gets there.
+//! What the source tells passes through a mirror: a scenario goes on when the mirror shows what the server holds,
+//! object by object. A source that loses or invents something never gets there.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -51,7 +51,8 @@ impl Server {
         for (id, object) in cluster.objects() {
             match place(object) {
                 Ok(place) => drop(wanted.insert(place, object.clone())),
-                // The agent does not ask for other kinds. Endpoints would be mirrored by a controller, which we have not.
+                // The agent does not ask for other kinds. Endpoints would be mirrored by a controller, which we have
+                // not.
                 Err(error) if id.kind == "Endpoints" => return Err(error),
                 Err(_) => {}
             }

@@ -5,9 +5,9 @@
 //!      [pure]                   [I/O]              [I/O]                   [pure]
 //! ```
 //!
-//! One `KindWatcher` for each kind: Services, EndpointSlices, this node's Node, ServiceCIDRs. While the API is away, what was
-//! told holds. Own requests instead of a client's reflector: what is decoded are our slim types, item by item, and nothing
-//! is stored but keys.
+//! One `KindWatcher` for each kind: Services, EndpointSlices, this node's Node, ServiceCIDRs. While the API is away,
+//! what was told holds. Own requests instead of a client's reflector: what is decoded are our slim types, item by item,
+//! and nothing is stored but keys.
 
 mod body;
 mod outage;
@@ -30,8 +30,8 @@ pub use servers::{ConnectError, connect};
 /// How long nothing may come on a watch: an API server sends a bookmark every minute.
 const SILENCE: Duration = Duration::from_secs(90);
 
-/// Tells of the objects of the cluster that concern a proxy on the node `node_name`, now and whenever they change, until the
-/// receiver of `told` is dropped.
+/// Tells of the objects of the cluster that concern a proxy on the node `node_name`, now and whenever they change,
+/// until the receiver of `told` is dropped.
 ///
 /// An API that is away is waited for: what was told before holds, and what has gone meanwhile is told when all objects
 /// of its kind have been listed again.

@@ -17,8 +17,8 @@ use crate::objects::Kind;
 use crate::source::list_watch::{AnswerForm, Completeness, Failure, ListWatch, Refusal, Remedy, Resource};
 use crate::source::{Event, Sender, Trouble};
 
-/// After how many seconds the server is to end a watch, at least; at most, twice that. As the API's own clients ask, so that
-/// watches spread anew over the servers now and then.
+/// After how many seconds the server is to end a watch, at least; at most, twice that. As the API's own clients ask, so
+/// that watches spread anew over the servers now and then.
 const WATCH_SECONDS: u64 = 300;
 
 /// A watch that lasted so long was good; the wait after it is short.

@@ -4,8 +4,8 @@
 //! inotify ──► disk (which files may have changed, and their text) ──► folder (pure: what that means) ──► Event
 //! ```
 //!
-//! Every `*.yaml`, `*.yml` and `*.json` in the folder counts, hidden files and sub-folders do not. Files may be replaced
-//! by rename or edited in place, and the folder may be a mounted ConfigMap (`..data` is swapped).
+//! Every `*.yaml`, `*.yml` and `*.json` in the folder counts, hidden files and sub-folders do not. Files may be
+//! replaced by rename or edited in place, and the folder may be a mounted ConfigMap (`..data` is swapped).
 
 mod disk;
 mod folder;

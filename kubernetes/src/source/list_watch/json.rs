@@ -1,7 +1,7 @@
 //! Takes a JSON text apart without reading what is in its parts.
 //!
-//! A list of 500 objects never exists as values: each item is a piece of the text, which is read by itself, so that one that
-//! cannot be read costs itself alone.
+//! A list of 500 objects never exists as values: each item is a piece of the text, which is read by itself, so that one
+//! that cannot be read costs itself alone.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Deserializer, Error};

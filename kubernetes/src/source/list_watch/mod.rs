@@ -8,8 +8,8 @@
 //!      └──────────► Page, Page, … ── the last one ───────────────────────┘
 //! ```
 //!
-//! [`source::api`](super) is the source that has connections too. This module is for a program with an HTTP client of its
-//! own: it sends [`ListWatch::request`], and hands over what comes back, bytes as the server sent them.
+//! [`source::api`](super) is the source that has connections too. This module is for a program with an HTTP client of
+//! its own: it sends [`ListWatch::request`], and hands over what comes back, bytes as the server sent them.
 //!
 //! ```
 //! use switchyard_kubernetes::source::Event;

@@ -1,7 +1,7 @@
 //! Between values and the bytes of generic netlink, both ways, pure and total.
 //!
-//! Numbers are in the machine's order, but for ports, IPv4 netmasks and addresses. An object that lacks what makes it one
-//! is none; whatever else it lacks has the kernel's default, and what it has besides is skipped.
+//! Numbers are in the machine's order, but for ports, IPv4 netmasks and addresses. An object that lacks what makes it
+//! one is none; whatever else it lacks has the kernel's default, and what it has besides is skipped.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -26,9 +26,9 @@ const MANY: usize = 256;
 const ATTEMPTS: u32 = 3;
 
 impl Nftables {
-    /// As [`Nftables::commit`], but the kernel builds no notifications for `watch` if the batch is large. The watch must
-    /// be about the same tables. It still reports what other programs change meanwhile; at worst it reports a change to
-    /// tables of another name.
+    /// As [`Nftables::commit`], but the kernel builds no notifications for `watch` if the batch is large. The watch
+    /// must be about the same tables. It still reports what other programs change meanwhile; at worst it reports a
+    /// change to tables of another name.
     ///
     /// # Errors
     /// As [`Nftables::commit`].

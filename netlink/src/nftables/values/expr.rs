@@ -20,7 +20,8 @@ pub enum Expr {
         /// Into which register.
         dreg: Reg,
     },
-    /// `[ payload write reg 1 => 2b @ transport header + 0 csum_type 0 csum_off 0 csum_flags 0x0 ]`: no checksum follows.
+    /// `[ payload write reg 1 => 2b @ transport header + 0 csum_type 0 csum_off 0 csum_flags 0x0 ]`: no checksum
+    /// follows.
     PayloadSet {
         /// Which header.
         base: PayloadBase,

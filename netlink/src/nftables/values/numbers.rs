@@ -20,8 +20,8 @@ pub const FIB_IIF: u32 = 1 << 3;
 pub const FIB_OIF: u32 = 1 << 4;
 /// `RTN_LOCAL` (linux/rtnetlink.h): what `fib … type local` compares with, in the machine's byte order.
 pub const RTN_LOCAL: u32 = 2;
-/// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)` (linux/netfilter/nf_conntrack_common.h): `ct state established`, in the machine's
-/// byte order.
+/// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)` (linux/netfilter/nf_conntrack_common.h): `ct state established`, in the
+/// machine's byte order.
 pub const CT_STATE_ESTABLISHED: u32 = 1 << 1;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)`: `ct state new`, in the machine's byte order.
 pub const CT_STATE_NEW: u32 = 1 << 3;

@@ -45,8 +45,8 @@ impl Table {
         Table { flags, ..self }
     }
 
-    /// The same with a comment as nft shows it, at most 254 bytes. The kernel keeps the comment that a table was created
-    /// with.
+    /// The same with a comment as nft shows it, at most 254 bytes. The kernel keeps the comment that a table was
+    /// created with.
     pub fn with_comment(mut self, comment: &str) -> Self {
         udata::put_str(&mut self.userdata, udata::TABLE_COMMENT, comment);
         self

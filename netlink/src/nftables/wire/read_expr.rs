@@ -195,8 +195,8 @@ fn read_nat(attrs: Attrs<'_>) -> Option<Expr> {
     only(attrs, &[&known[..], &[NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_REG_PROTO_MAX, NFTA_NAT_FLAGS]].concat())?;
     let addr = reg_or_none(attrs, NFTA_NAT_REG_ADDR_MIN)?;
     let port = reg_or_none(attrs, NFTA_NAT_REG_PROTO_MIN)?;
-    // The kernel dumps the ends of ranges even if only their beginnings were given, equal to them, and flags that follow
-    // from the registers.
+    // The kernel dumps the ends of ranges even if only their beginnings were given, equal to them, and flags that
+    // follow from the registers.
     let (addr_max, port_max) =
         (reg_or_none(attrs, NFTA_NAT_REG_ADDR_MAX)?, reg_or_none(attrs, NFTA_NAT_REG_PROTO_MAX)?);
     (addr_max.is_none_or(|max| Some(max) == addr) && port_max.is_none_or(|max| Some(max) == port)).then_some(())?;
