@@ -1,7 +1,7 @@
 //! The whole agent inside another program: a dataplane, a source and a witness of the program's own.
 //!
-//! `docs/embedding.md` quotes [`run_agent`] (`tests/docs/commands.rs` compares them). Needs no root: nothing on the
-//! node is written.
+//! `docs/embedding.md` quotes [`run_agent`] (`tests/docs/commands.rs` compares them). Needs no root: nothing on the node is
+//! written.
 
 use std::time::Duration;
 
