@@ -41,6 +41,8 @@ fn a_restart_of_two_thousand_services_writes_nothing_and_a_change_its_own_size()
     assert!((least..most).contains(&measured.first_sync_writes), "{measured:?}");
     // A message attribute costs its length; a kilobyte a service would be something else than elements.
     assert!(measured.netlink_bytes < 2000 * 1024, "{measured:?}");
+    // The backend's spans were heard: their names and their crate's are as the clock expects.
+    assert!(measured.sync_phases.render > 0.0 && measured.sync_phases.kernel > 0.0, "{measured:?}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl Clock {
 
 impl Subscriber for Clock {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span() && metadata.target().starts_with("backend_") && NAMES.contains(&metadata.name())
+        metadata.is_span() && metadata.target().starts_with("switchyard_") && NAMES.contains(&metadata.name())
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
