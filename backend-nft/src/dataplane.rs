@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
+use backend_api::{Cleaning, Dataplane, Observed, PerFamily, Report, Scope, ServiceState, SyncError};
 
 use crate::options::Options;
 use crate::programmer::Outcome;
@@ -49,6 +49,10 @@ impl Dataplane for NftDataplane {
 
     async fn remove_all(&mut self) -> Result<(), SyncError> {
         self.tables.programmer.remove_all().await
+    }
+
+    async fn settle(&mut self) -> PerFamily<Option<Cleaning>> {
+        self.tables.settle().await
     }
 
     async fn drifted(&mut self) {
