@@ -20,7 +20,7 @@ pub struct NftDataplane {
 
 impl NftDataplane {
     /// Opens the dataplane in the network namespace that `options` name: that of this thread, if they name none. Needs
-    /// `CAP_NET_ADMIN` there, and a tokio runtime. Nothing is written before the first sync.
+    /// `CAP_NET_ADMIN` there, and a tokio runtime with I/O and time. Nothing is written before the first sync.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`] where the kernel or the process lacks something.
