@@ -76,8 +76,8 @@ pub struct ClusterState {
     resolver: Resolver,
     state: ServiceState,
     heard: Heard,
-    /// What is wrong as long as this node's Node object is not known.
-    without_node: Option<String>,
+    /// What is to be said while there is no Node object of this node.
+    without_node: WithoutNode,
     /// Whether the state depends on the node's links.
     needs_links: bool,
 }
@@ -114,6 +114,15 @@ pub enum Note<'a> {
 /// What the loop tells witnesses where the desired state is a [`ClusterState`].
 pub type News<'a> = reconcile::News<'a, Note<'a>>;
 
+/// What the log is told while there is no Node object of this node.
+#[derive(Debug)]
+struct WithoutNode {
+    /// If there never was one: what does not work.
+    unknown: Option<String>,
+    /// If there was one.
+    gone: String,
+}
+
 /// Which inputs have come.
 #[derive(Debug, Default)]
 struct Heard {
@@ -137,7 +146,7 @@ impl ClusterState {
         let links = inputs.links.as_mut().and_then(|links| links.borrow_and_update().clone());
         let mut cluster = Self {
             inputs,
-            without_node: without_node(&settings),
+            without_node: WithoutNode::new(&settings),
             needs_links: settings.flowtable_after.is_some(),
             resolver: Resolver::new(settings),
             state: ServiceState::new(NodeNetwork::unknown()),
@@ -192,7 +201,7 @@ impl ClusterState {
     }
 
     fn take_settings(&mut self, settings: Settings) {
-        self.without_node = without_node(&settings);
+        self.without_node = WithoutNode::new(&settings);
         self.needs_links = settings.flowtable_after.is_some();
         self.resolver.set_settings(settings);
         self.heard.news = true;
@@ -258,9 +267,11 @@ impl Desired for ClusterState {
         &self.state
     }
 
-    /// What does not work because this node's Node object is not known.
     fn missing(&self) -> Option<&str> {
-        self.without_node.as_deref().filter(|_| self.resolver.node().is_none())
+        match self.resolver.node() {
+            None => self.without_node.unknown.as_deref(),
+            Some(_) => self.resolver.node_is_gone().then_some(&self.without_node.gone),
+        }
     }
 }
 
@@ -274,16 +285,22 @@ async fn changed<T: Clone>(values: &mut Option<watch::Receiver<T>>) -> T {
     std::future::pending().await
 }
 
-fn without_node(settings: &Settings) -> Option<String> {
-    let node_ports = settings.node_ports.needs_node_object();
-    let detector = settings.local_traffic == LocalDetector::NodeCidrs;
-    let consequences = [
-        node_ports.then_some("no primary address carries node ports (--nodeport-addresses)"),
-        detector.then_some("pods cannot be told from others (--detect-local-mode NodeCIDR)"),
-    ];
-    let consequences: Vec<_> = consequences.into_iter().flatten().collect();
-    let name = settings.node_name.as_str();
-    (!consequences.is_empty()).then(|| format!("Node {name}: no such object; {}", consequences.join("; ")))
+impl WithoutNode {
+    fn new(settings: &Settings) -> Self {
+        let node_ports = settings.node_ports.needs_node_object();
+        let detector = settings.local_traffic == LocalDetector::NodeCidrs;
+        let consequences = [
+            node_ports.then_some("no primary address carries node ports (--nodeport-addresses)"),
+            detector.then_some("pods cannot be told from others (--detect-local-mode NodeCIDR)"),
+        ];
+        let consequences: Vec<_> = consequences.into_iter().flatten().collect();
+        let name = settings.node_name.as_str();
+        Self {
+            unknown: (!consequences.is_empty())
+                .then(|| format!("Node {name}: no such object; {}", consequences.join("; "))),
+            gone: format!("Node {name}: no such object any more; the addresses, pod ranges and zone that it had hold"),
+        }
+    }
 }
 
 #[cfg(test)]

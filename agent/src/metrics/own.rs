@@ -182,6 +182,9 @@ fn problem_label(problem: &Problem) -> &'static str {
         Problem::Timeout(_) => "timeout",
         Problem::Scheduler(_) => "scheduler",
         Problem::AffinityDecides(_) => "affinity_decides",
+        Problem::AddressWithdrawn { .. } => "address_withdrawn",
+        Problem::NoNodeAddress => "no_node_address",
+        Problem::PodRangesWithdrawn(_) => "pod_ranges_withdrawn",
         Problem::Time(_) => "time",
     }
 }

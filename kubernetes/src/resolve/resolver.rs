@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use backend_api::{FlawedService, NodeNetwork, PerFamily, Scope, ServiceName, ServiceState};
 
-use super::node::{InKernel, NodeFacts, resolve_node};
+use super::node::{InKernel, LastSaid, NodeFacts, resolve_node};
 use super::on_node::OnNode;
 use super::service::{Resolution, resolve};
 use super::warning::Warning;
@@ -26,6 +26,10 @@ pub struct Resolver {
     settings: Settings,
     /// All that are known; one of them is this node's own.
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// This node's own, as it was when it was deleted or when the operator named another. It counts until there is one
+    /// again: a node whose object is gone still serves.
+    former_node: Option<Arc<Node>>,
+    last_said: LastSaid,
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     kernel: InKernel,
     services: HashMap<ServiceName, KnownService>,
@@ -88,6 +92,8 @@ impl Resolver {
         Self {
             settings,
             nodes: BTreeMap::new(),
+            former_node: None,
+            last_said: LastSaid::default(),
             service_cidrs: BTreeMap::new(),
             kernel: InKernel::default(),
             services: HashMap::new(),
@@ -115,8 +121,14 @@ impl Resolver {
             }
             Object::EndpointSlice(slice) => self.upsert_slice(slice),
             Object::Node(node) => {
-                let before = self.nodes.insert(node.metadata.name.clone(), node.clone());
-                self.node_is_dirty |= self.is_this_node(&node.metadata.name) && before.as_ref() != Some(node);
+                let mut before = self.nodes.insert(node.metadata.name.clone(), node.clone());
+                if self.is_this_node(&node.metadata.name) {
+                    before = before.or(self.former_node.take());
+                    self.node_is_dirty |= before.as_ref() != Some(node);
+                    if before.is_some_and(|before| before.metadata.name != node.metadata.name) {
+                        self.last_said = LastSaid::default();
+                    }
+                }
             }
             Object::ServiceCidr(cidr) => {
                 let before = self.service_cidrs.insert(cidr.metadata.name.clone(), cidr.clone());
@@ -136,8 +148,10 @@ impl Resolver {
                 self.change(&name_of(key), |known| known.endpoints.take().is_some());
             }
             Kind::Node => {
-                let removed = self.nodes.remove(&key.name).is_some();
-                self.node_is_dirty |= removed && self.is_this_node(&key.name);
+                let removed = self.nodes.remove(&key.name);
+                if self.is_this_node(&key.name) {
+                    self.former_node = removed.or(self.former_node.take());
+                }
             }
             Kind::ServiceCidr => self.node_is_dirty |= self.service_cidrs.remove(&key.name).is_some(),
         }
@@ -183,12 +197,29 @@ impl Resolver {
     /// Replaces what the operator decided.
     pub fn set_settings(&mut self, settings: Settings) {
         self.node_is_dirty |= self.settings != settings;
+        if self.settings.node_name != settings.node_name {
+            if self.nodes.contains_key(settings.node_name.as_str()) {
+                self.former_node = None;
+                self.last_said = LastSaid::default();
+            } else {
+                self.former_node = self.own_node().cloned();
+            }
+        }
         self.settings = settings;
     }
 
-    /// This node's Node object, if it is known.
+    /// This node's Node object, if one was ever known: as it is, or as it was before it was deleted.
     pub fn node(&self) -> Option<&Node> {
-        self.nodes.get(self.settings.node_name.as_str()).map(|node| &**node)
+        self.own_node().map(|node| &**node)
+    }
+
+    /// Whether [`Resolver::node`] is what a former object said: there is none now.
+    pub fn node_is_gone(&self) -> bool {
+        self.former_node.is_some()
+    }
+
+    fn own_node(&self) -> Option<&Arc<Node>> {
+        self.nodes.get(self.settings.node_name.as_str()).or(self.former_node.as_ref())
     }
 
     fn is_this_node(&self, name: &str) -> bool {
@@ -237,7 +268,8 @@ impl Resolver {
             Some(facts) if !self.node_is_dirty => facts,
             before => {
                 let cidrs = self.service_cidrs.values().map(|cidr| &**cidr);
-                let resolved = resolve_node(&self.settings, self.node(), cidrs, &self.kernel);
+                let resolved = resolve_node(&self.settings, self.node(), cidrs, &self.kernel, &self.last_said);
+                self.last_said = resolved.last_said;
                 changes.node = Some(resolved.network);
                 changes.warnings.extend(new_ones(&resolved.warnings, &self.node_warnings));
                 self.node_warnings = resolved.warnings;

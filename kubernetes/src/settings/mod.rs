@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 
 pub use local_traffic::{ClusterCidrs, LocalDetector};
 pub use names::{InterfaceName, NameError, NodeName};
-pub use node_ports::{NodePortSelection, SelectionError};
+pub use node_ports::{NodePortSelection, PrimaryAddress, SelectionError};
 
 /// What the operator decided, as far as it concerns resolving.
 #[derive(Clone, Debug, PartialEq, Eq)]
