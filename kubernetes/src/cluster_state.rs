@@ -256,6 +256,11 @@ impl Desired for ClusterState {
         for warning in &changes.warnings {
             warn!("{warning}");
         }
+        for (service, refusal) in &changes.refused {
+            let reason = refusal.to_string();
+            witness.hear(&News::Failed { service, reason: &reason });
+            warn!(%service, reason, "service cannot be programmed until it is smaller; all others are");
+        }
         let Applied { touched, node_changed, flawed } = changes.apply(&mut self.state);
         for FlawedService { service, flaw, .. } in flawed {
             error!(%service, reason = %flaw, "service refused: not programmed until one of its objects changes");
@@ -307,6 +312,7 @@ impl WithoutNode {
 mod tests {
     use super::*;
     use crate::objects::{Item, read};
+    use crate::settings::Budget;
 
     fn cluster(local_traffic: LocalDetector, node_ports: &str) -> ClusterState {
         let (_, objects) = mpsc::channel(1);
@@ -318,6 +324,7 @@ mod tests {
             node_address: None,
             masquerade_all: false,
             flowtable_after: None,
+            budget: Budget::default(),
         };
         ClusterState::new(settings, Inputs::new(objects, addresses))
     }

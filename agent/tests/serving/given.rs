@@ -73,6 +73,7 @@ pub(crate) fn settings() -> Settings {
         node_ports: "all".parse().unwrap(),
         masquerade_all: false,
         flowtable_after: None,
+        budget: kubernetes::settings::Budget::default(),
         node_address: None,
     }
 }

@@ -1,6 +1,7 @@
 //! Kubernetes' judgements: objects in, desired state out. Pure.
 //!
 //! ```text
+//! all of a service ──► budget (may it be programmed at all?)
 //! Service ──► selection ──► shared (addresses, source_ranges), ports ──┐
 //! EndpointSlice, Endpoints ──► endpoints ──► topology ──► policies ────┴► service ──► backend_api::Service
 //! Node, ServiceCIDR, the node's addresses ──► node ─────────────────────────────────► backend_api::NodeNetwork
@@ -14,6 +15,7 @@
 //! it said last holds when it is deleted, and some of it while it says nothing ([`LastSaid`]).
 
 mod addresses;
+mod budget;
 mod endpoints;
 mod node;
 mod notation;
@@ -28,6 +30,7 @@ mod source_ranges;
 mod topology;
 mod warning;
 
+pub use budget::{Limit, Refusal};
 pub use node::{InKernel, LastSaid, NodeFacts, NodeResolution, resolve_node};
 pub use on_node::{HealthCheck, NoLocalEndpoints, OnNode};
 pub use resolver::{Applied, Changes, Resolver};

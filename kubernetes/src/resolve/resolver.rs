@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use backend_api::{FlawedService, NodeNetwork, PerFamily, Scope, ServiceName, ServiceState};
 
+use super::budget::{self, Ledger, Limit, Refusal};
 use super::node::{InKernel, LastSaid, NodeFacts, resolve_node};
 use super::on_node::OnNode;
 use super::service::{Resolution, resolve};
@@ -18,7 +19,7 @@ use super::warning::Warning;
 use crate::objects::{
     AddressType, EndpointSlice, Endpoints, Kind, Node, Object, ObjectKey, Service, ServiceCidr, Word,
 };
-use crate::settings::Settings;
+use crate::settings::{Budget, Settings};
 
 /// Every object that is known, and which services they leave unresolved.
 #[derive(Clone, Debug)]
@@ -44,6 +45,9 @@ pub struct Resolver {
     /// As last resolved.
     facts: Option<NodeFacts>,
     node_warnings: Vec<Warning>,
+    ledger: Ledger,
+    /// How many services are refused at present.
+    refused: usize,
     /// Since the last time, of slices that changed.
     triggers: PerFamily<Vec<SystemTime>>,
 }
@@ -57,6 +61,9 @@ struct KnownService {
     endpoints: Option<Arc<Endpoints>>,
     /// As last resolved.
     warnings: Vec<Warning>,
+    /// As last counted; 0 where it is too large for a service.
+    size: u32,
+    refusal: Option<Limit>,
 }
 
 /// What has changed since the last time.
@@ -72,6 +79,10 @@ pub struct Changes {
     pub triggers: PerFamily<Vec<SystemTime>>,
     /// What is wrong and was not the last time, to be logged.
     pub warnings: Vec<Warning>,
+    /// Services that are too large to be programmed and were not the last time, or exceeded another limit then.
+    pub refused: BTreeMap<ServiceName, Refusal>,
+    /// How many services are too large, in all.
+    pub refused_in_all: usize,
 }
 
 /// What changes did to a [`ServiceState`].
@@ -103,6 +114,8 @@ impl Resolver {
             node_is_dirty: true,
             facts: None,
             node_warnings: Vec::new(),
+            ledger: Ledger::default(),
+            refused: 0,
             triggers: PerFamily::default(),
         }
     }
@@ -197,6 +210,9 @@ impl Resolver {
     /// Replaces what the operator decided.
     pub fn set_settings(&mut self, settings: Settings) {
         self.node_is_dirty |= self.settings != settings;
+        if self.settings.budget != settings.budget {
+            self.dirty.extend(self.services.keys().cloned());
+        }
         if self.settings.node_name != settings.node_name {
             if self.nodes.contains_key(settings.node_name.as_str()) {
                 self.former_node = None;
@@ -242,24 +258,44 @@ impl Resolver {
     pub fn resolve(&mut self) -> Changes {
         let mut changes = Changes { triggers: mem::take(&mut self.triggers), ..Changes::default() };
         let facts = self.resolve_node(&mut changes);
+        self.settle();
         let mut dirty: Vec<ServiceName> = mem::take(&mut self.dirty).into_iter().collect();
         dirty.sort_unstable();
         // Maps of what is in order already are made at once, and not name by name.
         let (mut services, mut on_nodes) = (Vec::with_capacity(dirty.len()), Vec::with_capacity(dirty.len()));
         for name in dirty {
-            let known = self.services.get_mut(&name);
-            let Resolution { service, on_node, warnings, skipped: _ } =
-                known.as_ref().map_or_else(Resolution::default, |known| known.resolve(&facts));
-            if let Some(known) = known {
-                changes.warnings.extend(new_ones(&warnings, &known.warnings));
-                known.warnings = warnings;
+            let mut resolution = Resolution::default();
+            if let Some(known) = self.services.get_mut(&name) {
+                let refusal = known.refusal(&name, &self.settings.budget, &self.ledger);
+                if refusal.is_none() {
+                    resolution = known.resolve(&facts);
+                }
+                changes.warnings.extend(new_ones(&resolution.warnings, &known.warnings));
+                known.warnings = mem::take(&mut resolution.warnings);
+                let before = mem::replace(&mut known.refusal, refusal.map(|refusal| refusal.limit));
+                self.refused = self.refused + usize::from(refusal.is_some()) - usize::from(before.is_some());
+                changes.refused.extend(refusal.filter(|now| before != Some(now.limit)).map(|now| (name.clone(), now)));
             }
-            on_nodes.push((name.clone(), on_node));
-            services.push((name, service));
+            on_nodes.push((name.clone(), resolution.on_node));
+            services.push((name, resolution.service));
         }
         (changes.services, changes.on_node) = (services.into_iter().collect(), on_nodes.into_iter().collect());
+        changes.refused_in_all = self.refused;
         self.facts = Some(facts);
         changes
+    }
+
+    /// Counts the services that changed, and decides which go without; one that is let in again is dirty too.
+    fn settle(&mut self) {
+        let of_service = self.settings.budget.of_service.get();
+        for name in &self.dirty {
+            let Some(known) = self.services.get_mut(name) else { continue };
+            let size = Some(known.count()).filter(|size| *size <= of_service).unwrap_or(0);
+            self.ledger.change(name, known.size, size);
+            known.size = size;
+        }
+        let all = self.services.iter().map(|(name, known)| (name, known.size));
+        self.dirty.extend(self.ledger.settle(self.settings.budget.in_all.get().into(), all));
     }
 
     /// The facts about the node; where they are others than before, every service is dirty.
@@ -316,6 +352,8 @@ impl Resolver {
         let known = self.services.entry(name.clone()).or_default();
         let changed = change(known);
         if known.is_nothing() {
+            self.ledger.change(name, known.size, 0);
+            self.refused -= usize::from(known.refusal.is_some());
             self.services.remove(name);
         }
         if changed {
@@ -333,6 +371,22 @@ impl KnownService {
 
     fn is_nothing(&self) -> bool {
         self.service.is_none() && self.slices.is_empty() && self.endpoints.is_none()
+    }
+
+    /// The elements that it needs.
+    fn count(&self) -> u32 {
+        let slices = self.slices.iter().map(|slice| &**slice);
+        self.service.as_ref().map_or(0, |service| budget::size(service, slices, self.endpoints.as_deref()))
+    }
+
+    /// Why it is not programmed, if it is too large; to be asked once it was counted.
+    fn refusal(&self, name: &ServiceName, budget: &Budget, ledger: &Ledger) -> Option<Refusal> {
+        if self.size > 0 {
+            let limit = Limit::InAll(budget.in_all.get());
+            return ledger.refuses(name, self.size).then_some(Refusal { elements: self.size, limit });
+        }
+        let elements = self.count();
+        (elements > 0).then_some(Refusal { elements, limit: Limit::OfService(budget.of_service.get()) })
     }
 
     fn resolve(&self, node: &NodeFacts) -> Resolution {
@@ -388,6 +442,7 @@ fn name_of(key: &ObjectKey) -> ServiceName {
     ServiceName { namespace: key.namespace.clone(), name: key.name.clone() }
 }
 
-fn new_ones<'a>(now: &'a [Warning], before: &'a [Warning]) -> impl Iterator<Item = Warning> {
-    now.iter().filter(|warning| !before.contains(warning)).cloned()
+fn new_ones(now: &[Warning], before: &[Warning]) -> Vec<Warning> {
+    let before: HashSet<&Warning> = before.iter().collect();
+    now.iter().filter(|warning| !before.contains(warning)).cloned().collect()
 }
