@@ -9,11 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use backend_api::{FlawedService, NodeNetwork, ServiceState};
-use reconcile::{Desired, InputEnded, Pending, Witness};
+use backend_api::{FlawedService, NodeNetwork, ServiceName, ServiceState};
+use reconcile::{Desired, InputEnded, Line, LineRate, Pending, Witness};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{debug, error, trace, warn};
 
+use crate::objects::ObjectKey;
 use crate::resolve::{Applied, Changes, Resolver};
 use crate::settings::{LocalDetector, Settings};
 use crate::source::Event;
@@ -80,6 +82,15 @@ pub struct ClusterState {
     without_node: WithoutNode,
     /// Whether the state depends on the node's links.
     needs_links: bool,
+    rate: LineRate<Topic>,
+}
+
+/// What a line in the log is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Topic {
+    Object(ObjectKey),
+    Service(ServiceName),
+    Place(String),
 }
 
 /// What the state is made from. When the sender of `objects` or `addresses` is dropped, the loop ends with an error.
@@ -151,6 +162,7 @@ impl ClusterState {
             resolver: Resolver::new(settings),
             state: ServiceState::new(NodeNetwork::unknown()),
             heard: Heard::default(),
+            rate: LineRate::new(Instant::now()),
         };
         cluster.take_addresses();
         cluster.take_links(links);
@@ -178,9 +190,22 @@ impl ClusterState {
                     self.heard.every_object = true;
                     self.heard.news = true;
                 }
-                Event::Trouble(trouble) => warn!("{trouble}"),
+                Event::Trouble(trouble) => {
+                    let topic = match &trouble.object {
+                        Some(object) => Topic::Object(object.clone()),
+                        None => Topic::Place(trouble.place.clone()),
+                    };
+                    if let Some(line) = self.line(topic) {
+                        warn!("{trouble}{line}");
+                    }
+                }
             }
         }
+    }
+
+    /// What to say behind a line about this, if it is to be logged now.
+    fn line(&mut self, topic: Topic) -> Option<Line> {
+        Some(self.rate.line(&topic, Instant::now())).filter(|line| *line != Line::HeldBack)
     }
 
     fn take_addresses(&mut self) {
@@ -254,12 +279,16 @@ impl Desired for ClusterState {
         let changes = self.resolver.resolve();
         witness.hear(&News::Noted(Note::Resolved(&changes)));
         for warning in &changes.warnings {
-            warn!("{warning}");
+            if let Some(line) = self.line(Topic::Object(warning.object.clone())) {
+                warn!("{warning}{line}");
+            }
         }
         for (service, refusal) in &changes.refused {
             let reason = refusal.to_string();
             witness.hear(&News::Failed { service, reason: &reason });
-            warn!(%service, reason, "service cannot be programmed until it is smaller; all others are");
+            if let Some(line) = self.line(Topic::Service(service.clone())) {
+                warn!(%service, reason, "service cannot be programmed until it is smaller; all others are{line}");
+            }
         }
         let Applied { touched, node_changed, flawed } = changes.apply(&mut self.state);
         for FlawedService { service, flaw, .. } in flawed {

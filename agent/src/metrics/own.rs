@@ -134,6 +134,10 @@ impl OwnMetrics {
         self.services.set(programmed.services().saturating_sub(refused) as i64);
         self.frontends.set(totals.frontends);
         self.endpoints.set(totals.endpoints);
+    }
+
+    /// So many services are not programmed at present.
+    pub(super) fn refused_now(&self, refused: usize) {
         self.refused.set(refused as i64);
     }
 

@@ -12,7 +12,7 @@
 //!
 //! **Invariant:** an entry of TCP, or to a destination that is not and was not a frontend, is never stale.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use crate::{
@@ -112,17 +112,15 @@ impl<'a> StaleFlows<'a> {
         {
             return;
         }
+        let mut coming: HashMap<FrontendKey, _> =
+            after.into_iter().flat_map(tracked).map(|(port, frontend)| (frontend.key, (port, frontend))).collect();
         for (port, frontend) in before.into_iter().flat_map(tracked) {
-            let successor = after.and_then(|after| tracked(after).find(|(_, other)| other.key == frontend.key));
+            let successor = coming.remove(&frontend.key);
             if successor.is_none_or(|successor| endangers((port, frontend), successor)) {
                 self.note(frontend.key);
             }
         }
-        for (_, frontend) in after.into_iter().flat_map(tracked) {
-            if !before.is_some_and(|before| tracked(before).any(|(_, other)| other.key == frontend.key)) {
-                self.note(frontend.key);
-            }
-        }
+        coming.into_keys().for_each(|key| self.note(key));
     }
 
     /// Whether no flow can be stale: then connection tracking need not be read at all.

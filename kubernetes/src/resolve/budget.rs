@@ -209,7 +209,7 @@ impl Crowd {
     }
 }
 
-/// `needs 1020200 elements, one service may have 262144 (--max-service-elements)`.
+/// `needs 1020200 elements, one service may have 250000 (--max-service-elements)`.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let elements = self.elements;

@@ -12,9 +12,14 @@ pub struct Budget {
     pub in_all: NonZeroU32,
 }
 
+impl Budget {
+    /// As many as the objects ask for.
+    pub const UNLIMITED: Self = Self { of_service: NonZeroU32::MAX, in_all: NonZeroU32::MAX };
+}
+
 impl Default for Budget {
-    /// No honest service comes near: 5,000 endpoints behind 10 ports at 5 addresses are 250,000.
+    /// No honest service comes near the first: 5,000 endpoints behind 10 ports at 4 addresses are 200,040.
     fn default() -> Self {
-        const { Self { of_service: NonZeroU32::new(1 << 18).unwrap(), in_all: NonZeroU32::new(1 << 21).unwrap() } }
+        const { Self { of_service: NonZeroU32::new(250_000).unwrap(), in_all: NonZeroU32::new(1_000_000).unwrap() } }
     }
 }
