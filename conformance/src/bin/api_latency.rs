@@ -108,6 +108,7 @@ async fn agent(masters: Vec<String>, committed: mpsc::Sender<Commit>) -> Result<
         node_ports: "all".parse()?,
         masquerade_all: false,
         flowtable_after: None,
+        budget: kubernetes::settings::Budget::default(),
     };
     let dataplane = Box::new(Timed { inner, committed });
     let inputs = Inputs::new(objects, addresses);

@@ -35,6 +35,7 @@ impl Agent {
             node_address: None,
             masquerade_all: false,
             flowtable_after: None,
+            budget: kubernetes::settings::Budget::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let loops = tokio::spawn(async move {
