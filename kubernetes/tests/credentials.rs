@@ -219,7 +219,7 @@ async fn a_proxy_that_cannot_be_used_is_said() {
         ("socks4://a:1", "proxy-url: must be a URL such as"),
         ("http://user:hunter2@127.0.0.1:1", "through proxy http://127.0.0.1:1: connection refused"),
         ("https://user:hunter2@127.0.0.1:1", "through proxy https://127.0.0.1:1: connection refused"),
-        ("socks5://user:hunter2@127.0.0.1:1", "through proxy socks5://127.0.0.1:1: connection refused"),
+        ("socks5://user:hunter2@127.0.0.1:1", "through proxy socks5://127.0.0.1:1: the proxy cannot be reached"),
     ] {
         let config = kubeconfig(&folder, &format!("server: 'https://192.0.2.1', proxy-url: '{proxy}'"), "token: t");
         let error = ask(&config).await.unwrap_err();

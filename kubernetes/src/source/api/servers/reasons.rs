@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
+use hyper_util::client::legacy;
 use rustls::{AlertDescription, CertificateError};
 
 /// The longest reason that is told in a library's words.
@@ -15,7 +16,7 @@ pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Some(of_tls(tls));
         }
-        error.downcast_ref::<io::Error>().and_then(of_io)
+        error.downcast_ref::<io::Error>().and_then(of_io).or_else(|| of_proxy(&error.to_string()))
     });
     // The resolver's error is of no kind of its own.
     let unresolved = errors.iter().any(|error| error.to_string() == "dns error");
@@ -99,10 +100,22 @@ fn of_io(error: &io::Error) -> Option<String> {
     Some(said.to_owned())
 }
 
-/// Every reason, each once: the outermost alone says that a service failed.
+/// What stands between us and a proxy has no public types.
+fn of_proxy(error: &str) -> Option<String> {
+    let said = match error {
+        "SOCKS error: failed to create underlying connection" => "the proxy cannot be reached; is it running there?",
+        "tunnel error: proxy authorization required" => "the proxy wants a user and a password; give them in its URL",
+        "tunnel error: unsuccessful" => "the proxy refuses to connect; does it allow this server and port?",
+        _ => return None,
+    };
+    Some(said.to_owned())
+}
+
+/// Every reason, each once. The outermost say only that a client failed.
 fn joined(errors: &[&(dyn Error + 'static)]) -> String {
+    let outer = errors.iter().take_while(|error| error.is::<kube::Error>() || error.is::<legacy::Error>()).count();
     let mut words = String::new();
-    for error in errors {
+    for error in &errors[outer.min(errors.len() - 1)..] {
         let reason = error.to_string();
         if words.is_empty() {
             words = reason;
@@ -136,6 +149,7 @@ mod tests {
             ),
             (tls(rustls::Error::InvalidCertificate(CertificateError::NotValidForName)), "its certificate is for other"),
             (tls(rustls::Error::AlertReceived(AlertDescription::CertificateExpired)), "it says that the client"),
+            (io::Error::other("tunnel error: proxy authorization required"), "the proxy wants a user and a password"),
             (io::Error::other("strange"), "strange"),
         ] {
             let words = reason(&io::Error::other(error));
