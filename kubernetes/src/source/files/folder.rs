@@ -153,16 +153,24 @@ impl File {
         self.objects.keys().cloned().collect()
     }
 
-    /// Keeps what `before` holds of something that cannot be read: the object if it says which it is, else all that is
+    /// Keeps what `before` holds of something that cannot be read: the object if it says which it was, else all that is
     /// not there otherwise, for it may be any of them.
     fn keep(&mut self, before: &BTreeMap<ObjectKey, Object>, file: &str, refused: Refused) {
         let Refused { line, object, reason } = refused;
-        let kept: Vec<_> =
-            before.iter().filter(|(key, _)| object.as_ref().is_none_or(|object| object == *key)).collect();
-        let holds = if kept.is_empty() { "ignored" } else { "its last good state is kept" };
+        let named = object.as_ref().filter(|object| before.contains_key(*object));
+        let kept = before.iter().filter(|(key, _)| named.is_none_or(|named| named == *key));
+        let kept: Vec<_> = kept.filter(|(key, _)| !self.objects.contains_key(*key)).collect();
+        let holds = match (named, kept.as_slice()) {
+            (Some(_), _) => "its last good state is kept".to_owned(),
+            (None, []) => "ignored".to_owned(),
+            (None, [(one, _)]) => format!("{one} is missing now, may be meant, and is kept"),
+            (None, [(one, _), rest @ ..]) => {
+                format!("{one} and {} more objects are missing now, may be meant, and are kept", rest.len())
+            }
+        };
         self.troubles.insert(trouble(file, Some(line), object, format!("{reason}; {holds}")));
         for (key, object) in kept {
-            self.objects.entry(key.clone()).or_insert_with(|| object.clone());
+            self.objects.insert(key.clone(), object.clone());
         }
     }
 }
@@ -238,6 +246,36 @@ mod tests {
         assert_eq!(told[0], "y:2");
         assert!(told[1].starts_with("! a.yaml:1: "), "{told:?}");
         assert_eq!(told.len(), 2, "x is not deleted: {told:?}");
+    }
+
+    #[test]
+    fn a_typing_error_deletes_nothing() {
+        for (right, wrong) in [
+            ("kind: Service", "kind: Servise"),
+            ("kind: Service", "kind: service"),
+            ("kind: Service", "kind: Svc"),
+            ("apiVersion: v1", "apiVersion: core/v1"),
+            ("apiVersion: v1", "apiversion: v1"),
+            ("kind: Service", "king: Service"),
+            ("name: x", "name: X"),
+            ("name: x", "nmae: x"),
+        ] {
+            let mut folder = Folder::default();
+            folder.hear("a.yaml", &(service("x", 1) + &service("y", 1)));
+            let told = folder.hear("a.yaml", &(service("x", 1).replace(right, wrong) + &service("y", 2)));
+            assert_eq!((told.len(), told[0].as_str()), (2, "y:2"), "{wrong}: {told:?}");
+            assert!(told[1].starts_with("! a.yaml:") && told[1].ends_with("kept"), "{wrong}: {told:?}");
+            assert_eq!(folder.hear("a.yaml", &service("y", 2)), ["-x"], "{wrong}: the bad document is gone, too");
+        }
+    }
+
+    #[test]
+    fn what_vanishes_while_a_bad_document_appears_is_kept_and_named() {
+        let mut folder = Folder::default();
+        folder.hear("a.yaml", &(service("x", 1) + &service("y", 1)));
+        let told = folder.hear("a.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: new}\nspec: 7\n");
+        let kept = "Service default/x and 1 more objects are missing now, may be meant, and are kept";
+        assert!(told.len() == 1 && told[0].ends_with(kept), "{told:?}");
     }
 
     #[test]
