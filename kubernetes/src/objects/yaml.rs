@@ -4,6 +4,7 @@
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_saphyr::Error;
+use serde_saphyr::budget::BudgetBreach;
 
 /// A part of a text that is parsed by itself.
 #[derive(Clone, Copy, Debug)]
@@ -156,17 +157,19 @@ const SHOWN: usize = 60;
 const MESSAGE: usize = 200;
 
 const UNFINISHED: &str = "the document ends in the middle of a value";
+const DEEP: &str = "is nested too deep to be read";
 const ALIASES: &str = "aliases (`*name`) repeat more than the whole file holds; write the values out";
 
 /// What a YAML parser's error says.
 fn yaml_words(error: &Error) -> String {
     match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => yaml_words(error),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => DEEP.to_owned(),
         Error::Budget { .. }
         | Error::AliasReplayCounterOverflow { .. }
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => limit_words(&format!("{error:?}")).to_owned(),
+        | Error::AliasReplayStackDepthExceeded { .. } => ALIASES.to_owned(),
         Error::Eof { .. } => UNFINISHED.to_owned(),
         Error::UnknownAnchor { .. } => "an alias (`*name`) without its anchor (`&name`)".to_owned(),
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("`{key}` is there twice"),
@@ -174,12 +177,11 @@ fn yaml_words(error: &Error) -> String {
         Error::InvalidBooleanStrict { .. } => "must be true or false".to_owned(),
         Error::NullIntoString { .. } => "must be text, and is empty".to_owned(),
         Error::Unexpected { expected, .. } => format!("must be {}", expected_words(expected)),
-        other => plain(&other.to_string()),
+        other => match other.to_string() {
+            message if message.starts_with("recursion limit exceeded") => DEEP.to_owned(),
+            message => plain(&message),
+        },
     }
-}
-
-fn limit_words(breach: &str) -> &'static str {
-    if breach.contains("Depth {") { "is nested too deep to be read" } else { ALIASES }
 }
 
 /// What a message of serde says; what it does not know is shown as it is.
