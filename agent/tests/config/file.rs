@@ -290,6 +290,44 @@ fn what_is_no_document_is_refused_with_its_line() {
 }
 
 #[test]
+fn of_several_documents_the_one_of_kube_proxy_counts() {
+    let config = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n";
+    let kubelet = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmode: 7\n";
+    let ignored = |line, kind, counts| {
+        format!("FILE:{line}: a document of {kind}: is ignored, the KubeProxyConfiguration in line {counts} counts")
+    };
+    for (text, expected) in [
+        (format!("---\n{config}"), vec![]),
+        (format!("{config}---\n"), vec![]),
+        (format!("{config}...\n"), vec![]),
+        (format!("%YAML 1.1\n---\n{config}---\n# nothing\n...\n"), vec![]),
+        (format!("{config}---\n{kubelet}"), vec![ignored(5, "kind \"KubeletConfiguration\"", 1)]),
+        (format!("{kubelet}---\n{config}"), vec![ignored(1, "kind \"KubeletConfiguration\"", 5)]),
+        (format!("{config}---\n{config}"), vec![ignored(5, "kind \"KubeProxyConfiguration\"", 1)]),
+        (format!("{config}---\nmode: nftables\n"), vec![ignored(5, "no kind", 1)]),
+    ] {
+        let (config, remarks) = file_with(&text, &["--hostname-override=n"]).unwrap();
+        assert_eq!((config.backend, remarks), (Backend::Ipvs, expected), "{text}");
+    }
+    let mistakes = file_with(&format!("{kubelet}---\n{config}bindAddress: eth0\n"), &[]).unwrap_err();
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with("FILE:8: bindAddress: \"eth0\""), "{mistakes:?}");
+    let mistakes = file_with(&format!("{config}---\n{{ a: [\n"), &[]).unwrap_err();
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with("FILE:5: "), "{mistakes:?}");
+}
+
+#[test]
+fn aliases_that_multiply_are_refused_in_plain_words() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for i in 1..9 {
+        let before = format!("*a{}, ", i - 1).repeat(10);
+        text.push_str(&format!("a{i}: &a{i} [{before}]\n"));
+    }
+    let mistakes = fields(&text).unwrap_err();
+    let words = "aliases (`*name`) repeat more than the whole file holds; write the values out";
+    assert!(mistakes.len() == 1 && mistakes[0].ends_with(words), "{mistakes:?}");
+}
+
+#[test]
 fn a_detector_without_its_interface_is_refused() {
     let mistakes = fields("detectLocalMode: BridgeInterface\n").unwrap_err();
     let expected =

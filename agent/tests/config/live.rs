@@ -133,6 +133,42 @@ async fn a_link_to_a_file_elsewhere_is_followed() {
 }
 
 #[tokio::test]
+async fn a_switched_link_of_its_folder_is_followed() {
+    let lay = |folder: &Path| {
+        for version in ["1", "2"] {
+            fs::create_dir(folder.join(version)).unwrap();
+            fs::write(folder.join(version).join("config.conf"), text(version)).unwrap();
+        }
+        symlink("1", folder.join("now")).unwrap();
+        folder.join("now/config.conf")
+    };
+    let mut followed = Followed::start(lay, &[]);
+    let now = |target: &str| {
+        symlink(target, followed.folder.path().join("next")).unwrap();
+        fs::rename(followed.folder.path().join("next"), followed.folder.path().join("now")).unwrap();
+    };
+    now("2");
+    followed.until(2, "a switch of its folder").await;
+    fs::write(followed.folder.path().join("2/config.conf"), text("3")).unwrap();
+    followed.until(3, "an edit in the folder that it leads to").await;
+}
+
+#[tokio::test]
+async fn what_is_no_file_any_more_is_told_and_changes_nothing() {
+    let mut followed = Followed::plain();
+    fs::remove_file(&followed.path).unwrap();
+    nix::unistd::mkfifo(&followed.path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mistakes = followed.refused("a FIFO in its place").await;
+    let mistakes = if mistakes[0].contains("FIFO") { mistakes } else { followed.refused("a FIFO in its place").await };
+    assert!(mistakes[0].ends_with(": is no regular file but a FIFO"), "{mistakes:?}");
+    assert_eq!(followed.configs.borrow().host.conntrack.min, Some(1));
+    let new = followed.folder.path().join("new");
+    fs::write(&new, text("2")).unwrap();
+    fs::rename(&new, &followed.path).unwrap();
+    followed.until(2, "a file in the place of the FIFO").await;
+}
+
+#[tokio::test]
 async fn a_bad_file_is_told_with_all_its_mistakes_and_the_former_configuration_holds() {
     let mut followed = Followed::plain();
     fs::write(&followed.path, text("many").replace("{source", "{apiSilence: 1d, source")).unwrap();
@@ -155,7 +191,7 @@ async fn a_file_that_vanishes_changes_nothing_and_counts_when_it_is_back() {
     let mut followed = Followed::plain();
     fs::remove_file(&followed.path).unwrap();
     let mistakes = followed.refused("its removal").await;
-    assert!(mistakes[0].contains("No such file"), "{mistakes:?}");
+    assert!(mistakes[0].ends_with(": is not there"), "{mistakes:?}");
     assert_eq!(followed.configs.borrow().host.conntrack.min, Some(1));
     fs::write(&followed.path, text("2")).unwrap();
     followed.until(2, "its return").await;

@@ -121,6 +121,56 @@ fn a_running_agent_applies_a_changed_file_and_keeps_the_former_if_the_new_one_is
     assert_eq!(agent.process.wait().unwrap().code(), Some(0), "{}", agent.log());
 }
 
+/// A FIFO, and a file of a server that never answers.
+#[test]
+fn a_file_that_hangs_stops_neither_the_others_nor_the_end() {
+    if testbed::privilege::skip() || !std::path::Path::new("/dev/fuse").exists() {
+        return;
+    }
+    let mut agent = Agent::start(Namespace::create("hang").unwrap(), NO_SERVERS);
+    agent.until("the service", |agent| agent.status().contains("10.96.0.10:80/TCP"));
+    let folder = agent.folder.path().to_owned();
+    nix::unistd::mkfifo(&folder.join("objects/fifo.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    agent.until("a word about the FIFO", |agent| agent.log().contains("fifo.yaml: is no regular file but a FIFO"));
+    let mount = Hanging::mount(folder.join("hangs"));
+    std::os::unix::fs::symlink("../hangs/a.yaml", folder.join("objects/hangs.yaml")).unwrap();
+    agent.until("a word about what hangs", |agent| agent.log().contains("hangs.yaml: does not answer for 3 s"));
+    fs::write(folder.join("objects/web.yaml"), OBJECTS.replace("10.96.0.10", "10.96.0.11")).unwrap();
+    agent.until("another address", |agent| agent.status().contains("10.96.0.11:80/TCP"));
+    kill(Pid::from_raw(agent.process.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let asked = Instant::now();
+    assert_eq!(agent.process.wait().unwrap().code(), Some(0), "{}", agent.log());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    drop(mount);
+}
+
+/// A mounted file system in user space that never answers, until it is dropped.
+struct Hanging {
+    server: Option<File>,
+    path: PathBuf,
+}
+
+impl Hanging {
+    fn mount(path: PathBuf) -> Self {
+        use std::os::fd::AsRawFd;
+
+        fs::create_dir(&path).unwrap();
+        let server = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        nix::mount::mount(Some("h"), &path, Some("fuse"), nix::mount::MsFlags::empty(), Some(options.as_str()))
+            .unwrap();
+        Self { server: Some(server), path }
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        // What waits for an answer gets an error.
+        self.server = None;
+        let _ = nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
 #[test]
 fn what_kube_proxy_left_is_removed_when_the_file_says_so() {
     if testbed::privilege::skip_without("nft") {

@@ -5,10 +5,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeOwned, IgnoredAny};
-
 use super::apparent::apparent_key;
 use super::header::Header;
+use super::likeness::Means;
+use super::names::check_names;
+use super::yaml::{Document, Mistake, documents};
 use super::{Kind, Object, ObjectKey};
 
 /// What stood in a text.
@@ -43,111 +44,8 @@ pub fn read(text: &str) -> Vec<Item> {
     documents(text).flat_map(|document| document.read()).collect()
 }
 
-/// A part of a text that is parsed by itself.
-#[derive(Clone, Copy)]
-struct Document<'a> {
-    text: &'a str,
-    /// Line in which it starts, from 1.
-    line: u64,
-    syntax: Syntax,
-}
-
-#[derive(Clone, Copy)]
-enum Syntax {
-    Yaml,
-    Json,
-}
-
-/// A mistake, and its line where the parser knows it.
-struct Mistake {
-    line: Option<u64>,
-    reason: String,
-}
-
-/// The text's documents; those without content are left out.
-fn documents(text: &str) -> impl Iterator<Item = Document<'_>> {
-    let mut rest = Some((text, 1));
-    let parts = std::iter::from_fn(move || {
-        let (text, line) = rest.take()?;
-        let end = separator(text);
-        let (part, after) = text.split_at(end.unwrap_or(text.len()));
-        if end.is_some() {
-            // The rest of the separator's line stays: a document may start there, `--- {…}`.
-            rest = Some((&after["---".len()..], line + lines(part)));
-        }
-        Some((part, line))
-    });
-    parts.filter(|(part, _)| has_content(part)).flat_map(|(part, line)| {
-        if is_json(part) {
-            json_documents(part, line)
-        } else {
-            vec![Document { text: part, line, syntax: Syntax::Yaml }]
-        }
-    })
-}
-
-/// Where the next line that starts with `---` starts.
-fn separator(text: &str) -> Option<usize> {
-    for (at, dashes) in text.match_indices("---") {
-        let after = &text[at + dashes.len()..];
-        let starts_line = at == 0 || text[..at].ends_with('\n');
-        if starts_line && (after.is_empty() || after.starts_with(char::is_whitespace)) {
-            return Some(at);
-        }
-    }
-    None
-}
-
-/// Whether an object starts as JSON writes it; YAML's own `{a: b}` does not quote.
-fn is_json(part: &str) -> bool {
-    let inside = part.trim_start().strip_prefix('{');
-    inside.is_some_and(|inside| inside.trim_start().starts_with(['"', '}']))
-}
-
-fn has_content(part: &str) -> bool {
-    part.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#') && line != "...")
-}
-
-fn lines(text: &str) -> u64 {
-    text.bytes().filter(|byte| *byte == b'\n').count() as u64
-}
-
-/// JSON values one after the other; what cannot be parsed is one document with the rest.
-fn json_documents(text: &str, line: u64) -> Vec<Document<'_>> {
-    let mut documents = Vec::new();
-    let mut from = 0;
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
-    while let Some(value) = values.next() {
-        let to = if value.is_ok() { values.byte_offset() } else { text.len() };
-        documents.push(Document { text: &text[from..to], line: line + lines(&text[..from]), syntax: Syntax::Json });
-        from = to;
-    }
-    documents
-}
-
-/// Both parsers append the place in the document, which is none in the file.
-fn without_place(mut reason: String) -> String {
-    reason.truncate(reason.rfind(" at line ").unwrap_or(reason.len()));
-    reason
-}
-
-/// How YAML is read: as much of it as the text has. The parser's own limits end at some 2,000 services; without
-/// aliases, which stay limited, a text cannot hold more of anything than it has bytes.
-fn options(text: &str) -> serde_saphyr::Options {
-    let bytes = text.len() + 1;
-    serde_saphyr::options! {
-        with_snippet: false,
-        strict_booleans: true,
-        budget: serde_saphyr::budget! {
-            max_events: 4 * bytes,
-            max_nodes: 2 * bytes,
-            max_total_scalar_bytes: 2 * bytes,
-            max_total_comment_bytes: bytes,
-        },
-    }
-}
-
 impl Document<'_> {
+    /// The objects in it.
     fn read(self) -> Vec<Item> {
         let mut header: Header = match self.parse::<Option<Header>>() {
             Ok(header) => header.unwrap_or_default(),
@@ -155,18 +53,30 @@ impl Document<'_> {
         };
         let items = header.items.take();
         let Some(items_kind) = header.items_kind() else { return vec![self.read_object(&header)] };
-        items.into_iter().flatten().map(|item| item.place(self.line, &header.api_version, items_kind)).collect()
+        match items {
+            Some(items) => {
+                items.into_iter().flatten().map(|item| item.place(self.line, &header.api_version, items_kind)).collect()
+            }
+            None if header.is_list_of_ours() => {
+                vec![self.refused(None, Mistake { line: None, reason: format!("{} without `items`", header.kind) })]
+            }
+            None => Vec::new(),
+        }
     }
 
     fn read_object(self, header: &Header) -> Item {
-        match header.kind() {
-            Ok(Some(kind)) => match self.parse_object(kind) {
-                Ok(object) => Item::Object(object),
-                Err(mistake) => self.refused(header.key(), mistake),
+        let mistake = match header.means() {
+            Means::Ours(kind) => match self.parse_object(kind) {
+                Ok(object) => match check_names(&object) {
+                    Ok(()) => return Item::Object(object),
+                    Err(reason) => Mistake { line: None, reason },
+                },
+                Err(mistake) => mistake,
             },
-            Ok(None) => Item::Foreign { line: self.line, kind: header.to_string() },
-            Err(reason) => self.refused(header.key(), Mistake { line: None, reason }),
-        }
+            Means::Others => return Item::Foreign { line: self.line, kind: header.to_string() },
+            Means::Mistake(_, reason) => Mistake { line: None, reason },
+        };
+        self.refused(header.key(), mistake)
     }
 
     fn parse_object(self, kind: Kind) -> Result<Object, Mistake> {
@@ -179,23 +89,8 @@ impl Document<'_> {
         })
     }
 
-    fn parse<T: DeserializeOwned>(self) -> Result<T, Mistake> {
-        match self.syntax {
-            Syntax::Yaml => {
-                let options = options(self.text);
-                serde_saphyr::from_str_with_options(self.text, options).map_err(|error| Mistake {
-                    line: error.location().map(|location| location.line()).filter(|line| *line > 0),
-                    reason: without_place(error.to_string()),
-                })
-            }
-            Syntax::Json => serde_json::from_str(self.text)
-                .map_err(|error| Mistake { line: Some(error.line() as u64), reason: without_place(error.to_string()) }),
-        }
-    }
-
     fn refused(self, object: Option<ObjectKey>, mistake: Mistake) -> Item {
-        let line = mistake.line.map_or(self.line, |line| self.line + line - 1);
-        Item::Refused(Refused { line, object, reason: mistake.reason })
+        Item::Refused(Refused { line: mistake.line.unwrap_or(self.line), object, reason: mistake.reason })
     }
 }
 
@@ -270,12 +165,15 @@ mod tests {
         check(
             text,
             &[
-                "refused: line 5: Service default/a: expected sequence start",
+                "refused: line 5: Service default/a: \"ports: 7\": must be a list",
                 "Service default/b",
-                "refused: line 11: unclosed bracket '['",
+                "refused: line 11: \"{ a: [\": cannot be read: unclosed bracket '['",
             ],
         );
-        check("{\"kind\": \n7}", &["refused: line 2: invalid type: integer `7`, expected a string"]);
+        check(
+            "{\"kind\": \n7}",
+            &["refused: line 2: \"7}\": 7: must be text, in quotes if it looks like something else"],
+        );
     }
 
     #[test]
@@ -284,7 +182,12 @@ mod tests {
         let lines = lines_of(text);
         assert!(lines[0].starts_with("refused: line 3: Service default/a: "), "{}", lines[0]);
         assert_eq!(lines[1], "Service default/b");
-        assert!(lines[2].starts_with("refused: line 10: API version \"discovery.k8s.io/v1beta1\""), "{}", lines[2]);
+        assert!(
+            lines[2]
+                .starts_with("refused: line 10: EndpointSlice default/c: `apiVersion: \"discovery.k8s.io/v1beta1\"`"),
+            "{}",
+            lines[2]
+        );
         assert!(lines[3].starts_with("refused: line 13: "), "{}", lines[3]);
     }
 
@@ -292,7 +195,7 @@ mod tests {
     #[test]
     fn a_text_may_be_as_long_as_a_big_cluster() {
         let many = "1,".repeat(260_000);
-        check(&format!("apiVersion: v1\nkind: Other\nlist: [{many}]\n"), &["line 1: foreign v1 Other"]);
+        check(&format!("apiVersion: v1\nkind: Secret\nlist: [{many}]\n"), &["line 1: foreign v1 Secret"]);
     }
 
     #[test]
@@ -308,6 +211,37 @@ mod tests {
 
     #[test]
     fn a_text_without_kind_is_refused() {
-        check("hello: world\n", &["refused: line 1: no kind"]);
+        check("hello: world\n", &["refused: line 1: no `kind`"]);
+    }
+
+    #[test]
+    fn a_typing_error_is_no_kind_of_others() {
+        let service = |kind, version| format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\n");
+        for (kind, version) in [("Servise", "v1"), ("service", "v1"), ("Services", "v1"), ("Service", "core/v1")] {
+            let lines = lines_of(&service(kind, version));
+            assert!(lines[0].starts_with("refused: line 1: Service default/a: `"), "{lines:?}");
+        }
+        check(&service("Svc", "v1"), &["refused: line 1: `kind: \"Svc\"`: v1 has no such kind"]);
+        let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: List\n  items: []\n";
+        check(list, &["refused: line 4: a list in a list: put its items into the outer one"]);
+        check("apiVersion: v1\nkind: List\nitmes: []\n", &["refused: line 1: List without `items`"]);
+        check("apiVersion: v1\nkind: Lits\nitems: []\n", &["refused: line 1: `kind: \"Lits\"`: v1 has no such kind"]);
+        check("apiVersion: example.com/v1\nkind: AllowList\nspec: {}\n", &[]);
+    }
+
+    #[test]
+    fn names_that_the_api_refuses_are_refused() {
+        let rule = "must be a label (RFC 1123)";
+        for name in ["a\\r\\nb", "a\\e[31m", "a\\0", "a\\u202eb", "A"] {
+            let lines = lines_of(&format!("apiVersion: v1\nkind: Service\nmetadata: {{name: \"{name}\"}}\n"));
+            assert!(lines[0].starts_with("refused: line 1: metadata.name \"") && lines[0].contains(rule), "{lines:?}");
+            assert!(!lines[0].contains(|c: char| c.is_control() || c == '\u{202e}'), "{lines:?}");
+        }
+        let lines =
+            lines_of("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{name: A_B, port: 1}]}\n");
+        assert!(
+            lines[0].starts_with("refused: line 1: Service default/a: spec.ports.name \"A_B\": must be"),
+            "{lines:?}"
+        );
     }
 }

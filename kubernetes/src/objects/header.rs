@@ -11,6 +11,9 @@ use serde::de::{DeserializeSeed, Deserializer};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
+use super::likeness::{Means, means};
+use super::names::{check_name, check_names};
+use super::yaml::plain;
 use super::{Item, Kind, ObjectKey, Refused};
 
 /// What every object and every list says of itself.
@@ -20,8 +23,9 @@ pub(super) struct Header {
     pub(super) api_version: String,
     pub(super) kind: String,
     pub(super) metadata: Option<HeaderMetadata>,
-    /// Of a list; read with the header, so that a long one is parsed once.
-    pub(super) items: Option<Vec<ListItem>>,
+    /// Of a list; read with the header, so that a long one is parsed once. Null is none, and there.
+    #[serde(deserialize_with = "there")]
+    pub(super) items: Option<Option<Vec<ListItem>>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -31,35 +35,41 @@ pub(super) struct HeaderMetadata {
     pub(super) name: Option<String>,
 }
 
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Vec<ListItem>>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 impl Header {
     /// The kind of the items, if this is a list (`v1 List`, `v1 ServiceList`); empty where each item says.
     pub(super) fn items_kind(&self) -> Option<&str> {
         self.kind.strip_suffix("List")
     }
 
-    /// The kind of which the object is, if a proxy reads it.
-    pub(super) fn kind(&self) -> Result<Option<Kind>, String> {
-        if self.kind.is_empty() {
-            return Err("no kind".to_owned());
-        }
-        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == self.kind) else { return Ok(None) };
-        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
-        match (group == kind.group(), version) {
-            (false, _) => Ok(None),
-            (true, "v1") => Ok(Some(kind)),
-            (true, _) => Err(format!("API version {:?}: not supported, only v1 is", self.api_version)),
-        }
+    /// Whether this is a list that may hold objects of our kinds.
+    pub(super) fn is_list_of_ours(&self) -> bool {
+        self.items_kind().is_some_and(|kind| kind.is_empty() || Kind::ALL.iter().any(|ours| ours.as_str() == kind))
     }
 
+    /// What it is about.
+    pub(super) fn means(&self) -> Means {
+        means(&self.api_version, &self.kind)
+    }
+
+    /// Which of our objects it is, or would be without a mistake in its kind.
     pub(super) fn key(&self) -> Option<ObjectKey> {
-        let kind = self.kind().ok().flatten()?;
+        let kind = match self.means() {
+            Means::Ours(kind) | Means::Mistake(Some(kind), _) => kind,
+            Means::Others | Means::Mistake(None, _) => return None,
+        };
         let metadata = self.metadata.as_ref()?;
         let namespace = match (kind.is_namespaced(), metadata.namespace.as_deref()) {
             (true, None | Some("")) => "default",
             (true, Some(namespace)) => namespace,
             (false, _) => "",
         };
-        Some(ObjectKey { kind, namespace: namespace.into(), name: metadata.name.as_deref()?.into() })
+        let name = metadata.name.as_deref()?;
+        check_name(kind == Kind::Service, Some(namespace).filter(|_| kind.is_namespaced()), name).ok()?;
+        Some(ObjectKey { kind, namespace: namespace.into(), name: name.into() })
     }
 }
 
@@ -118,19 +128,26 @@ impl ListItem {
 fn item(value: Value, inherited: Header) -> Item {
     let mut header = match Header::deserialize(&value) {
         Ok(header) => header,
-        Err(error) => return refused(None, error.to_string()),
+        Err(error) => return refused(None, plain(&error.to_string())),
     };
     if header.kind.is_empty() {
         header = Header { metadata: header.metadata, ..inherited };
     }
-    match header.kind() {
-        Ok(Some(kind)) => match kind.deserialize(value) {
-            Ok(object) => Item::Object(object),
-            Err(error) => refused(header.key(), error.to_string()),
-        },
-        Ok(None) => Item::Foreign { line: 0, kind: header.to_string() },
-        Err(reason) => refused(header.key(), reason),
+    if header.is_list_of_ours() {
+        return refused(None, "a list in a list: put its items into the outer one".to_owned());
     }
+    let reason = match header.means() {
+        Means::Ours(kind) => match kind.deserialize(value) {
+            Ok(object) => match check_names(&object) {
+                Ok(()) => return Item::Object(object),
+                Err(reason) => reason,
+            },
+            Err(error) => plain(&error.to_string()),
+        },
+        Means::Others => return Item::Foreign { line: 0, kind: header.to_string() },
+        Means::Mistake(_, reason) => reason,
+    };
+    refused(header.key(), reason)
 }
 
 fn refused(object: Option<ObjectKey>, reason: String) -> Item {

@@ -10,16 +10,19 @@
 //!
 //! **Invariant:** what the API would accept is accepted: null and missing mean the same, unknown fields are
 //! ignored, and a value that makes no sense (port 70000, address "banana") is kept as written, so that
-//! `resolve` drops only that part and can say where it stood.
+//! `resolve` drops only that part and can say where it stood. Names that the API would refuse are refused from files.
 
 mod apparent;
 mod cluster;
 mod document;
 mod endpoints;
 mod header;
+mod likeness;
 mod metadata;
+mod names;
 mod service;
 mod text;
+pub mod yaml;
 
 use std::fmt;
 use std::sync::Arc;
@@ -117,6 +120,15 @@ impl Kind {
             Self::Service | Self::Endpoints | Self::Node => "",
             Self::EndpointSlice => "discovery.k8s.io",
             Self::ServiceCidr => "networking.k8s.io",
+        }
+    }
+
+    /// As `apiVersion:` spells it.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::Service | Self::Endpoints | Self::Node => "v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::ServiceCidr => "networking.k8s.io/v1",
         }
     }
 

@@ -12,9 +12,11 @@ mod fields;
 mod section;
 mod tree;
 
+use kubernetes::objects::yaml::documents;
 use kubernetes::settings::NodeName;
 use serde_json::{Value, json};
 
+use self::tree::Node;
 use super::findings::{Findings, Mistake, Place};
 use super::settings::{Config, Written};
 
@@ -24,14 +26,28 @@ pub(super) const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 pub(super) const KIND: &str = "KubeProxyConfiguration";
 
 /// What `text` of `file` says. `above` overrides it, so that nothing is remarked of what `above` says otherwise.
+///
+/// Of several documents the first KubeProxyConfiguration counts.
 pub(super) fn read(file: &str, text: &str, above: &Written, findings: &mut Findings) -> Written {
-    match tree::parse(text) {
-        Ok(root) => fields::read(file, &root, above, findings),
-        Err((line, reason)) => {
-            findings.mistake(Mistake { place: Place::File { file: file.to_owned(), line }, reason });
-            Written::default()
+    let place = |line| Place::File { file: file.to_owned(), line };
+    let mut roots = Vec::new();
+    for document in documents(text) {
+        match tree::parse(document) {
+            Ok(root) => roots.push(root),
+            Err(mistake) => findings.mistake(Mistake { place: place(mistake.line), reason: mistake.reason }),
         }
     }
+    if !findings.mistakes.is_empty() {
+        return Written::default();
+    }
+    let counts = roots.iter().position(|root| root.text("kind") == Some(KIND)).unwrap_or(0);
+    let counts = if roots.is_empty() { Node::EMPTY } else { roots.remove(counts) };
+    for root in roots {
+        let kind = root.text("kind").map_or("no kind".to_owned(), |kind| format!("kind {kind:?}"));
+        let reason = format!("a document of {kind}: is ignored, the {KIND} in line {} counts", counts.line);
+        findings.remark(place(Some(root.line)), reason);
+    }
+    fields::read(file, &counts, above, findings)
 }
 
 /// The configuration in the form of KubeProxyConfiguration; of fields that have no effect, kube-proxy's defaults.

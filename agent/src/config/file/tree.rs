@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use kubernetes::objects::yaml::{Document, Mistake};
 use kubernetes::source::ServerUrl;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
@@ -37,14 +38,47 @@ pub(super) struct Entry {
     pub(super) node: Node,
 }
 
-/// The document in `text`; else why there is none, and where.
-pub(super) fn parse(text: &str) -> Result<Node, (Option<u64>, String)> {
-    let options = serde_saphyr::options! { with_snippet: false, duplicate_keys: DuplicateKeyPolicy::PassThrough };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let mut reason = error.to_string();
-        reason.truncate(reason.rfind(" at line ").unwrap_or(reason.len()));
-        (error.location().map(|location| location.line()).filter(|line| *line > 0), reason)
+/// A document as a value.
+///
+/// # Errors
+/// What is wrong with its syntax, and where.
+pub(super) fn parse(document: Document<'_>) -> Result<Node, Mistake> {
+    let mut options = document.options();
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+    options.strict_booleans = false;
+    document.parse_yaml::<Node>(options).map(|mut node| {
+        node.add_lines(document.line - 1);
+        node
     })
+}
+
+impl Node {
+    /// A file without any document.
+    pub(super) const EMPTY: Self = Self { line: 1, value: Value::Null };
+
+    /// Counts lines from the start of the whole text.
+    fn add_lines(&mut self, before: u64) {
+        self.line += before;
+        match &mut self.value {
+            Value::List(nodes) => nodes.iter_mut().for_each(|node| node.add_lines(before)),
+            Value::Section(entries) => {
+                for entry in entries {
+                    entry.line += before;
+                    entry.node.add_lines(before);
+                }
+            }
+            Value::Null | Value::Switch(_) | Value::Whole(_) | Value::Fraction(_) | Value::Text(_) => {}
+        }
+    }
+
+    /// The text of the field `name`, if it has one.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let Value::Section(entries) = &self.value else { return None };
+        match &entries.iter().rfind(|entry| entry.name == name)?.node.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 impl Value {
@@ -151,7 +185,13 @@ impl<'de> Visitor<'de> for AnyValue {
 
 #[cfg(test)]
 mod tests {
+    use kubernetes::objects::yaml::documents;
+
     use super::*;
+
+    fn parse(text: &str) -> Result<Node, Mistake> {
+        super::parse(documents(text).next().unwrap())
+    }
 
     fn text(line: u64, text: &str) -> Node {
         Node { line, value: Value::Text(text.into()) }
@@ -195,8 +235,9 @@ mod tests {
 
     #[test]
     fn a_mistake_in_the_syntax_has_a_line_and_no_other_place() {
-        let (line, reason) = parse("a: 1\n b: 2\n").unwrap_err();
+        let Mistake { line, reason } = parse("a: 1\n b: 2\n").unwrap_err();
         assert_eq!(line, Some(2));
         assert!(!reason.contains("line"), "{reason}");
+        assert_eq!(parse("---\n---\n\na: b: c\n").unwrap_err().line, Some(4));
     }
 }

@@ -5,12 +5,14 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 
 use tracing::debug;
 
 use super::super::{Event, Trouble};
 use crate::objects::{Item, Object, ObjectKey, Refused, read};
+
+/// How many new lines are said of one file at once.
+const LINES: usize = 20;
 
 /// Every file that was read, and the objects that count.
 #[derive(Debug, Default)]
@@ -18,8 +20,10 @@ pub(super) struct Folder {
     files: BTreeMap<String, File>,
     /// Which files hold an object: the first by name counts.
     holders: BTreeMap<ObjectKey, BTreeSet<String>>,
-    /// What was said of objects that more than one file holds.
-    shadowed: BTreeMap<ObjectKey, BTreeSet<Trouble>>,
+    /// The troubles that were said and still are, by file.
+    said: BTreeMap<String, BTreeSet<Trouble>>,
+    /// Files that may have others.
+    unsaid: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -29,17 +33,7 @@ struct File {
 }
 
 impl Folder {
-    /// The files that were read.
-    pub(super) fn files(&self) -> BTreeSet<String> {
-        self.files.keys().cloned().collect()
-    }
-
-    /// Whether `file` held objects and would hold none, nor anything else, with `text`.
-    pub(super) fn would_lose_all(&self, file: &str, text: &str) -> bool {
-        text.trim().is_empty() && self.files.get(file).is_some_and(|file| !file.objects.is_empty())
-    }
-
-    /// `file` holds `text` now.
+    /// `file` holds `text` now: what that changes.
     pub(super) fn read(&mut self, file: &str, text: &str) -> Vec<Event> {
         let before = self.files.get(file).map(|file| file.objects.clone()).unwrap_or_default();
         let mut now = File::default();
@@ -66,11 +60,11 @@ impl Folder {
     }
 
     /// `file` is there and cannot be read: what it held holds.
-    pub(super) fn unreadable(&mut self, file: &str, error: &dyn Display) -> Vec<Event> {
-        let objects = self.files.get(file).map(|file| file.objects.clone()).unwrap_or_default();
-        let reason = format!("{error}; its objects are kept");
-        let troubles = BTreeSet::from([trouble(file, None, None, reason)]);
-        self.replace(file, Some(File { objects, troubles }))
+    pub(super) fn unreadable(&mut self, file: &str, reason: &str) {
+        let held = self.files.entry(file.to_owned()).or_default();
+        let holds = if held.objects.is_empty() { "ignored" } else { "its objects are kept" };
+        held.troubles = BTreeSet::from([trouble(file, None, None, format!("{reason}; {holds}"))]);
+        self.unsaid.insert(file.to_owned());
     }
 
     /// `file` is not there any more.
@@ -95,10 +89,12 @@ impl Folder {
         for key in holds.difference(&held) {
             self.holders.entry(key.clone()).or_default().insert(file.to_owned());
         }
-        let known = self.files.remove(file).map(|file| file.troubles).unwrap_or_default();
+        self.files.remove(file);
         if let Some(now) = now {
             self.files.insert(file.to_owned(), now);
         }
+        self.unsaid.insert(file.to_owned());
+        self.unsaid.extend(concerned.iter().filter_map(|key| self.holders.get(key)).flatten().cloned());
 
         let mut events = Vec::new();
         for (key, before) in concerned.iter().zip(counted) {
@@ -108,30 +104,47 @@ impl Folder {
                 None => events.push(Event::Deleted(key.clone())),
             }
         }
-        let troubles = self.files.get(file).map(|file| &file.troubles).into_iter().flatten();
-        events.extend(troubles.filter(|trouble| !known.contains(trouble)).cloned().map(Event::Trouble));
-        events.extend(concerned.iter().flat_map(|key| self.shadow(key)).map(Event::Trouble));
         events
+    }
+
+    /// The files of which there may be something new to say.
+    pub(super) fn unsaid(&self) -> impl Iterator<Item = &String> {
+        self.unsaid.iter()
+    }
+
+    /// What is new to say of `file`: at most some lines.
+    pub(super) fn say(&mut self, file: &str) -> Vec<Trouble> {
+        self.unsaid.remove(file);
+        let now = self.troubles(file);
+        let said = self.said.remove(file).unwrap_or_default();
+        let mut news: Vec<_> = now.difference(&said).cloned().collect();
+        if !now.is_empty() {
+            self.said.insert(file.to_owned(), now);
+        }
+        if let Some(more) = news.len().checked_sub(LINES).filter(|more| *more > 0) {
+            news.truncate(LINES);
+            news.push(trouble(file, None, None, format!("{more} more mistakes are not shown")));
+        }
+        news
+    }
+
+    /// What is wrong with `file`, and which of its objects another file holds, too.
+    fn troubles(&self, file: &str) -> BTreeSet<Trouble> {
+        let Some(held) = self.files.get(file) else { return BTreeSet::new() };
+        let mut troubles = held.troubles.clone();
+        for key in held.objects.keys() {
+            if let Some(first) = self.holders.get(key).and_then(BTreeSet::first).filter(|first| *first != file) {
+                let reason = format!("also in {first}, which is used");
+                troubles.insert(trouble(file, None, Some(key.clone()), reason));
+            }
+        }
+        troubles
     }
 
     /// The object of this name that counts.
     fn counting(&self, key: &ObjectKey) -> Option<&Object> {
         let file = self.holders.get(key)?.first()?;
         self.files.get(file)?.objects.get(key)
-    }
-
-    /// What is new to say of the files that hold `key` in vain.
-    fn shadow(&mut self, key: &ObjectKey) -> Vec<Trouble> {
-        let said = self.shadowed.remove(key).unwrap_or_default();
-        let mut holders = self.holders.get(key).into_iter().flatten();
-        let Some(first) = holders.next() else { return Vec::new() };
-        let reason = format!("also in {first}, which is used");
-        let now: BTreeSet<_> = holders.map(|file| trouble(file, None, Some(key.clone()), reason.clone())).collect();
-        let news = now.difference(&said).cloned().collect();
-        if !now.is_empty() {
-            self.shadowed.insert(key.clone(), now);
-        }
-        news
     }
 }
 
@@ -140,16 +153,24 @@ impl File {
         self.objects.keys().cloned().collect()
     }
 
-    /// Keeps what `before` holds of something that cannot be read: the object if it says which it is, else all that is
+    /// Keeps what `before` holds of something that cannot be read: the object if it says which it was, else all that is
     /// not there otherwise, for it may be any of them.
     fn keep(&mut self, before: &BTreeMap<ObjectKey, Object>, file: &str, refused: Refused) {
         let Refused { line, object, reason } = refused;
-        let kept: Vec<_> =
-            before.iter().filter(|(key, _)| object.as_ref().is_none_or(|object| object == *key)).collect();
-        let holds = if kept.is_empty() { "ignored" } else { "its last good state is kept" };
+        let named = object.as_ref().filter(|object| before.contains_key(*object));
+        let kept = before.iter().filter(|(key, _)| named.is_none_or(|named| named == *key));
+        let kept: Vec<_> = kept.filter(|(key, _)| !self.objects.contains_key(*key)).collect();
+        let holds = match (named, kept.as_slice()) {
+            (Some(_), _) => "its last good state is kept".to_owned(),
+            (None, []) => "ignored".to_owned(),
+            (None, [(one, _)]) => format!("{one} is missing now, may be meant, and is kept"),
+            (None, [(one, _), rest @ ..]) => {
+                format!("{one} and {} more objects are missing now, may be meant, and are kept", rest.len())
+            }
+        };
         self.troubles.insert(trouble(file, Some(line), object, format!("{reason}; {holds}")));
         for (key, object) in kept {
-            self.objects.entry(key.clone()).or_insert_with(|| object.clone());
+            self.objects.insert(key.clone(), object.clone());
         }
     }
 }
@@ -164,6 +185,19 @@ mod tests {
 
     fn service(name: &str, port: u16) -> String {
         format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n")
+    }
+
+    impl Folder {
+        /// Reads a file and says everything that is new.
+        fn hear(&mut self, file: &str, text: &str) -> Vec<String> {
+            let events = self.read(file, text);
+            words(events).into_iter().chain(self.complaints()).collect()
+        }
+
+        fn complaints(&mut self) -> Vec<String> {
+            let files: Vec<_> = self.unsaid().cloned().collect();
+            files.iter().flat_map(|file| self.say(file)).map(|trouble| format!("! {trouble}")).collect()
+        }
     }
 
     /// An event in a few words: `web:80`, `-web`, `! a.yaml:7: …`.
@@ -184,9 +218,9 @@ mod tests {
     #[test]
     fn only_what_is_another_than_before_is_told() {
         let mut folder = Folder::default();
-        assert_eq!(words(folder.read("a.yaml", &(service("x", 1) + &service("y", 1)))), ["x:1", "y:1"]);
-        assert_eq!(words(folder.read("a.yaml", &(service("y", 2) + &service("x", 1)))), ["y:2"]);
-        assert_eq!(words(folder.read("a.yaml", &service("x", 1))), ["-y"]);
+        assert_eq!(folder.hear("a.yaml", &(service("x", 1) + &service("y", 1))), ["x:1", "y:1"]);
+        assert_eq!(folder.hear("a.yaml", &(service("y", 2) + &service("x", 1))), ["y:2"]);
+        assert_eq!(folder.hear("a.yaml", &service("x", 1)), ["-y"]);
         assert_eq!(words(folder.gone("a.yaml")), ["-x"]);
         assert!(folder.holders.is_empty() && folder.files.is_empty());
     }
@@ -196,22 +230,52 @@ mod tests {
         let mut folder = Folder::default();
         folder.read("a.yaml", &(service("x", 1) + &service("y", 1) + &service("z", 1)));
         let bad = "---\napiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec:\n  ports: many\n";
-        let told = words(folder.read("a.yaml", &(bad.to_owned() + &service("y", 2))));
+        let told = folder.hear("a.yaml", &(bad.to_owned() + &service("y", 2)));
         assert_eq!(told[..2], ["y:2", "-z"]);
         assert!(told[2].starts_with("! a.yaml:6: Service default/x: "), "{told:?}");
         assert!(told[2].ends_with("; its last good state is kept"), "{told:?}");
-        assert_eq!(words(folder.read("a.yaml", &(bad.to_owned() + &service("y", 2)))), [""; 0], "said once");
-        assert_eq!(words(folder.read("a.yaml", &(service("x", 3) + &service("y", 2)))), ["x:3"]);
+        assert_eq!(folder.hear("a.yaml", &(bad.to_owned() + &service("y", 2))), [""; 0], "said once");
+        assert_eq!(folder.hear("a.yaml", &(service("x", 3) + &service("y", 2))), ["x:3"]);
     }
 
     #[test]
     fn a_document_that_does_not_say_what_it_is_keeps_everything() {
         let mut folder = Folder::default();
         folder.read("a.yaml", &(service("x", 1) + &service("y", 1)));
-        let told = words(folder.read("a.yaml", &("{ apiVersion: v1, kind: Serv\n".to_owned() + &service("y", 2))));
+        let told = folder.hear("a.yaml", &("{ apiVersion: v1, kind: Serv\n".to_owned() + &service("y", 2)));
         assert_eq!(told[0], "y:2");
         assert!(told[1].starts_with("! a.yaml:1: "), "{told:?}");
         assert_eq!(told.len(), 2, "x is not deleted: {told:?}");
+    }
+
+    #[test]
+    fn a_typing_error_deletes_nothing() {
+        for (right, wrong) in [
+            ("kind: Service", "kind: Servise"),
+            ("kind: Service", "kind: service"),
+            ("kind: Service", "kind: Svc"),
+            ("apiVersion: v1", "apiVersion: core/v1"),
+            ("apiVersion: v1", "apiversion: v1"),
+            ("kind: Service", "king: Service"),
+            ("name: x", "name: X"),
+            ("name: x", "nmae: x"),
+        ] {
+            let mut folder = Folder::default();
+            folder.hear("a.yaml", &(service("x", 1) + &service("y", 1)));
+            let told = folder.hear("a.yaml", &(service("x", 1).replace(right, wrong) + &service("y", 2)));
+            assert_eq!((told.len(), told[0].as_str()), (2, "y:2"), "{wrong}: {told:?}");
+            assert!(told[1].starts_with("! a.yaml:") && told[1].ends_with("kept"), "{wrong}: {told:?}");
+            assert_eq!(folder.hear("a.yaml", &service("y", 2)), ["-x"], "{wrong}: the bad document is gone, too");
+        }
+    }
+
+    #[test]
+    fn what_vanishes_while_a_bad_document_appears_is_kept_and_named() {
+        let mut folder = Folder::default();
+        folder.hear("a.yaml", &(service("x", 1) + &service("y", 1)));
+        let told = folder.hear("a.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: new}\nspec: 7\n");
+        let kept = "Service default/x and 1 more objects are missing now, may be meant, and are kept";
+        assert!(told.len() == 1 && told[0].ends_with(kept), "{told:?}");
     }
 
     #[test]
@@ -221,11 +285,11 @@ mod tests {
             let mut folder = Folder::default();
             let mut told = Vec::new();
             for file in order {
-                told.extend(words(folder.read(file, &service("x", if file == "a.yaml" { 1 } else { 2 }))));
+                told.extend(folder.hear(file, &service("x", if file == "a.yaml" { 1 } else { 2 })));
             }
             assert_eq!(told.last().unwrap(), "! b.yaml: Service default/x: also in a.yaml, which is used");
             assert_eq!(told.iter().rfind(|word| !word.starts_with('!')).unwrap(), "x:1");
-            assert_eq!(words(folder.read("b.yaml", &service("x", 3))), [""; 0], "not told again");
+            assert_eq!(folder.hear("b.yaml", &service("x", 3)), [""; 0], "not told again");
             assert_eq!(words(folder.gone("a.yaml")), ["x:3"], "the other takes over");
             assert_eq!(words(folder.gone("b.yaml")), ["-x"]);
         }
@@ -233,7 +297,7 @@ mod tests {
 
     #[test]
     fn of_one_object_twice_in_a_file_the_first_counts() {
-        let told = words(Folder::default().read("a.yaml", &(service("x", 1) + &service("x", 2))));
+        let told = Folder::default().hear("a.yaml", &(service("x", 1) + &service("x", 2)));
         assert_eq!(told, ["x:1", "! a.yaml: Service default/x: a second time in this file, the first one is used"]);
     }
 
@@ -241,9 +305,11 @@ mod tests {
     fn a_file_that_cannot_be_read_keeps_its_objects() {
         let mut folder = Folder::default();
         folder.read("a.yaml", &service("x", 1));
-        let told = words(folder.unreadable("a.yaml", &"permission denied"));
-        assert_eq!(told, ["! a.yaml: permission denied; its objects are kept"]);
-        assert_eq!(words(folder.read("a.yaml", &service("x", 1))), [""; 0]);
+        folder.unreadable("a.yaml", "permission denied");
+        assert_eq!(folder.complaints(), ["! a.yaml: permission denied; its objects are kept"]);
+        folder.unreadable("a.yaml", "permission denied");
+        assert_eq!(folder.complaints(), [""; 0], "said once");
+        assert_eq!(folder.hear("a.yaml", &service("x", 1)), [""; 0]);
     }
 
     #[test]

@@ -1,154 +1,92 @@
 //! A folder of YAML and JSON files as a source: no Kubernetes needed.
 //!
 //! ```text
-//! inotify ──► disk (which files may have changed, and their text) ──► folder (pure: what that means) ──► Event
+//! watch (inotify) ─┐
+//! place (which folder, its names) ─┼─► followed (texts that changed) ──► folder (pure: what that means) ──► Event
+//! disk (one file) ─┘  on threads of their own: aside
 //! ```
 //!
 //! Every `*.yaml`, `*.yml` and `*.json` in the folder counts, hidden files and sub-folders do not. Files may be
 //! replaced by rename or edited in place, and the folder may be a mounted ConfigMap (`..data` is swapped).
 
+mod aside;
 mod disk;
 mod folder;
+mod followed;
+mod place;
+mod watch;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use self::disk::{FileText, FolderWatch, Noticed};
 use self::folder::Folder;
+pub use self::followed::{FollowedFiles, Seen};
 use super::{Event, Sender, Trouble};
 
-/// An editor needs several steps to save a file: what follows within this time is read once.
-const SETTLE: Duration = Duration::from_millis(5);
-
-/// How long a file that has lost all its content may be one that is written anew right now.
-const HOLLOW: Duration = Duration::from_secs(1);
-
-/// How often a folder that is not there is looked for: nothing can be watched where nothing is.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often troubles of one file are told: one that is rewritten all the time has others each time.
+const TROUBLES: Duration = Duration::from_secs(1);
 
 /// Tells what is in the folder `path`, now and whenever it changes, until the receiver of `told` is dropped.
 ///
 /// A folder that is not there is waited for: an unmounted folder is no order to delete every service. So is one that
 /// vanishes, while files that are deleted one by one are gone.
 pub async fn watch_folder(path: PathBuf, told: Sender) {
-    let mut reader = FolderReader { folder: Folder::default(), hollow: BTreeSet::new(), listed: false, path, told };
-    let mut absent = None;
+    let place = path.display().to_string();
+    let mut files = FollowedFiles::in_folder(path);
+    let mut folder = Folder::default();
+    let mut quiet: BTreeMap<String, Instant> = BTreeMap::new();
     loop {
-        match FolderWatch::on(&reader.path) {
-            Ok(mut watch) => {
-                absent = None;
-                if reader.while_there(&mut watch).await.is_none() {
-                    return;
-                }
-            }
-            Err(error) => {
-                let reason = format!("{error}; waiting for it, objects read before are kept");
-                if absent.replace(reason.clone()) != Some(reason.clone()) && reader.complain(reason).await.is_none() {
-                    return;
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK_AGAIN) => {}
-                    () = reader.told.closed() => return,
-                }
-            }
-        }
-    }
-}
-
-struct FolderReader {
-    path: PathBuf,
-    folder: Folder,
-    /// Files without content that had some, and may be about to have some again.
-    hollow: BTreeSet<(Instant, String)>,
-    listed: bool,
-    told: Sender,
-}
-
-/// `None`: the receiver of events is dropped.
-type Alive = Option<()>;
-
-impl FolderReader {
-    /// Reads everything, then what changes, for as long as the folder is there.
-    async fn while_there(&mut self, watch: &mut FolderWatch) -> Alive {
-        self.read_everything().await?;
-        loop {
-            let deadline = self.hollow.first().map(|(until, _)| *until);
-            let noticed = tokio::select! {
-                noticed = watch.next(SETTLE) => noticed,
-                () = sleep_until(deadline) => Noticed::default(),
-                () = self.told.closed() => return None,
-            };
-            if noticed.folder_lost {
-                // Files that were deleted before the folder was, are gone; those that went away with it are not.
-                self.read(noticed.files).await?;
-                return self.complain("folder is gone; waiting for it, objects read before are kept".into()).await;
-            }
-            if noticed.everything {
-                self.read_everything().await?;
-            } else {
-                self.read(noticed.files).await?;
-            }
-        }
-    }
-
-    async fn read_everything(&mut self) -> Alive {
-        let there = match disk::names(&self.path) {
-            Ok(there) => there,
-            Err(error) => return self.complain(format!("{error}; objects read before are kept")).await,
-        };
-        let files = there.union(&self.folder.files()).cloned().collect();
-        self.read(files).await?;
-        if !self.listed {
-            self.listed = true;
-            self.tell(vec![Event::Listed]).await?;
-        }
-        Some(())
-    }
-
-    /// Reads `files` and those whose time to stay without content is over.
-    async fn read(&mut self, files: BTreeSet<String>) -> Alive {
-        let now = Instant::now();
         let mut events = Vec::new();
-        for name in self.expired(now).into_iter().chain(files).collect::<BTreeSet<_>>() {
-            let waited = self.forget_hollow(&name).is_some_and(|until| until <= now);
-            match disk::read(&self.path, &name) {
-                FileText::Text(text) if !waited && self.folder.would_lose_all(&name, &text) => {
-                    self.hollow.insert((now + HOLLOW, name));
+        let mut all = None;
+        files
+            .look(&mut |seen| match seen {
+                Seen::Text { name, text } => events.extend(folder.read(&name, &text)),
+                Seen::Unreadable { name, reason } => folder.unreadable(&name, &reason),
+                Seen::Gone { name } => events.extend(folder.gone(&name)),
+                Seen::NoFolder { reason } => {
+                    let reason = format!("{reason}; waiting for it, objects read before are kept");
+                    events.push(Event::Trouble(Trouble { place: place.clone(), line: None, object: None, reason }));
                 }
-                FileText::Text(text) => events.extend(self.folder.read(&name, &text)),
-                FileText::Gone => events.extend(self.folder.gone(&name)),
-                FileText::Failed(error) => events.extend(self.folder.unreadable(&name, &error)),
+                Seen::All => all = Some(Event::Listed),
+            })
+            .await;
+        events.extend(say_troubles(&mut folder, &mut quiet).into_iter().map(Event::Trouble));
+        for batch in [events, Vec::from_iter(all)] {
+            if !batch.is_empty() && told.send(batch).await.is_err() {
+                return;
             }
         }
-        self.tell(events).await
-    }
-
-    fn expired(&self, now: Instant) -> Vec<String> {
-        self.hollow.iter().filter(|(until, _)| *until <= now).map(|(_, name)| name.clone()).collect()
-    }
-
-    fn forget_hollow(&mut self, name: &str) -> Option<Instant> {
-        let entry = self.hollow.iter().find(|(_, hollow)| hollow == name).cloned()?;
-        self.hollow.remove(&entry);
-        Some(entry.0)
-    }
-
-    async fn complain(&self, reason: String) -> Alive {
-        let place = Path::display(&self.path).to_string();
-        self.tell(vec![Event::Trouble(Trouble { place, line: None, object: None, reason })]).await
-    }
-
-    async fn tell(&self, events: Vec<Event>) -> Alive {
-        if events.is_empty() { Some(()) } else { self.told.send(events).await.ok() }
+        let unsaid = folder.unsaid().filter_map(|file| quiet.get(file)).min().copied();
+        tokio::select! {
+            () = files.changed() => {}
+            () = until(unsaid) => {}
+            () = told.closed() => return,
+        }
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
+/// The troubles that are new, of files that have not just had others.
+fn say_troubles(folder: &mut Folder, quiet: &mut BTreeMap<String, Instant>) -> Vec<Trouble> {
+    let now = Instant::now();
+    quiet.retain(|_, until| *until > now);
+    let files: Vec<String> = folder.unsaid().filter(|file| !quiet.contains_key(*file)).cloned().collect();
+    let mut troubles = Vec::new();
+    for file in files {
+        let said = folder.say(&file);
+        if !said.is_empty() {
+            quiet.insert(file, now + TROUBLES);
+        }
+        troubles.extend(said);
+    }
+    troubles
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

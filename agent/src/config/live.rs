@@ -1,26 +1,21 @@
 //! Watches the configuration file while the agent runs.
 //!
 //! ```text
-//! inotify ──► watch (it may have changed) ──► text, if another ──► ConfigFile::read ──► watch::Sender<Config>
-//!                                                                        └─► mistakes: the former one stays
+//! FollowedFiles (another text) ──► ConfigFile::read ──► watch::Sender<Config>
+//!                                       └─► mistakes: the former one stays
 //! ```
 //!
-//! The file may be edited in place, replaced by rename, or be in a mounted ConfigMap (`..data` is swapped). A file that
-//! cannot be read, or has a mistake, changes nothing.
+//! The file may be edited in place, replaced by rename, be in a mounted ConfigMap (`..data` is swapped), or behind links
+//! that are switched. A file that cannot be read, or has a mistake, changes nothing.
 
-mod watch;
-
-use std::time::Duration;
-
+use kubernetes::source::files::{FollowedFiles, Seen};
 use tokio::sync::watch::Sender;
 
-use self::watch::Watch;
 use super::action::ConfigFile;
 use super::findings::{ConfigError, Mistake, Place, Remark};
 use super::settings::Config;
 
-/// How often a file is looked for whose folder is not there.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const ABSENT: &str = "is not there";
 
 /// What became of a new text of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +35,22 @@ pub enum Reread {
 
 /// Publishes each new configuration that `file` means, until `configs` has no receiver any more. `told` hears what
 /// became of each new text.
-pub async fn watch_file(file: ConfigFile, configs: Sender<Config>, mut told: impl FnMut(&Reread)) {
+pub async fn watch_file(file: ConfigFile, configs: Sender<Config>, mut told: impl FnMut(&Reread) + Send) {
+    // A path that names no file could not be read at the start either.
+    let Some(mut followed) = FollowedFiles::one(file.path()) else { return configs.closed().await };
     let mut former = None;
     loop {
-        // Set up before the file is read, so that a later change is not missed.
-        let watch = Watch::on(file.path());
-        let text = std::fs::read_to_string(file.path()).map_err(|error| error.to_string());
-        if former.as_ref() != Some(&text) {
+        let mut texts = Vec::new();
+        followed
+            .look(&mut |seen| match seen {
+                Seen::Text { text, .. } => texts.push(Ok(text)),
+                Seen::Unreadable { reason, .. } | Seen::NoFolder { reason } => texts.push(Err(reason)),
+                Seen::Gone { .. } => texts.push(Err(ABSENT.to_owned())),
+                Seen::All if texts.is_empty() => texts.push(Err(ABSENT.to_owned())),
+                _ => {}
+            })
+            .await;
+        for text in texts.into_iter().filter(|text| former.as_ref() != Some(text)).collect::<Vec<_>>() {
             let outcome = reread(&file, &text, &configs);
             let same = matches!(&outcome, Reread::Applied { former, config, .. } if former == config);
             // The first text is the one that the agent was started with, unless it has changed since.
@@ -56,7 +60,7 @@ pub async fn watch_file(file: ConfigFile, configs: Sender<Config>, mut told: imp
             former = Some(text);
         }
         tokio::select! {
-            () = changed(watch) => {}
+            () = followed.changed() => {}
             () = configs.closed() => return,
         }
     }
@@ -81,13 +85,5 @@ fn reread(file: &ConfigFile, text: &Result<String, String>, configs: &Sender<Con
             Reread::Applied { former: Box::new(former), config: Box::new(config), remarks }
         }
         Err(error) => Reread::Refused(error),
-    }
-}
-
-/// Waits until the file may have changed.
-async fn changed(watch: std::io::Result<Watch>) {
-    match watch {
-        Ok(watch) => watch.noticed().await,
-        Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
     }
 }
