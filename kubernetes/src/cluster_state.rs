@@ -7,16 +7,19 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use backend_api::{FlawedService, NodeNetwork, ServiceState};
-use reconcile::{Desired, InputEnded, Pending, Witness};
+use reconcile::{Desired, InputEnded, LogRate, Pending, Witness};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{debug, error, trace, warn};
 
+use crate::objects::{Kind, ObjectKey};
 use crate::resolve::{Applied, Changes, Resolver};
 use crate::settings::{LocalDetector, Settings};
-use crate::source::Event;
+use crate::source::{Event, Trouble};
 
 /// Every address of the node, loopback excepted; `None` until they have been read once.
 pub type Addresses = Option<BTreeSet<IpAddr>>;
@@ -80,6 +83,14 @@ pub struct ClusterState {
     without_node: Option<String>,
     /// Whether the state depends on the node's links.
     needs_links: bool,
+    lines: Lines,
+}
+
+/// What the log is told of places and objects, at a rate for each.
+#[derive(Debug, Default)]
+struct Lines {
+    places: LogRate<(String, Option<u64>)>,
+    objects: LogRate<ObjectKey>,
 }
 
 /// What the state is made from. When the sender of `objects` or `addresses` is dropped, the loop ends with an error.
@@ -142,6 +153,7 @@ impl ClusterState {
             resolver: Resolver::new(settings),
             state: ServiceState::new(NodeNetwork::unknown()),
             heard: Heard::default(),
+            lines: Lines::default(),
         };
         cluster.take_addresses();
         cluster.take_links(links);
@@ -169,7 +181,7 @@ impl ClusterState {
                     self.heard.every_object = true;
                     self.heard.news = true;
                 }
-                Event::Trouble(trouble) => warn!("{trouble}"),
+                Event::Trouble(trouble) => self.lines.warn_of_trouble(&trouble),
             }
         }
     }
@@ -245,11 +257,15 @@ impl Desired for ClusterState {
         let changes = self.resolver.resolve();
         witness.hear(&News::Noted(Note::Resolved(&changes)));
         for warning in &changes.warnings {
-            warn!("{warning}");
+            self.lines.warn(&warning.object, warning);
         }
         let Applied { touched, node_changed, flawed } = changes.apply(&mut self.state);
         for FlawedService { service, flaw, .. } in flawed {
-            error!(%service, reason = %flaw, "service refused: not programmed until one of its objects changes");
+            let key =
+                ObjectKey { kind: Kind::Service, namespace: service.namespace.clone(), name: service.name.clone() };
+            if self.lines.objects.admits(key, Instant::now()).is_some() {
+                error!(%service, reason = %flaw, "service refused: not programmed until one of its objects changes");
+            }
         }
         if node_changed { Pending::All } else { Pending::Services(touched) }
     }
@@ -261,6 +277,30 @@ impl Desired for ClusterState {
     /// What does not work because this node's Node object is not known.
     fn missing(&self) -> Option<&str> {
         self.without_node.as_deref().filter(|_| self.resolver.node().is_none())
+    }
+}
+
+impl Lines {
+    fn warn_of_trouble(&mut self, trouble: &Trouble) {
+        match &trouble.object {
+            Some(object) => self.warn(object, trouble),
+            None => {
+                let place = (trouble.place.clone(), trouble.line);
+                say(self.places.admits(place, Instant::now()), trouble);
+            }
+        }
+    }
+
+    fn warn(&mut self, object: &ObjectKey, line: impl fmt::Display) {
+        say(self.objects.admits(object.clone(), Instant::now()), line);
+    }
+}
+
+fn say(admitted: Option<u32>, line: impl fmt::Display) {
+    match admitted {
+        None => {}
+        Some(0) => warn!("{line}"),
+        Some(left_out) => warn!(left_out, "{line}"),
     }
 }
 

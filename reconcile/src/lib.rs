@@ -41,6 +41,7 @@
 
 mod backoff;
 mod desired;
+mod log_rate;
 mod pending;
 mod said;
 mod state;
@@ -56,6 +57,7 @@ use tracing::{debug, info, warn};
 
 pub use backoff::{Backoff, chance};
 pub use desired::{Desired, InputEnded};
+pub use log_rate::LogRate;
 pub use pending::Pending;
 pub use state::{NotTold, StateChange, StateReceiver, StateSender, state_channel};
 pub use witness::{News, Witness};

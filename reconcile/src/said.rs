@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backend_api::{Conflict, ServiceName, ServiceState};
+use backend_api::{Conflict, FrontendKey, ServiceName, ServiceState};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::Desired;
+use super::log_rate::LogRate;
 use super::witness::{News, Witness};
 
 /// Everything that was logged and still holds.
@@ -15,6 +17,10 @@ pub(super) struct Said {
     conflicts: Once<Conflict>,
     failures: Once<(ServiceName, String)>,
     warnings: Once<String>,
+    /// Of conflicts that come and go.
+    frontends: LogRate<FrontendKey>,
+    /// Of services that fail again and again.
+    services: LogRate<ServiceName>,
 }
 
 impl Said {
@@ -30,6 +36,9 @@ impl Said {
         for conflict in self.conflicts.unsaid(state.conflicts().collect()) {
             witness.hear(&News::Conflict(&conflict));
             let Conflict { frontend, owner, loser } = conflict;
+            if self.frontends.admits(frontend, Instant::now()).is_none() {
+                continue;
+            }
             warn!(%frontend, %owner, %loser, "two services claim one frontend, the older one has it");
         }
     }
@@ -50,6 +59,9 @@ impl Said {
         let failed = failed.iter().map(|(service, reason)| (service.clone(), reason.clone())).collect();
         for (service, reason) in self.failures.unsaid(failed) {
             witness.hear(&News::Failed { service: &service, reason: &reason });
+            if self.services.admits(service.clone(), Instant::now()).is_none() {
+                continue;
+            }
             warn!(%service, reason, "service cannot be programmed, trying again; all others are");
         }
     }

@@ -10,8 +10,10 @@
 //! and nothing is stored but keys.
 
 mod body;
+mod coalesce;
 mod outage;
 mod servers;
+mod waits;
 mod watcher;
 
 use std::sync::Arc;
