@@ -10,7 +10,7 @@ use axum::response::Response;
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use super::refusals::Refused;
 use super::requests::{Begins, WantedWatch, invalid};
@@ -66,6 +66,8 @@ pub(super) fn watch(shared: Arc<Shared>, wanted: WantedWatch) -> Result<Response
     drop(state);
     let lines = stream::unfold(watch, |mut watch| async move {
         if watch.breaks && watch.lines.is_empty() {
+            // When what came before is on its way.
+            sleep(Duration::from_millis(10)).await;
             return Some((Err(io::Error::from(io::ErrorKind::ConnectionReset)), watch));
         }
         let lines = watch.next().await?;

@@ -1,7 +1,8 @@
 //! What all kinds of objects together know of the API: whether it is away, which is said once and not by each, and that
 //! it answers again, which all that wait hear.
 //!
-//! While nothing is answered one kind asks for all, the scout; the others wait for it.
+//! While nothing is answered one kind asks for all, the scout; the others wait for it. A kind that fails alone is no
+//! outage of the API: it asks by itself, ever more seldom.
 //!
 //! **Invariant:** reads no clock: `now` is passed.
 
@@ -32,6 +33,8 @@ struct Away {
     said: Option<Said>,
     /// Those that cannot be had.
     kinds: BTreeSet<Kind>,
+    /// Those with an answer that goes on, as far as is known.
+    answered: BTreeSet<Kind>,
     /// Since when nothing is answered, as far as is known.
     unanswered: Option<Instant>,
     /// The one that asks for all meanwhile.
@@ -45,6 +48,8 @@ pub(super) enum Part {
     Scout(Duration),
     /// To wait for the scout.
     Follower,
+    /// To ask again by itself: others are answered.
+    Alone,
 }
 
 /// What was said of something that lasts. Another reason is said too, but not each time where reasons take turns.
@@ -79,6 +84,9 @@ impl Outage {
     /// `kind` was not answered at all, and not for the first time.
     pub(super) fn unanswered(&self, kind: Kind, now: Instant) -> Part {
         let mut away = self.away();
+        if !away.answered.is_empty() {
+            return Part::Alone;
+        }
         let since = *away.unanswered.get_or_insert(now);
         match *away.scout.get_or_insert(kind) {
             scout if scout == kind => Part::Scout(now - since),
@@ -86,15 +94,21 @@ impl Outage {
         }
     }
 
-    /// A kind was answered. Whether none was before.
-    pub(super) fn answered(&self) -> bool {
+    /// `kind` was answered. Whether none was before.
+    pub(super) fn answered(&self, kind: Kind) -> bool {
         let mut away = self.away();
+        away.answered.insert(kind);
         away.scout = None;
         let returned = away.unanswered.take().is_some();
         if returned {
             self.returns.send_modify(|count| *count += 1);
         }
         returned
+    }
+
+    /// The answer for `kind` has ended, well or not.
+    pub(super) fn answer_ended(&self, kind: Kind) {
+        self.away().answered.remove(&kind);
     }
 
     /// `kind` can be had. How long the outage was, if it is over with that.
@@ -166,11 +180,13 @@ mod tests {
         assert_eq!(outage.unanswered(Kind::Node, start + SECOND), Part::Follower);
         assert_eq!(outage.unanswered(Kind::Service, start + SECOND), Part::Scout(SECOND));
         assert!(!returns.has_changed().unwrap());
-        assert!(outage.answered());
+        assert!(outage.answered(Kind::Service));
         assert!(returns.has_changed().unwrap());
         returns.mark_unchanged();
-        assert!(!outage.answered());
+        assert!(!outage.answered(Kind::Service));
         assert!(!returns.has_changed().unwrap(), "what is there does not return");
-        assert_eq!(outage.unanswered(Kind::Node, start + 2 * SECOND), Part::Scout(Duration::ZERO));
+        assert_eq!(outage.unanswered(Kind::Node, start + 2 * SECOND), Part::Alone);
+        outage.answer_ended(Kind::Service);
+        assert_eq!(outage.unanswered(Kind::Node, start + 3 * SECOND), Part::Scout(Duration::ZERO));
     }
 }

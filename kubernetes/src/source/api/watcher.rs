@@ -102,7 +102,9 @@ impl KindWatcher {
     async fn turn(&mut self) -> Result<(), Stop> {
         // What happens from now on is news to this request.
         self.returns.mark_unchanged();
-        let failure = match self.request().await {
+        let outcome = self.request().await;
+        self.session.outage.answer_ended(self.kind());
+        let failure = match outcome {
             Ok(()) => return Ok(()),
             Err(Stop::Unheard) => return Err(Stop::Unheard),
             Err(Stop::Failure(failure)) => failure,
@@ -262,7 +264,7 @@ impl KindWatcher {
     /// The API has answered, and with sense.
     fn answered(&mut self) {
         self.unanswered = false;
-        if self.session.outage.answered() {
+        if self.session.outage.answered(self.kind()) {
             self.failing_since = None;
         }
     }
@@ -298,6 +300,7 @@ impl KindWatcher {
         Ok(match self.session.outage.unanswered(self.kind(), now) {
             Part::Scout(unanswered_for) => waits::after(unanswered_for, longest, chance()),
             Part::Follower => waits::spread(waits::LONG, chance()),
+            Part::Alone => waits::after(failing_for, waits::LONG, chance()),
         })
     }
 
