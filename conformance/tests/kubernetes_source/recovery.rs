@@ -150,7 +150,7 @@ async fn another_reason_of_an_outage_is_told_too() {
     followed.api.set(|abilities| abilities.token = Some("another".to_owned()));
     followed.api.resume().await.unwrap();
     let told = followed.until("401").await;
-    assert!(troubles(&told)[0].contains("it answers 401: Unauthorized; trying again"), "{told:?}");
+    assert!(troubles(&told)[0].contains("refuses the credentials (401)"), "{told:?}");
     followed.api.set(|abilities| abilities.token = None);
     followed.api.put(service("web", 81));
     assert_eq!(troubles(&followed.until("web:81").await), [""; 0]);

@@ -142,6 +142,7 @@ impl KindWatcher {
         tokio::select! {
             () = sleep(more) => {}
             Ok(()) = self.returns.changed() => self.failing_since = None,
+            () = session.servers.changed() => self.failing_since = None,
             () = session.told.closed() => return Err(Stop::Unheard),
         }
         Ok(())
@@ -157,6 +158,7 @@ impl KindWatcher {
         };
         let Reply { response, server } = asked.map_err(|error| match error {
             ConnectError::Config(reason) => Failure::Unreachable(reason),
+            error @ ConnectError::Unauthorized { .. } => Failure::Unauthorized(error.to_string()),
             error @ ConnectError::Unreachable { .. } => Failure::Unreachable(error.to_string()),
         })?;
         if self.server.as_ref() != Some(&server) {
@@ -181,10 +183,8 @@ impl KindWatcher {
     }
 
     async fn refused(&mut self, refusal: Refusal, server: &Arc<str>) -> Result<(), Stop> {
-        match refusal.code {
-            401 => self.session.servers.forget().await,
-            500.. => self.session.servers.leave(server).await,
-            _ => {}
+        if refusal.code >= 500 {
+            self.session.servers.leave(server).await;
         }
         Err(Failure::Refused(refusal).into())
     }
@@ -295,8 +295,7 @@ impl KindWatcher {
         if alone {
             return Ok(waits::after(failing_for, waits::LONG, chance()));
         }
-        let unauthorized = matches!(failure, Failure::Refused(Refusal { code: 401, .. }));
-        let longest = if unauthorized { waits::UNAUTHORIZED } else { waits::SCOUT };
+        let longest = if matches!(failure, Failure::Unauthorized(_)) { waits::UNAUTHORIZED } else { waits::SCOUT };
         Ok(match self.session.outage.unanswered(self.kind(), now) {
             Part::Scout(unanswered_for) => waits::after(unanswered_for, longest, chance()),
             Part::Follower => waits::spread(waits::LONG, chance()),

@@ -119,6 +119,9 @@ pub enum Failure {
     /// No server could be asked.
     #[error("{0}")]
     Unreachable(String),
+    /// A server does not know the credentials. A [`Failure::Refused`] with 401 means the same.
+    #[error("{0}")]
+    Unauthorized(String),
     /// A server refuses.
     #[error("the server answers {0}")]
     Refused(Refusal),
@@ -278,6 +281,10 @@ impl ListWatch {
             Failure::Unreachable(reason) => {
                 // Perhaps it is another version that comes back.
                 self.meet_another_server();
+                self.begin_again();
+                away(reason)
+            }
+            Failure::Unauthorized(reason) => {
                 self.begin_again();
                 away(reason)
             }
