@@ -31,13 +31,12 @@ async fn until_all_watch(followed: &Followed) {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_back_after_a_second_or_an_hour_is_followed_within_two_seconds() {
-    for seconds in [0.3, 2.0, 10.0, 30.0, 600.0, 3600.0] {
-        for forgets in [false, true] {
+    for (seconds, ways) in [(0.3, 2), (2.0, 2), (10.0, 2), (30.0, 2), (3600.0, 1)] {
+        for forgets in [true, false].into_iter().take(ways) {
             let mut followed = Followed::listed(filled().await).await;
             until_all_watch(&followed).await;
             followed.api.stop();
-            let lasting = sleep(Duration::from_secs_f64(seconds));
-            lasting.await;
+            sleep(Duration::from_secs_f64(seconds)).await;
             followed.rest();
             followed.api.put(service("web", 81));
             followed.api.delete(Resource::EndpointSlices, "default", "web-1");

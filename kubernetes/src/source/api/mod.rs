@@ -7,6 +7,8 @@
 //!      [pure]                   [I/O]              [I/O]                   [pure]
 //! ```
 //!
+//! `outage` is what all kinds know together, `waits` is when to ask again [both pure].
+//!
 //! One `KindWatcher` for each kind: Services, EndpointSlices, this node's Node, ServiceCIDRs. While the API is away,
 //! what was told holds. Own requests instead of a client's reflector: what is decoded are our slim types, item by item,
 //! and nothing is stored but keys.

@@ -308,6 +308,7 @@ impl KindWatcher {
         self.answered();
         self.over();
         let kind = self.kind();
+        self.session.outage.answer_ended(kind);
         let optional = self.list_watch.resource().is_optional();
         let mut events = Vec::new();
         if is_news(&mut self.denied, &reason, Instant::now()) {

@@ -56,7 +56,7 @@ impl Told {
             }
         };
         let key = object.key();
-        self.unreadable.remove(&Some(key.clone()));
+        self.read_again(&key);
         // Taken out first, because the new key shares its texts with the new object.
         let former = self.objects.remove(&key).unwrap_or_default();
         self.bytes = self.bytes - former + length;
@@ -78,7 +78,7 @@ impl Told {
     /// It is gone.
     pub(super) fn gone(&mut self, key: &ObjectKey, events: &mut Vec<Event>) {
         self.seen.remove(key);
-        self.unreadable.remove(&Some(key.clone()));
+        self.read_again(key);
         if let Some((key, length)) = self.objects.remove_entry(key) {
             self.bytes -= length;
             events.push(Event::Deleted(key));
@@ -104,6 +104,12 @@ impl Told {
             return Err(Failure::TooLong(format!("objects of kind {kind} are more than {} MiB", MOST_BYTES >> 20)));
         }
         Ok(())
+    }
+
+    fn read_again(&mut self, key: &ObjectKey) {
+        if !self.unreadable.is_empty() {
+            self.unreadable.remove(&Some(key.clone()));
+        }
     }
 
     fn say_unreadable(&mut self, key: Option<ObjectKey>, reason: String, events: &mut Vec<Event>) {
