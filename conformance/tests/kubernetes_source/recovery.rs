@@ -30,9 +30,9 @@ async fn until_all_watch(followed: &Followed) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_back_after_a_second_or_an_hour_is_followed_within_two_seconds() {
-    for (seconds, ways) in [(0.3, 2), (2.0, 2), (10.0, 2), (30.0, 2), (3600.0, 1)] {
-        for forgets in [true, false].into_iter().take(ways) {
+async fn a_server_that_is_back_after_a_second_or_a_minute_is_followed_within_two_seconds() {
+    for seconds in [0.3, 2.0, 10.0, 60.0] {
+        for forgets in [false, true] {
             let mut followed = Followed::listed(filled().await).await;
             until_all_watch(&followed).await;
             followed.api.stop();

@@ -286,12 +286,16 @@ impl KindWatcher {
     /// The API is away, for this kind at least. How long to wait.
     async fn away(&mut self, failure: &Failure, reason: &str, failing_for: Duration) -> Result<Duration, Stop> {
         let now = Instant::now();
-        if let Some(trouble) = self.session.outage.begins(self.kind(), reason, now) {
+        let first = !self.unanswered;
+        self.unanswered = true;
+        // One connection that fails is no outage.
+        if !(first && matches!(failure, Failure::Unreachable(_)))
+            && let Some(trouble) = self.session.outage.begins(self.kind(), reason, now)
+        {
             self.send(vec![Event::Trouble(trouble)]).await?;
         }
-        // The first failure may be that of one connection, and what is too long was an answer.
-        let alone = !self.unanswered || matches!(failure, Failure::TooLong(_));
-        self.unanswered = true;
+        // What is too long was an answer.
+        let alone = first || matches!(failure, Failure::TooLong(_));
         if alone {
             return Ok(waits::after(failing_for, waits::LONG, chance()));
         }
