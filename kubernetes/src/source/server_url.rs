@@ -26,6 +26,18 @@ impl ServerUrl {
         &self.0
     }
 
+    /// `text`, which may have been meant as such a URL, with `***` in place of user and password.
+    pub fn redacted(text: &str) -> String {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (format!("{scheme}://"), rest),
+            None => (String::new(), text),
+        };
+        match userinfo(rest) {
+            (Some(_), place) => format!("{scheme}***@{place}"),
+            (None, place) => format!("{scheme}{place}"),
+        }
+    }
+
     /// It without user and password.
     #[cfg(feature = "api")]
     pub(super) fn without_secrets(&self) -> String {
@@ -49,7 +61,7 @@ impl FromStr for ServerUrl {
         let host = place.split('/').next().unwrap_or_default();
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#');
         if host.is_empty() || rest.contains("://") || rest.contains(odd) {
-            return Err(ServerUrlError(redacted(text)));
+            return Err(ServerUrlError(ServerUrl::redacted(text)));
         }
         Ok(Self(format!("{scheme}{rest}")))
     }
@@ -57,25 +69,13 @@ impl FromStr for ServerUrl {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redacted(&self.0))
+        f.write_str(&Self::redacted(&self.0))
     }
 }
 
 impl fmt::Debug for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&redacted(&self.0), f)
-    }
-}
-
-/// `text`, which may be a URL, with `***` in place of user and password.
-pub(super) fn redacted(text: &str) -> String {
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), text),
-    };
-    match userinfo(rest) {
-        (Some(_), place) => format!("{scheme}***@{place}"),
-        (None, place) => format!("{scheme}{place}"),
+        fmt::Debug::fmt(&Self::redacted(&self.0), f)
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
             assert_eq!(text.parse::<ServerUrl>().unwrap().to_string(), url);
         }
         for text in ["", "https://", "ftp://x", "a b", "https:///path", "https://a?b", "https://a#b", "https://u:p@"] {
-            assert_eq!(text.parse::<ServerUrl>(), Err(ServerUrlError(redacted(text))), "{text:?}");
+            assert_eq!(text.parse::<ServerUrl>(), Err(ServerUrlError(ServerUrl::redacted(text))), "{text:?}");
         }
     }
 

@@ -91,7 +91,7 @@ impl LastGiven {
     async fn get(&mut self, plugin: &Plugin, reuse: Reuse, patience: Duration) -> Result<Given, String> {
         if let Some((last, given, at)) = &self.0
             && last == plugin
-            && !given.expires.is_some_and(|expires| expires <= Timestamp::now())
+            && given.expires.is_none_or(|expires| expires > Timestamp::now())
             && (reuse == Reuse::Yes || at.elapsed() < KEPT)
         {
             return Ok(given.clone());
