@@ -80,7 +80,7 @@ async fn a_server_that_starts_for_an_hour_is_asked_by_one_kind_for_all() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_fails_alone_is_asked_ever_more_seldom() {
-    let mut followed = Followed::listed(filled().await).await;
+    let followed = Followed::listed(filled().await).await;
     until_all_watch(&followed).await;
     followed.api.refuse(Refusing::always("/endpointslices", 500));
     followed.api.cut();

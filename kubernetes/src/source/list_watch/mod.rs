@@ -41,11 +41,10 @@
 //! sends has bounds: [`LONGEST_LINE`], [`ListWatch::longest_page`], a million objects, 1 GiB of one kind.
 
 mod answer;
+mod failure;
 mod json;
 mod request;
 mod told;
-
-use std::time::Duration;
 
 use self::answer::{Initial, Line, Page, beginning, short};
 use self::request::{Ask, Fields, Size};
@@ -53,6 +52,7 @@ use self::told::Told;
 use super::{Event, Trouble};
 
 pub use self::answer::Refusal;
+pub use self::failure::{Failure, Remedy};
 pub use self::request::Resource;
 
 /// The longest line, and the longest object, that has to be taken, in bytes. etcd refuses objects above 1.5 MiB; as
@@ -110,60 +110,6 @@ pub enum Completeness {
     Listing,
     /// It has.
     Listed,
-}
-
-/// How a request, or its answer, failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Failure {
-    /// No server could be asked.
-    #[error("{0}")]
-    Unreachable(String),
-    /// A server does not know the credentials. A [`Failure::Refused`] with 401 means the same.
-    #[error("{0}")]
-    Unauthorized(String),
-    /// A server refuses.
-    #[error("the server answers {0}")]
-    Refused(Refusal),
-    /// The answer broke off.
-    #[error("the answer broke off")]
-    Cut,
-    /// Nothing came for too long.
-    #[error("the server was silent for too long")]
-    Silent,
-    /// The answer cannot be read.
-    #[error("{0}")]
-    Nonsense(String),
-    /// The answer, or all of them together, are longer than anything that a server needs to send.
-    #[error("{0}")]
-    TooLong(String),
-}
-
-/// What to do about a failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remedy {
-    /// Ask again at once: the request is another one now.
-    Now,
-    /// Ask again after a while; the failure was to be expected.
-    Later,
-    /// As `Later`, but not before this time is over. The API is away as long as this goes on.
-    Away {
-        /// Why, for an operator.
-        reason: String,
-        /// The least time to wait.
-        not_before: Duration,
-    },
-    /// As `Later`; this kind of objects is not to be had until the rights of this client change. A server that has just
-    /// started may not know them yet.
-    Denied {
-        /// Why, for an operator.
-        reason: String,
-    },
-    /// As `Denied`, but the server knows no such kind: not before the cluster is another one.
-    Unknown {
-        /// Why, for an operator.
-        reason: String,
-    },
 }
 
 impl ListWatch {
@@ -282,11 +228,11 @@ impl ListWatch {
                 // Perhaps it is another version that comes back.
                 self.meet_another_server();
                 self.begin_again();
-                away(reason)
+                Remedy::away(reason)
             }
             Failure::Unauthorized(reason) => {
                 self.begin_again();
-                away(reason)
+                Remedy::away(reason)
             }
             Failure::Silent if self.ask == Ask::Stream => {
                 // It began, so the server is there. Some never say that everything was told.
@@ -302,7 +248,7 @@ impl ListWatch {
                 if !matches!(self.ask, Ask::Check { .. }) {
                     self.list_again();
                 }
-                away(reason)
+                Remedy::away(reason)
             }
         }
     }
@@ -315,19 +261,21 @@ impl ListWatch {
                     return Remedy::Later;
                 }
                 self.list_again();
-                away(&format!("{failure}, {BROKEN_STREAMS} times in the middle of a list; asking for it in pages"))
+                Remedy::away(&format!(
+                    "{failure}, {BROKEN_STREAMS} times in the middle of a list; asking for it in pages"
+                ))
             }
             Ask::Page { .. } => {
                 self.size = self.size.smaller();
                 self.list_again();
-                away(&format!("{failure} in the middle of a page of a list"))
+                Remedy::away(&format!("{failure} in the middle of a page of a list"))
             }
-            Ask::Check { .. } => away(&failure.to_string()),
+            Ask::Check { .. } => Remedy::away(&failure.to_string()),
             Ask::Watch { .. } => {
                 if !self.stumble() {
                     return Remedy::Later;
                 }
-                away(&format!("{failure}, {STUMBLES} times at the begin of a watch; listing again"))
+                Remedy::away(&format!("{failure}, {STUMBLES} times at the begin of a watch; listing again"))
             }
         }
     }
@@ -358,15 +306,15 @@ impl ListWatch {
             }
             (401 | 408 | 429, _) => {
                 self.begin_again();
-                refused(refusal)
+                Remedy::refused(refusal)
             }
             (500.., Ask::Watch { .. }) => {
                 self.stumble();
-                refused(refusal)
+                Remedy::refused(refusal)
             }
             (500.., _) => {
                 self.begin_again();
-                refused(refusal)
+                Remedy::refused(refusal)
             }
             (404, _) => {
                 self.list_again();
@@ -495,14 +443,6 @@ fn check_order(told: &str, now: &str) -> Result<(), Failure> {
         ))),
         _ => Ok(()),
     }
-}
-
-fn refused(refusal: &Refusal) -> Remedy {
-    Remedy::Away { reason: format!("it answers {refusal}"), not_before: refusal.retry_after.unwrap_or_default() }
-}
-
-fn away(reason: &str) -> Remedy {
-    Remedy::Away { reason: reason.to_owned(), not_before: Duration::ZERO }
 }
 
 #[cfg(test)]

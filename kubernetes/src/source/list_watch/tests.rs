@@ -1,5 +1,7 @@
 //! What answers lead to, answer by answer.
 
+use std::time::Duration;
+
 use super::answer::{Answered, Item};
 use super::*;
 use crate::objects::{Kind, Object, ObjectKey, read};
