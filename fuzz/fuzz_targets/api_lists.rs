@@ -25,8 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(list.request(300).starts_with('/'));
         }
         let mut events = Vec::new();
-        list.failed(&Failure::Nonsense("list again".to_owned()));
-        list.page(br#"{"metadata":{"resourceVersion":"9"},"items":[]}"#, &mut events).expect("a list of nothing");
+        list.failed(&Failure::Refused(Refusal::read(410, b"")));
+        let kind = list.resource().kind().as_str();
+        let empty = format!(r#"{{"kind":"{kind}List","metadata":{{"resourceVersion":"9"}},"items":[]}}"#);
+        list.page(empty.as_bytes(), &mut events).expect("a list of nothing");
         mirror(&events, &mut told);
         assert_eq!(told, BTreeSet::new(), "an empty list leaves nothing");
     }

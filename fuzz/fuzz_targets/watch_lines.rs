@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use kubernetes::objects::ObjectKey;
 use kubernetes::source::Event;
-use kubernetes::source::list_watch::{Failure, ListWatch, Resource};
+use kubernetes::source::list_watch::{Failure, ListWatch, Refusal, Resource};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -25,8 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
         watch.ended();
         watch.failed(&Failure::Cut);
         let mut events = Vec::new();
-        watch.failed(&Failure::Nonsense("list again".to_owned()));
-        watch.page(br#"{"metadata":{"resourceVersion":"9"},"items":[]}"#, &mut events).expect("a list of nothing");
+        watch.failed(&Failure::Refused(Refusal::read(410, b"")));
+        let kind = watch.resource().kind().as_str();
+        let empty = format!(r#"{{"kind":"{kind}List","metadata":{{"resourceVersion":"9"}},"items":[]}}"#);
+        watch.page(empty.as_bytes(), &mut events).expect("a list of nothing");
         mirror(&events, &mut told);
         assert_eq!(told, BTreeSet::new(), "an empty list leaves nothing");
     }

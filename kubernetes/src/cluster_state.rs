@@ -90,7 +90,8 @@ pub struct ClusterState {
 enum Topic {
     Object(ObjectKey),
     Service(ServiceName),
-    Place(String),
+    /// A place that no object has, and the line there.
+    Place(String, Option<u64>),
 }
 
 /// What the state is made from. When the sender of `objects` or `addresses` is dropped, the loop ends with an error.
@@ -193,7 +194,7 @@ impl ClusterState {
                 Event::Trouble(trouble) => {
                     let topic = match &trouble.object {
                         Some(object) => Topic::Object(object.clone()),
-                        None => Topic::Place(trouble.place.clone()),
+                        None => Topic::Place(trouble.place.clone(), trouble.line),
                     };
                     if let Some(line) = self.line(topic) {
                         warn!("{trouble}{line}");
@@ -292,7 +293,11 @@ impl Desired for ClusterState {
         }
         let Applied { touched, node_changed, flawed } = changes.apply(&mut self.state);
         for FlawedService { service, flaw, .. } in flawed {
-            error!(%service, reason = %flaw, "service refused: not programmed until one of its objects changes");
+            let key =
+                ObjectKey { kind: Kind::Service, namespace: service.namespace.clone(), name: service.name.clone() };
+            if self.lines.objects.admits(key, Instant::now()).is_some() {
+                error!(%service, reason = %flaw, "service refused: not programmed until one of its objects changes");
+            }
         }
         if node_changed { Pending::All } else { Pending::Services(touched) }
     }

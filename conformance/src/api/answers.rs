@@ -1,5 +1,7 @@
 //! What a request is answered.
 
+use std::convert::Infallible;
+use std::iter;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -7,12 +9,13 @@ use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
+use futures_util::stream;
 use serde_json::{Value, json};
 
-use super::refusals::{Refused, refused};
+use super::refusals::{Refused, Refusing, Saying, refused};
 use super::requests::{Target, Wanted, wanted};
 use super::store::Resource;
-use super::{Shared, lists, watches};
+use super::{Offered, Shared, lists, watches};
 
 /// The longest body that is read.
 const LONGEST: usize = 1 << 20;
@@ -21,12 +24,12 @@ const LONGEST: usize = 1 << 20;
 pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let line = format!("{} {}", head.method, head.uri);
-    if let Err(refused) = admit(&shared, &line, &head.headers) {
-        return refusal(&refused);
+    if let Err(response) = admit(&shared, &line, &head.headers) {
+        return *response;
     }
     let body = to_bytes(body, LONGEST).await.unwrap_or_default();
     let outcome = match wanted(&head.method, &head.uri) {
-        Ok(wanted) => respond(&shared, wanted, &head.method, &body),
+        Ok(wanted) => understood(&shared, &line).and_then(|()| respond(&shared, wanted, &head.method, &body)),
         Err(refused) => Err(refused),
     };
     outcome.unwrap_or_else(|refused| refusal(&refused))
@@ -41,26 +44,41 @@ fn refusal(refused: &Refused) -> Response {
 }
 
 /// Whether the request is to be answered at all.
-fn admit(shared: &Shared, line: &str, headers: &HeaderMap) -> Result<(), Refused> {
+fn admit(shared: &Shared, line: &str, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let mut state = shared.state();
     state.requests.push(line.to_owned());
     if let Some(order) = refused(&mut state.refusing, line) {
-        let reason = match order.status {
-            429 => "TooManyRequests",
-            410 => "Expired",
-            _ => "InternalError",
-        };
-        let mut refused = Refused::new(order.status, reason, "refused by order");
-        refused.retry_after = order.retry_after.map(|after| after.as_secs());
-        return Err(refused);
+        return Err(Box::new(ordered(order)));
     }
     if let Some(token) = &state.abilities.token {
         let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         if shown != Some(&format!("Bearer {token}")) {
-            return Err(Refused::new(401, "Unauthorized", "Unauthorized"));
+            return Err(Box::new(refusal(&Refused::new(401, "Unauthorized", "Unauthorized"))));
         }
     }
     Ok(())
+}
+
+fn ordered(order: Refusing) -> Response {
+    match order.saying {
+        Saying::Status => {
+            let reason = match order.status {
+                429 => "TooManyRequests",
+                410 => "Expired",
+                _ => "InternalError",
+            };
+            let mut refused = Refused::new(order.status, reason, "refused by order");
+            refused.retry_after = order.retry_after.map(|after| after.as_secs());
+            refusal(&refused)
+        }
+        Saying::Text(text) => json_response(order.status, text),
+        Saying::Endless { first, again } => {
+            let texts = iter::once(Bytes::from(first)).chain(iter::repeat(Bytes::from(again)));
+            let mut response = json_response(order.status, String::new());
+            *response.body_mut() = Body::from_stream(stream::iter(texts.map(Ok::<_, Infallible>)));
+            response
+        }
+    }
 }
 
 fn respond(shared: &Arc<Shared>, wanted: Wanted, method: &Method, body: &Bytes) -> Result<Response, Refused> {
@@ -82,10 +100,20 @@ fn respond(shared: &Arc<Shared>, wanted: Wanted, method: &Method, body: &Bytes) 
     }
 }
 
+/// Whether this version of Kubernetes knows the selectors.
+fn understood(shared: &Shared, line: &str) -> Result<(), Refused> {
+    match shared.state().abilities.cluster_ip_fields {
+        Offered::No if line.contains("spec.clusterIP") => {
+            Err(Refused::new(400, "BadRequest", "field label not supported: spec.clusterIP"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn available(shared: &Shared, resource: Resource) -> Result<(), Refused> {
     let offered = shared.state().abilities.service_cidrs;
     match (resource, offered) {
-        (Resource::ServiceCidrs, super::Offered::No) => Err(super::requests::not_found()),
+        (Resource::ServiceCidrs, Offered::No) => Err(super::requests::not_found()),
         _ => Ok(()),
     }
 }

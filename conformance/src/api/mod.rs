@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 use self::store::Store;
 use self::wire::{Mood, Wire};
 
-pub use refusals::Refusing;
+pub use refusals::{Refusing, Saying};
 pub use store::Resource;
 pub use wire::Pace;
 
@@ -53,6 +53,8 @@ pub struct Abilities {
     pub streams: Offered,
     /// There are ServiceCIDRs.
     pub service_cidrs: Offered,
+    /// Services can be selected by `spec.clusterIP` (since Kubernetes 1.31).
+    pub cluster_ip_fields: Offered,
     /// A watch of a compacted version fails with an event; else as a whole.
     pub expires: Expires,
     /// How often a watch tells how far it is.
@@ -68,6 +70,8 @@ pub enum Offered {
     Yes,
     /// It begins, and never comes to its end, as where the storage behind the server cannot say how far it is.
     Endless,
+    /// It begins, and the connection breaks off before its end, as where a proxy cuts what lasts long.
+    Broken,
     /// There is not.
     No,
 }
@@ -112,6 +116,7 @@ impl Default for Abilities {
         Self {
             streams: Offered::Yes,
             service_cidrs: Offered::Yes,
+            cluster_ip_fields: Offered::Yes,
             expires: Expires::InWatch,
             bookmarks: Duration::from_secs(60),
             token: None,
@@ -235,6 +240,13 @@ impl Api {
     /// Forgets all changes until now: a watch from an older version, or a list in progress, begins anew.
     pub fn compact(&self) {
         self.shared.state().store.compact();
+    }
+
+    /// Everything is as it was at `version`, as after a backup of the storage was restored; what comes next has versions
+    /// that were used before. Every connection is closed.
+    pub fn restore(&self, version: u64) {
+        self.shared.state().store.restore(version);
+        self.cut();
     }
 
     /// Versions go up by this much, as those of other resources do in a cluster.

@@ -35,6 +35,22 @@ impl Refused {
     }
 }
 
+/// What a refusal says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Saying {
+    /// What an API server says.
+    Status,
+    /// This text.
+    Text(String),
+    /// The first text, and then the other for ever.
+    Endless {
+        /// The first one.
+        first: String,
+        /// The other.
+        again: String,
+    },
+}
+
 /// Some of the next requests are refused, whatever they ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusing {
@@ -44,6 +60,8 @@ pub struct Refusing {
     pub status: u16,
     /// And this advice.
     pub retry_after: Option<Duration>,
+    /// In these words.
+    pub saying: Saying,
     /// This many of them.
     pub times: usize,
 }
@@ -51,13 +69,19 @@ pub struct Refusing {
 impl Refusing {
     /// The next request whose line contains `matching` is refused with `status`.
     pub fn once(matching: &str, status: u16) -> Self {
-        Self { matching: matching.to_owned(), status, retry_after: None, times: 1 }
+        Self { matching: matching.to_owned(), status, retry_after: None, saying: Saying::Status, times: 1 }
     }
 
     /// Every one is.
     #[must_use]
     pub fn always(matching: &str, status: u16) -> Self {
         Self { times: usize::MAX, ..Self::once(matching, status) }
+    }
+
+    /// Every one is answered with this text and status.
+    #[must_use]
+    pub fn saying(matching: &str, status: u16, saying: Saying) -> Self {
+        Self { saying, ..Self::always(matching, status) }
     }
 }
 

@@ -180,6 +180,16 @@ impl Store {
         self.compacted = self.version;
     }
 
+    pub(super) fn restore(&mut self, version: u64) {
+        for resource in Resource::ALL {
+            let objects = self.at(resource, version);
+            self.objects.retain(|key, _| key.0 != resource);
+            self.objects.extend(objects);
+        }
+        self.changes.retain(|change| change.version <= version);
+        self.version = version;
+    }
+
     pub(super) fn skip(&mut self, count: u64) {
         self.version += count;
     }

@@ -1,7 +1,7 @@
 //! Watches: what is there, what happens, how far that is.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -10,7 +10,7 @@ use axum::response::Response;
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use super::refusals::Refused;
 use super::requests::{Begins, WantedWatch, invalid};
@@ -35,6 +35,8 @@ struct Watch {
     lines: VecDeque<String>,
     bookmark: Option<Instant>,
     ends: Option<Instant>,
+    /// Whether it breaks off after its first lines.
+    breaks: bool,
 }
 
 /// Begins a watch.
@@ -43,6 +45,7 @@ pub(super) fn watch(shared: Arc<Shared>, wanted: WantedWatch) -> Result<Response
     let news = shared.news.subscribe();
     let mut state = shared.state();
     let (version, lines) = begin(&state, resource, &selector, begins)?;
+    let breaks = begins == Begins::WithList && state.abilities.streams == Offered::Broken;
     state.served += 1;
     let serial = state.served;
     state.watches.push((serial, resource));
@@ -58,11 +61,17 @@ pub(super) fn watch(shared: Arc<Shared>, wanted: WantedWatch) -> Result<Response
         bookmark: bookmarks.then(|| now + state.abilities.bookmarks),
         ends: seconds.map(|seconds| now + Duration::from_secs(seconds)),
         shared: shared.clone(),
+        breaks,
     };
     drop(state);
     let lines = stream::unfold(watch, |mut watch| async move {
+        if watch.breaks && watch.lines.is_empty() {
+            // When what came before is on its way.
+            sleep(Duration::from_millis(10)).await;
+            return Some((Err(io::Error::from(io::ErrorKind::ConnectionReset)), watch));
+        }
         let lines = watch.next().await?;
-        Some((Ok::<_, Infallible>(Bytes::from(lines)), watch))
+        Some((Ok(Bytes::from(lines)), watch))
     });
     let mut response = Response::new(Body::from_stream(lines));
     let json = "application/json".parse().expect("a header's value");
@@ -76,7 +85,7 @@ fn begin(state: &State, resource: Resource, selector: &Selector, begins: Begins)
         Begins::WithList if state.abilities.streams == Offered::No => {
             Err(invalid("sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"))
         }
-        Begins::WithList if state.abilities.streams == Offered::Endless => {
+        Begins::WithList if matches!(state.abilities.streams, Offered::Endless | Offered::Broken) => {
             Ok((latest, additions(state, resource, selector).collect()))
         }
         Begins::WithList => {

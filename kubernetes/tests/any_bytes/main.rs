@@ -79,8 +79,10 @@ impl Mirror {
     /// What a list without any object leaves.
     fn after_an_empty_list(mut self, list: &mut ListWatch) -> BTreeSet<ObjectKey> {
         let mut events = Vec::new();
-        list.failed(&Failure::Nonsense("list again".to_owned()));
-        list.page(br#"{"metadata":{"resourceVersion":"9"},"items":[]}"#, &mut events).unwrap();
+        list.failed(&Failure::Refused(Refusal::read(410, b"")));
+        let kind = list.resource().kind().as_str();
+        let empty = format!(r#"{{"kind":"{kind}List","metadata":{{"resourceVersion":"9"}},"items":[]}}"#);
+        list.page(empty.as_bytes(), &mut events).unwrap();
         self.take(&events);
         self.0
     }

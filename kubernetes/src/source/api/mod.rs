@@ -7,14 +7,18 @@
 //!      [pure]                   [I/O]              [I/O]                   [pure]
 //! ```
 //!
+//! `outage` is what all kinds know together, `waits` is when to ask again [both pure].
+//!
 //! One `KindWatcher` for each kind: Services, EndpointSlices, this node's Node, ServiceCIDRs. While the API is away,
 //! what was told holds. Own requests instead of a client's reflector: what is decoded are our slim types, item by item,
 //! and nothing is stored but keys.
 
 mod body;
+mod coalesce;
 mod credentials;
 mod outage;
 mod servers;
+mod waits;
 mod watcher;
 
 use std::sync::Arc;

@@ -1,18 +1,21 @@
 //! Asks for one kind of objects, again and again, and tells what comes.
 //!
-//! Thin: [`ListWatch`] says what an answer means and what to ask next.
+//! Thin: [`ListWatch`] says what an answer means and what to ask next, [`waits`] when.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reconcile::{Backoff, chance};
+use reconcile::chance;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::body::BodyReader;
-use super::outage::Outage;
+use super::coalesce::coalesce;
+use super::outage::{Outage, Part, Said, is_news};
 use super::servers::{ConnectError, Reply, Servers};
+use super::waits;
 use crate::objects::Kind;
 use crate::source::list_watch::{AnswerForm, Completeness, Failure, ListWatch, Refusal, Remedy, Resource};
 use crate::source::{Event, Sender, Trouble};
@@ -23,12 +26,6 @@ const WATCH_SECONDS: u64 = 300;
 
 /// A watch that lasted so long was good; the wait after it is short.
 const GOOD: Duration = Duration::from_secs(1);
-
-/// The longest wait that a server may demand.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// How often a kind that a cluster need not have is asked for again.
-const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// What all kinds share.
 #[derive(Debug)]
@@ -47,12 +44,26 @@ pub(super) struct Session {
 pub(super) struct KindWatcher {
     session: Arc<Session>,
     list_watch: ListWatch,
-    backoff: Backoff,
+    /// Since when requests fail: there was no good watch since.
+    failing_since: Option<Instant>,
+    /// Whether the last request failed and was not answered in any way, nor was one since.
+    unanswered: bool,
     /// What was said last of why this kind is not to be had.
-    denied: Option<String>,
+    denied: Option<Said>,
+    /// Changes when the API is there again.
+    returns: watch::Receiver<u64>,
     /// Which server answered last.
     server: Option<Arc<str>>,
     listed: Completeness,
+}
+
+/// How long to wait before the next request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wait {
+    /// In any case.
+    least: Duration,
+    /// And then, unless the API returns.
+    more: Duration,
 }
 
 /// Why an answer was not read to its end.
@@ -72,9 +83,11 @@ impl KindWatcher {
     pub(super) fn new(session: Arc<Session>, resource: Resource) -> Self {
         Self {
             list_watch: ListWatch::new(resource, session.place.clone()),
-            session,
-            backoff: Backoff::default(),
+            failing_since: None,
+            unanswered: false,
             denied: None,
+            returns: session.outage.returns(),
+            session,
             server: None,
             listed: Completeness::Listing,
         }
@@ -87,28 +100,52 @@ impl KindWatcher {
 
     /// One request and its answer, and the wait after it.
     async fn turn(&mut self) -> Result<(), Stop> {
-        let failure = match self.request().await {
+        // What happens from now on is news to this request.
+        self.returns.mark_unchanged();
+        let outcome = self.request().await;
+        self.session.outage.answer_ended(self.kind());
+        let failure = match outcome {
             Ok(()) => return Ok(()),
             Err(Stop::Unheard) => return Err(Stop::Unheard),
             Err(Stop::Failure(failure)) => failure,
         };
         debug!(kind = self.kind().as_str(), ?failure, "request failed");
+        let now = Instant::now();
+        let failing_for = now - *self.failing_since.get_or_insert(now);
         let wait = match self.list_watch.failed(&failure) {
-            Remedy::Now => Duration::ZERO,
-            Remedy::Later => self.backoff.after_failure(),
+            Remedy::Now => return Ok(()),
+            Remedy::Later => Wait::up_to(waits::after(failing_for, waits::LONG, chance())),
             Remedy::Away { reason, not_before } => {
-                self.away(&reason).await?;
-                let demanded = not_before.min(LONGEST_WAIT);
-                // Spread, because the server sends many clients away together.
-                self.backoff.after_failure().max(demanded + demanded.mul_f64(chance() / 8.0))
+                let least = waits::demanded(not_before, chance());
+                let wait = self.away(&failure, &reason, failing_for).await?;
+                Wait { least, more: wait.saturating_sub(least) }
             }
-            Remedy::Denied { reason } => self.denied(reason).await?,
+            Remedy::Denied { reason } => {
+                let optional = self.denied(reason).await?;
+                let longest = if optional { waits::OPTIONAL } else { waits::LONG };
+                Wait::up_to(waits::after(failing_for, longest, chance()))
+            }
+            Remedy::Unknown { reason } => match self.denied(reason).await? {
+                true => Wait::up_to(waits::spread(waits::OPTIONAL, chance())),
+                false => Wait::up_to(waits::after(failing_for, waits::LONG, chance())),
+            },
         };
+        self.wait(wait).await
+    }
+
+    async fn wait(&mut self, Wait { least, more }: Wait) -> Result<(), Stop> {
+        let session = self.session.clone();
         tokio::select! {
-            () = sleep(wait) => Ok(()),
-            () = self.session.servers.changed() => Ok(()),
-            () = self.session.told.closed() => Err(Stop::Unheard),
+            () = sleep(least) => {}
+            () = session.told.closed() => return Err(Stop::Unheard),
         }
+        tokio::select! {
+            () = sleep(more) => {}
+            Ok(()) = self.returns.changed() => self.failing_since = None,
+            () = session.servers.changed() => self.failing_since = None,
+            () = session.told.closed() => return Err(Stop::Unheard),
+        }
+        Ok(())
     }
 
     /// One request and its answer.
@@ -121,7 +158,8 @@ impl KindWatcher {
         };
         let Reply { response, server } = asked.map_err(|error| match error {
             ConnectError::Config(reason) => Failure::Unreachable(reason),
-            other => Failure::Unreachable(other.to_string()),
+            error @ ConnectError::Unauthorized { .. } => Failure::Unauthorized(error.to_string()),
+            error @ ConnectError::Unreachable { .. } => Failure::Unreachable(error.to_string()),
         })?;
         if self.server.as_ref() != Some(&server) {
             self.server = Some(server.clone());
@@ -130,21 +168,13 @@ impl KindWatcher {
         let (head, body) = response.into_parts();
         let reading = BodyReader::new(body, self.session.silence);
         if !head.status.is_success() {
-            let text = reading.whole().await.unwrap_or_default();
-            let mut refusal = Refusal::read(head.status.as_u16(), &text);
+            let mut refusal = Refusal::read(head.status.as_u16(), &reading.start().await);
             refusal.retry_after = retry_after(&head.headers).or(refusal.retry_after);
             return self.refused(refusal, &server).await;
         }
         let outcome = match self.list_watch.answer_form() {
             AnswerForm::Page => self.page(reading).await,
-            AnswerForm::Lines => {
-                let started = Instant::now();
-                let outcome = self.watch(reading).await;
-                if started.elapsed() >= GOOD {
-                    self.backoff.reset();
-                }
-                outcome
-            }
+            AnswerForm::Lines => self.watch(reading).await,
         };
         if let Err(Stop::Failure(Failure::Silent)) = outcome {
             self.session.servers.leave(&server).await;
@@ -160,34 +190,51 @@ impl KindWatcher {
     }
 
     async fn page(&mut self, reading: BodyReader) -> Result<(), Stop> {
-        let text = reading.whole().await?;
+        let text = reading.whole(self.list_watch.longest_page()).await?;
         let mut events = Vec::new();
-        self.list_watch.page(&text, &mut events)?;
+        let outcome = self.list_watch.page(&text, &mut events);
         drop(text);
-        self.granted();
-        self.tell(events).await
+        if outcome.is_ok() {
+            self.answered();
+        }
+        self.tell(events).await?;
+        Ok(outcome?)
     }
 
     async fn watch(&mut self, mut reading: BodyReader) -> Result<(), Stop> {
         let started = Instant::now();
-        self.granted();
+        if self.list_watch.is_current() {
+            self.current();
+        }
         loop {
             let (mut events, mut outcome) = (Vec::new(), Ok(()));
-            let more = tokio::select! {
-                more = reading.lines(|text| {
+            let watched = self.list_watch.is_current();
+            let read = tokio::select! {
+                read = reading.lines(|text| {
                     if outcome.is_ok() {
                         outcome = self.list_watch.line(text, &mut events);
                     }
-                }) => more?,
+                }) => read,
                 () = self.session.told.closed() => return Err(Stop::Unheard),
             };
-            if more.is_none() {
+            let lasted = started.elapsed() >= GOOD;
+            if watched && (lasted || !events.is_empty()) {
+                self.failing_since = None;
+            }
+            if read?.is_none() {
                 self.list_watch.ended();
                 // One that ends as soon as it begins is not asked again at once.
-                return if started.elapsed() < GOOD { Err(Failure::Cut.into()) } else { Ok(()) };
+                return if lasted { Ok(()) } else { Err(Failure::Cut.into()) };
             }
-            self.tell(events).await?;
+            if outcome.is_ok() {
+                self.answered();
+            }
+            // A list holds each object once.
+            self.tell(if watched { coalesce(events) } else { events }).await?;
             outcome?;
+            if !watched && self.list_watch.is_current() {
+                self.current();
+            }
         }
     }
 
@@ -214,38 +261,77 @@ impl KindWatcher {
         self.list_watch.resource().kind()
     }
 
-    /// The API does what was asked.
-    fn granted(&mut self) {
-        self.denied = None;
-        self.session.outage.ends(self.kind());
-    }
-
-    async fn away(&mut self, reason: &str) -> Result<(), Stop> {
-        match self.session.outage.begins(self.kind(), reason) {
-            // Perhaps it is another version that comes back.
-            Some(trouble) => self.send(vec![Event::Trouble(trouble)]).await,
-            None => Ok(()),
+    /// The API has answered, and with sense.
+    fn answered(&mut self) {
+        self.unanswered = false;
+        if self.session.outage.answered(self.kind()) {
+            self.failing_since = None;
         }
     }
 
-    /// This kind is not to be had. How long to wait.
-    async fn denied(&mut self, reason: String) -> Result<Duration, Stop> {
-        self.session.outage.ends(self.kind());
+    /// Everything of this kind has been told, and what changes will be.
+    fn current(&mut self) {
+        self.answered();
+        self.denied = None;
+        self.over();
+    }
+
+    /// This kind is not away, or not any more.
+    fn over(&self) {
+        if let Some(after) = self.session.outage.ends(self.kind(), Instant::now()) {
+            info!(?after, "{}: answers again", self.session.place);
+        }
+    }
+
+    /// The API is away, for this kind at least. How long to wait.
+    async fn away(&mut self, failure: &Failure, reason: &str, failing_for: Duration) -> Result<Duration, Stop> {
+        let now = Instant::now();
+        let first = !self.unanswered;
+        self.unanswered = true;
+        // One connection that fails is no outage.
+        if !(first && matches!(failure, Failure::Unreachable(_)))
+            && let Some(trouble) = self.session.outage.begins(self.kind(), reason, now)
+        {
+            self.send(vec![Event::Trouble(trouble)]).await?;
+        }
+        // What is too long was an answer.
+        let alone = first || matches!(failure, Failure::TooLong(_));
+        if alone {
+            return Ok(waits::after(failing_for, waits::LONG, chance()));
+        }
+        let longest = if matches!(failure, Failure::Unauthorized(_)) { waits::UNAUTHORIZED } else { waits::SCOUT };
+        Ok(match self.session.outage.unanswered(self.kind(), now) {
+            Part::Scout(unanswered_for) => waits::after(unanswered_for, longest, chance()),
+            Part::Follower => waits::spread(waits::LONG, chance()),
+            Part::Alone => waits::after(failing_for, waits::LONG, chance()),
+        })
+    }
+
+    /// This kind is not to be had. Whether the cluster need not have it.
+    async fn denied(&mut self, reason: String) -> Result<bool, Stop> {
+        self.answered();
+        self.over();
         let kind = self.kind();
+        self.session.outage.answer_ended(kind);
         let optional = self.list_watch.resource().is_optional();
         let mut events = Vec::new();
-        if self.denied.as_ref() != Some(&reason) {
+        if is_news(&mut self.denied, &reason, Instant::now()) {
             let consequence = if optional { "going on without" } else { "trying again, objects told before are kept" };
             let place = self.session.place.clone();
             let said = format!("{} cannot be listed: {reason}; {consequence}", plural(kind));
             events.push(Event::Trouble(Trouble { place, line: None, object: None, reason: said }));
-            self.denied = Some(reason);
         }
         if optional {
             self.list_watch.go_without();
         }
         self.tell(events).await?;
-        Ok(if optional { LOOK_AGAIN.mul_f64(1.0 + chance()) } else { self.backoff.after_failure() })
+        Ok(optional)
+    }
+}
+
+impl Wait {
+    fn up_to(more: Duration) -> Self {
+        Self { least: Duration::ZERO, more }
     }
 }
 

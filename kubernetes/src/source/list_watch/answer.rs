@@ -10,6 +10,12 @@ use serde::de::DeserializeSeed;
 use super::json::{fields, items, lenient};
 use crate::objects::{Kind, Object, ObjectKey};
 
+/// How many characters of what a server says are kept.
+const LONGEST_WORDS: usize = 500;
+
+/// How many bytes of an answer that makes no sense are shown.
+const SHOWN: usize = 80;
+
 /// A part of a list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
@@ -20,9 +26,17 @@ pub(super) struct Page {
     pub(super) rest: Option<String>,
 }
 
-/// An object, or what stands in its place.
+/// What stands in the place of an object.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answered {
+pub(super) struct Answered {
+    pub(super) item: Item,
+    /// How long its text is.
+    pub(super) length: usize,
+}
+
+/// An object, or none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Item {
     Object(Object),
     Unreadable { key: Option<ObjectKey>, reason: String },
 }
@@ -109,15 +123,24 @@ struct Details {
 }
 
 impl Page {
-    /// Reads a list's text.
+    /// Reads a list's text. What does not say that it is such a list, and of which version, is none: an empty one would
+    /// delete everything.
     pub(super) fn read(kind: Kind, text: &[u8]) -> Result<Self, serde_json::Error> {
-        let (mut metadata, mut list) = (None, None);
+        let (mut said, mut metadata, mut list) = (None, None, None);
         fields(text, |name, value| match name {
+            "kind" => said = Some(value),
             "metadata" => metadata = Some(value),
             "items" => list = Some(value),
             _ => {}
         })?;
+        let expected = format!("{}List", kind.as_str());
+        if lenient::<String>(said)? != expected {
+            return Err(serde::de::Error::custom(format!("kind is not {expected}")));
+        }
         let ListMetadata { resource_version: version, r#continue } = lenient(metadata)?;
+        if version.is_empty() {
+            return Err(serde::de::Error::custom("no metadata.resourceVersion"));
+        }
         let list = list.ok_or_else(|| serde::de::Error::custom("no items"))?;
         let objects = items(list)?.into_iter().map(|item| Answered::read(kind, item)).collect();
         Ok(Self { items: objects, version, rest: r#continue.filter(|rest| !rest.is_empty()) })
@@ -126,13 +149,14 @@ impl Page {
 
 impl Answered {
     fn read(kind: Kind, text: &[u8]) -> Self {
-        match object(kind, text) {
-            Ok(object) => Self::Object(object),
+        let item = match object(kind, text) {
+            Ok(object) => Item::Object(object),
             Err(error) => {
                 let key = outline(text).ok().and_then(|outline| outline.key(kind));
-                Self::Unreadable { key, reason: error.to_string() }
+                Item::Unreadable { key, reason: short(&error.to_string()) }
             }
-        }
+        };
+        Self { item, length: text.len() }
     }
 }
 
@@ -158,9 +182,11 @@ impl Line {
             }
             "BOOKMARK" => {
                 let metadata = outline(told)?.metadata;
+                let version = metadata.resource_version.filter(|version| !version.is_empty());
+                let version = version.ok_or_else(|| serde::de::Error::custom("a bookmark without a version"))?;
                 let ends = metadata.annotations.and_then(|annotations| annotations.initial_events_end);
                 let initial = if ends.as_deref() == Some("true") { Initial::Complete } else { Initial::Unsaid };
-                Self::Bookmark { version: metadata.resource_version.unwrap_or_default(), initial }
+                Self::Bookmark { version, initial }
             }
             "ERROR" => Self::Error(Refusal::read(0, told)),
             _ => Self::Unknown,
@@ -174,7 +200,7 @@ impl Refusal {
         let status: Status = serde_json::from_slice(text).unwrap_or_default();
         let code = if code == 0 { status.code } else { code };
         let said = status.message.filter(|message| !message.is_empty()).or(status.reason);
-        let message = said.unwrap_or_else(|| first_line(text));
+        let message = said.map_or_else(|| first_line(text), |said| short(&said));
         let seconds = status.details.and_then(|details| details.retry_after_seconds);
         Self { code, message, retry_after: seconds.map(Duration::from_secs) }
     }
@@ -194,9 +220,26 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+/// The beginning of what cannot be read, for a log.
+pub(super) fn beginning(text: &[u8]) -> String {
+    let text = text.trim_ascii_start();
+    let shown = &text[..text.len().min(SHOWN)];
+    let more = if text.len() > SHOWN { "…" } else { "" };
+    format!("\"{}{more}\"", String::from_utf8_lossy(shown).escape_debug())
+}
+
 /// Proxies before an API server answer in prose: its first line is enough.
 fn first_line(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).lines().next().unwrap_or_default().chars().take(200).collect()
+    let start = &text[..text.len().min(LONGEST_WORDS)];
+    short(String::from_utf8_lossy(start).lines().next().unwrap_or_default())
+}
+
+/// What another program says, as long as a log can bear it.
+pub(super) fn short(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_WORDS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn outline(text: &[u8]) -> Result<Outline, serde_json::Error> {
@@ -231,9 +274,9 @@ mod tests {
         let keys: Vec<_> = page
             .items
             .iter()
-            .map(|item| match item {
-                Answered::Object(object) => Ok(object.key()),
-                Answered::Unreadable { key, reason } => {
+            .map(|answered| match &answered.item {
+                Item::Object(object) => Ok(object.key()),
+                Item::Unreadable { key, reason } => {
                     assert!(reason.contains("invalid type: integer `7`"), "{reason}");
                     Err(key.clone())
                 }
@@ -244,11 +287,39 @@ mod tests {
 
     #[test]
     fn the_last_page_has_no_rest_and_an_empty_list_no_items() {
-        let page =
-            Page::read(Kind::Node, br#"{"metadata":{"resourceVersion":"9","continue":""},"items":null}"#).unwrap();
+        let text = br#"{"kind":"NodeList","metadata":{"resourceVersion":"9","continue":""},"items":null}"#;
+        let page = Page::read(Kind::Node, text).unwrap();
         assert_eq!(page, Page { items: vec![], version: "9".into(), rest: None });
-        assert!(Page::read(Kind::Node, b"{}").is_err());
-        assert!(Page::read(Kind::Node, b"<html>").is_err());
+    }
+
+    #[test]
+    fn what_does_not_say_that_it_is_a_list_of_some_version_is_none() {
+        for text in [
+            "",
+            "{}",
+            "null",
+            "<html>",
+            r#"{"items":[]}"#,
+            r#"{"metadata":{"resourceVersion":"9"},"items":[]}"#,
+            r#"{"kind":"NodeList","metadata":{},"items":[]}"#,
+            r#"{"kind":"NodeList","metadata":{"resourceVersion":""},"items":[]}"#,
+            r#"{"kind":"NodeList","metadata":{"resourceVersion":"9"}}"#,
+            r#"{"kind":"ServiceList","metadata":{"resourceVersion":"9"},"items":[]}"#,
+        ] {
+            assert!(Page::read(Kind::Node, text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_is_kept_short_and_escaped() {
+        let status = format!(r#"{{"kind":"Status","message":"{}"}}"#, "no ".repeat(1 << 20));
+        assert!(Refusal::read(403, status.as_bytes()).message.len() < 600);
+        assert!(Refusal::read(502, "ä".repeat(1 << 20).as_bytes()).message.len() < 1100);
+        assert_eq!(beginning(b"\n <html>\x1b[31m\n"), r#""<html>\u{1b}[31m\n""#);
+        assert!(beginning(&[0xff; 1 << 20]).len() < 400);
+        let text = format!(r#"{{"metadata":{{"name":"a"}},"spec":"{}"}}"#, "x".repeat(1 << 20));
+        let Item::Unreadable { reason, .. } = Answered::read(Kind::Service, text.as_bytes()).item else { panic!() };
+        assert!(reason.len() < 600);
     }
 
     fn line(text: &str) -> Line {
@@ -260,7 +331,7 @@ mod tests {
         let object =
             r#"{"kind":"Service","apiVersion":"v1","metadata":{"name":"a","namespace":"shop","resourceVersion":"5"}}"#;
         for what in ["ADDED", "MODIFIED"] {
-            let Line::Changed { item: Answered::Object(object), version } =
+            let Line::Changed { item: Answered { item: Item::Object(object), .. }, version } =
                 line(&format!(r#"{{"type":"{what}","object":{object}}}"#))
             else {
                 panic!("{what}")
@@ -287,7 +358,10 @@ mod tests {
     #[test]
     fn a_line_that_cannot_be_read_still_names_its_object() {
         let text = r#"{"type":"MODIFIED","object":{"metadata":{"name":"a","namespace":"shop","resourceVersion":"6"},"spec":{"ports":{}}}}"#;
-        let Line::Changed { item: Answered::Unreadable { key: named, .. }, version } = line(text) else { panic!() };
+        let Line::Changed { item: Answered { item: Item::Unreadable { key: named, .. }, .. }, version } = line(text)
+        else {
+            panic!()
+        };
         assert_eq!((named, version.as_deref()), (Some(key("a")), Some("6")));
     }
 

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use crate::objects::Kind;
 use crate::settings::NodeName;
 
-/// How many objects a page of a list holds: what the API's own clients ask for.
+/// How many objects a page of a list holds at first: what the API's own clients ask for.
 const PAGE: u32 = 500;
 
 /// Objects of one kind, and which of them.
@@ -17,8 +17,10 @@ pub struct Resource {
     path: &'static str,
     /// A label selector, or none.
     labels: &'static str,
-    /// A field selector, or none.
+    /// A field selector that every server knows, or none.
     fields: String,
+    /// One that spares us objects which are left out anyway; servers before Kubernetes 1.31 refuse it.
+    sparing: &'static str,
 }
 
 /// One request for objects.
@@ -33,6 +35,12 @@ pub(super) enum Ask {
         /// How much of it.
         size: Size,
     },
+    /// A single object, and with it the version of today: whether the server is there, and has not gone back behind the
+    /// version that was told last.
+    Check {
+        /// That version.
+        since: String,
+    },
     /// Every change since this version.
     Watch {
         /// The version.
@@ -43,20 +51,44 @@ pub(super) enum Ask {
 /// How much of a list an answer may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
-    /// One page.
-    Page,
+    /// So many objects.
+    Page(u32),
     /// All of it.
     Whole,
 }
 
+/// Which field selectors the server knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fields {
+    /// Those of Kubernetes 1.31.
+    All,
+    /// Those of every version.
+    Old,
+}
+
+impl Size {
+    /// A page as it is asked for at first.
+    pub(super) const PAGE: Self = Self::Page(PAGE);
+
+    /// The next smaller one.
+    pub(super) fn smaller(self) -> Self {
+        match self {
+            Self::Page(objects) => Self::Page((objects / 4).max(1)),
+            Self::Whole => Self::PAGE,
+        }
+    }
+}
+
 impl Resource {
-    /// Services that are this proxy's (KEP-2447) and have an address.
+    /// Services that are this proxy's (KEP-2447) and have an address; from servers before Kubernetes 1.31 also those that
+    /// have none.
     pub fn services() -> Self {
         Self {
             kind: Kind::Service,
             path: "/api/v1/services",
             labels: "!service.kubernetes.io/service-proxy-name",
-            fields: "spec.clusterIP!=None".to_owned(),
+            fields: String::new(),
+            sparing: "spec.clusterIP!=None",
         }
     }
 
@@ -67,12 +99,19 @@ impl Resource {
             path: "/apis/discovery.k8s.io/v1/endpointslices",
             labels: "!service.kubernetes.io/headless",
             fields: String::new(),
+            sparing: "",
         }
     }
 
     /// The Node object of one node.
     pub fn node(name: &NodeName) -> Self {
-        Self { kind: Kind::Node, path: "/api/v1/nodes", labels: "", fields: format!("metadata.name={}", name.as_str()) }
+        Self {
+            kind: Kind::Node,
+            path: "/api/v1/nodes",
+            labels: "",
+            fields: format!("metadata.name={}", name.as_str()),
+            sparing: "",
+        }
     }
 
     /// Every ServiceCIDR (KEP-1880, v1 since Kubernetes 1.33).
@@ -82,6 +121,7 @@ impl Resource {
             path: "/apis/networking.k8s.io/v1/servicecidrs",
             labels: "",
             fields: String::new(),
+            sparing: "",
         }
     }
 
@@ -95,8 +135,13 @@ impl Resource {
         self.kind == Kind::ServiceCidr
     }
 
+    /// Whether it is asked for with a selector that older servers refuse.
+    pub(super) fn has_new_fields(&self) -> bool {
+        !self.sparing.is_empty()
+    }
+
     /// The request's path and query. A watch is to end by itself after `seconds`.
-    pub(super) fn request(&self, ask: &Ask, seconds: u64) -> String {
+    pub(super) fn request(&self, ask: &Ask, fields: Fields, seconds: u64) -> String {
         let mut query = Query(format!("{}?", self.path));
         match ask {
             Ask::Stream => {
@@ -105,13 +150,15 @@ impl Resource {
                 query.add("resourceVersionMatch", "NotOlderThan");
             }
             Ask::Page { from, size } => {
-                if *size == Size::Page {
-                    query.add("limit", &PAGE.to_string());
+                if let Size::Page(objects) = size {
+                    query.add("limit", &objects.to_string());
                 }
                 if let Some(from) = from {
                     query.add("continue", from);
                 }
             }
+            // Without a version the answer is today's, and not from a cache.
+            Ask::Check { .. } => query.add("limit", "1"),
             Ask::Watch { since } => {
                 query.watch(seconds);
                 query.add("resourceVersion", since);
@@ -119,6 +166,9 @@ impl Resource {
         }
         query.add("labelSelector", self.labels);
         query.add("fieldSelector", &self.fields);
+        if fields == Fields::All {
+            query.add("fieldSelector", self.sparing);
+        }
         query.0.truncate(query.0.trim_end_matches(['&', '?']).len());
         query.0
     }
@@ -158,12 +208,13 @@ mod tests {
     fn requests_say_what_is_wanted_and_no_more() {
         let node = Resource::node(&"node2".parse().unwrap());
         let watch = Ask::Watch { since: "7".into() };
-        let next_page = Ask::Page { from: Some("eyJ2IjoibWV0YSJ9=".to_owned()), size: Size::Page };
+        let next_page = Ask::Page { from: Some("eyJ2IjoibWV0YSJ9=".to_owned()), size: Size::PAGE };
         let whole_list = Ask::Page { from: None, size: Size::Whole };
-        for (resource, ask, expected) in [
+        for (resource, ask, fields, expected) in [
             (
                 Resource::services(),
                 Ask::Stream,
+                Fields::All,
                 "/api/v1/services?watch=true&allowWatchBookmarks=true&timeoutSeconds=300&sendInitialEvents=true\
                  &resourceVersionMatch=NotOlderThan&labelSelector=%21service.kubernetes.io%2Fservice-proxy-name\
                  &fieldSelector=spec.clusterIP%21%3DNone",
@@ -171,18 +222,26 @@ mod tests {
             (
                 Resource::slices(),
                 next_page,
+                Fields::All,
                 "/apis/discovery.k8s.io/v1/endpointslices?limit=500&continue=eyJ2IjoibWV0YSJ9%3D\
                  &labelSelector=%21service.kubernetes.io%2Fheadless",
             ),
             (
                 node,
                 watch,
+                Fields::Old,
                 "/api/v1/nodes?watch=true&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion=7\
                  &fieldSelector=metadata.name%3Dnode2",
             ),
-            (Resource::service_cidrs(), whole_list, "/apis/networking.k8s.io/v1/servicecidrs"),
+            (
+                Resource::services(),
+                Ask::Check { since: "7".into() },
+                Fields::Old,
+                "/api/v1/services?limit=1&labelSelector=%21service.kubernetes.io%2Fservice-proxy-name",
+            ),
+            (Resource::service_cidrs(), whole_list, Fields::All, "/apis/networking.k8s.io/v1/servicecidrs"),
         ] {
-            assert_eq!(resource.request(&ask, 300), expected);
+            assert_eq!(resource.request(&ask, fields, 300), expected);
         }
     }
 }

@@ -21,12 +21,14 @@ use super::Server;
 use crate::source::ServerUrl;
 use crate::source::api::credentials::Access;
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection may take to be made. TCP asks 0, 1, 3 and 7 seconds after its start: an attempt that begins
+/// anew notices sooner that a network is mended.
+const CONNECT: Duration = Duration::from_secs(3);
 
-/// A dead peer is noticed by TCP itself after this long and three probes more, each [`KEEPALIVE_INTERVAL`] later.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// A dead peer is noticed by TCP itself after this long and three probes more, each [`KEEPALIVE_INTERVAL`] later. Sooner
+/// than this a network that comes back is noticed by what the server sends anew, later by a new connection.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// As kube makes a client, but for what TCP is told, and that nothing is logged for every failure.
 pub(super) fn open(url: &ServerUrl, access: &Access) -> Result<Server, String> {
