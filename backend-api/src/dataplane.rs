@@ -28,7 +28,9 @@ use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 ///   own endpoint is removed. `churn/connections-survive-changes-of-other-services`,
 ///   `churn/connections-survive-the-removal-of-their-own-endpoint`
 /// - **Stale flows.** Conntrack entries of UDP and SCTP that lead to an endpoint that is gone, or past a frontend that
-///   is new, are deleted; TCP entries never. [`crate::StaleFlows`] decides which.
+///   is new, are deleted; of TCP those that nobody has answered, within about a second; answered ones never.
+///   [`crate::StaleFlows`] and [`crate::HalfOpen`] decide which.
+///   `stale-flows/a-tcp-client-from-before-the-service-is-let-in`,
 ///   `stale-flows/a-client-with-a-fixed-port-follows-its-endpoint`,
 ///   `stale-flows/a-client-from-before-the-service-is-served`, `stale-flows/sctp-associations-to-gone-endpoints-end`,
 ///   `stale-flows/endpoints-that-went-while-the-agent-was-down-are-cleaned`,
@@ -105,6 +107,13 @@ pub trait Dataplane: Debug + Send {
     /// # Errors
     /// As [`Dataplane::sync`].
     async fn remove_all(&mut self) -> Result<(), SyncError>;
+
+    /// Does at once what a sync leaves for a moment later, and returns when it is done: deleting half-open connections
+    /// that became stale. What that came to is returned; what was done without this is in the next report. For a program
+    /// that ends after a sync, and for tests; the loop need not call it. By default nothing is left.
+    async fn settle(&mut self) -> PerFamily<Option<Cleaning>> {
+        PerFamily::default()
+    }
 
     /// Resolves when another program has changed the backend's objects in the kernel: the caller syncs with
     /// [`Scope::All`] at once. Cancel-safe. Pends for ever where the kernel prevents such changes or does not tell of

@@ -1,7 +1,7 @@
 //! The IPVS dataplane: what an embedder sees.
 
 use async_trait::async_trait;
-use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
+use backend_api::{Cleaning, Dataplane, Observed, PerFamily, Report, Scope, ServiceState, SyncError};
 use backend_nft::marking::{LeavingTables, Mark, Marked, MarkingTables, Marks, Synced};
 use netlink::ipvs::Ipvs;
 
@@ -94,6 +94,10 @@ impl Dataplane for IpvsDataplane {
         self.left.remove().await?;
         self.programmer.remove_all().await?;
         self.host.restore().await
+    }
+
+    async fn settle(&mut self) -> PerFamily<Option<Cleaning>> {
+        self.tables.settle().await
     }
 
     async fn drifted(&mut self) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
+use backend_api::{Cleaning, Dataplane, Observed, PerFamily, Report, Scope, ServiceState, SyncError};
 
 use crate::options::Options;
 use crate::programmer::Outcome;
@@ -20,7 +20,7 @@ pub struct NftDataplane {
 
 impl NftDataplane {
     /// Opens the dataplane in the network namespace that `options` name: that of this thread, if they name none. Needs
-    /// `CAP_NET_ADMIN` there, and a tokio runtime. Nothing is written before the first sync.
+    /// `CAP_NET_ADMIN` there, and a tokio runtime with I/O and time. Nothing is written before the first sync.
     ///
     /// # Errors
     /// [`SyncError::Unsupported`] where the kernel or the process lacks something.
@@ -49,6 +49,10 @@ impl Dataplane for NftDataplane {
 
     async fn remove_all(&mut self) -> Result<(), SyncError> {
         self.tables.programmer.remove_all().await
+    }
+
+    async fn settle(&mut self) -> PerFamily<Option<Cleaning>> {
+        self.tables.settle().await
     }
 
     async fn drifted(&mut self) {

@@ -23,13 +23,15 @@ pub(crate) async fn delete_stale(
     for (family, protocol) in stale.kinds().collect::<Vec<_>>() {
         let started = Instant::now();
         let mut doomed = Vec::new();
-        conntrack
-            .flows(kernel_family(family), protocol.number(), |flow| {
-                if stale.is_stale(&as_seen(&flow, protocol)) {
-                    doomed.push(flow);
-                }
-            })
-            .await?;
+        let each = |flow| {
+            if stale.is_stale(&as_seen(&flow, protocol)) {
+                doomed.push(flow);
+            }
+        };
+        match protocol {
+            Protocol::Tcp => conntrack.unanswered(kernel_family(family), protocol.number(), each).await?,
+            Protocol::Udp | Protocol::Sctp => conntrack.flows(kernel_family(family), protocol.number(), each).await?,
+        }
         let deleted = conntrack.delete(&doomed).await?;
         let cleaning = cleanings.of_mut(family).get_or_insert_default();
         cleaning.deleted += deleted;
@@ -38,7 +40,8 @@ pub(crate) async fn delete_stale(
     Ok(())
 }
 
-fn as_seen(flow: &netlink::conntrack::Flow, protocol: Protocol) -> Flow {
+/// A tracked flow in the words of the desired state.
+pub(crate) fn as_seen(flow: &netlink::conntrack::Flow, protocol: Protocol) -> Flow {
     debug_assert_eq!(kernel_family(Family::of(flow.original.source)), flow.family);
     let (original, reply) = (&flow.original, &flow.reply);
     Flow {
@@ -46,5 +49,6 @@ fn as_seen(flow: &netlink::conntrack::Flow, protocol: Protocol) -> Flow {
         source: EndpointAddress::new(original.source, original.source_port).into(),
         destination: EndpointAddress::new(original.destination, original.destination_port).into(),
         reply_source: EndpointAddress::new(reply.source, reply.source_port).into(),
+        answered: flow.is_answered(),
     }
 }

@@ -64,6 +64,7 @@ mod fake;
 mod flows;
 #[cfg(test)]
 mod golden;
+mod half_open;
 mod kernel;
 pub mod marking;
 mod marks;

@@ -57,8 +57,8 @@ impl Layout {
     /// What the comment says behind the signature. The number is that of the layout's version.
     pub(crate) fn text(self) -> &'static str {
         match self {
-            Self::Translating => "1",
-            Self::Marking => "1 for ipvs",
+            Self::Translating => "2",
+            Self::Marking => "2 for ipvs",
             Self::Leaving => "1 leaving",
         }
     }
@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn a_table_is_ours_if_it_says_so() {
-        check(Some("switchyard layout 1"), Whose::Ours);
-        check(Some("switchyard layout 0"), Whose::OursOfOld);
-        check(Some("switchyard layout 1 for ipvs"), Whose::OursOfOld);
+        check(Some("switchyard layout 2"), Whose::Ours);
+        check(Some("switchyard layout 1"), Whose::OursOfOld);
+        check(Some("switchyard layout 2 for ipvs"), Whose::OursOfOld);
         check(Some("switchyard layout 1 leaving"), Whose::OursOfOld);
         check(Some("switchyard"), Whose::Foreign);
         check(Some("another program's"), Whose::Foreign);

@@ -35,6 +35,10 @@ pub(crate) trait Port: Debug + Send {
         places: &[(Family, SetName, Key)],
     ) -> impl Future<Output = Result<Vec<Option<Counter>>, ReadError>> + Send;
 
+    /// How many clients session affinity remembers in the table of `family`; none where the kernel does not tell (before
+    /// Linux 6.16).
+    fn remembered(&mut self, family: Family) -> impl Future<Output = Result<Option<u32>, ReadError>> + Send;
+
     /// Does all of it or nothing.
     fn commit(&mut self, transaction: &Transaction) -> impl Future<Output = Result<(), CommitError>> + Send;
 }

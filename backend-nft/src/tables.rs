@@ -5,6 +5,7 @@ use backend_api::{Cleaning, Observed, PerFamily, ServiceState, StaleFlows, SyncE
 
 use crate::errors::from_open;
 use crate::flows::delete_stale;
+use crate::half_open::Cleaner;
 use crate::kernel::Kernel;
 use crate::options::{Options, Others};
 use crate::ownership::ownership;
@@ -19,6 +20,8 @@ use netlink::nftables::{Nftables, Ownership};
 pub(crate) struct Tables {
     pub(crate) programmer: Programmer<Kernel>,
     conntrack: Conntrack,
+    /// Ends half-open connections beside the syncs.
+    cleaner: Cleaner,
     /// Stale flows could not be deleted last time, and it is not known which: all are suspect.
     owes_flows: bool,
 }
@@ -27,16 +30,20 @@ impl Tables {
     /// Opens them in the network namespace that `options` name; nothing is written.
     pub(crate) async fn open(options: Options, delivery: Delivery) -> Result<Self, SyncError> {
         let mut nftables = Nftables::open_in(&options.namespace, TABLE).map_err(from_open)?;
-        // First, so that nothing happens unseen between looking and watching.
-        let watch = nftables.watch().map_err(from_open)?;
         let conntrack = Conntrack::open_in(&options.namespace).map_err(from_open)?;
+        let cleaner = Cleaner::start(Conntrack::open_in(&options.namespace).map_err(from_open)?);
         probe(&mut nftables, delivery).await?;
         let owned = ownership(&mut nftables, options.others).await?;
         if (options.others, owned) == (Others::KeptOut, Ownership::None) {
             tracing::info!("kernel cannot keep other programs off the tables; what they change is repaired");
         }
+        // Before anything is looked at, so that nothing happens unseen in between.
+        let watch = match owned {
+            Ownership::Kept => None,
+            Ownership::None => Some(nftables.watch().map_err(from_open)?),
+        };
         let programmer = Programmer::new(Kernel { nftables, watch, ownership: owned }, delivery);
-        Ok(Self { programmer, conntrack, owes_flows: false })
+        Ok(Self { programmer, conntrack, cleaner, owes_flows: false })
     }
 
     /// Bytes that were sent to the kernel since they were opened, the watch excepted.
@@ -44,13 +51,14 @@ impl Tables {
         self.programmer.port.nftables.sent() + self.conntrack.sent()
     }
 
-    /// Deletes the flows that a sync made stale; logs a failure and makes up for it next time. What that came to.
+    /// Deletes the flows that a sync made stale, but for half-open connections of services that changed: those are
+    /// looked for soon. Logs a failure and makes up for it next time. What all looks came to since the last sync.
     pub(crate) async fn delete_stale_flows(
         &mut self,
         before: &Before,
         desired: &ServiceState,
     ) -> PerFamily<Option<Cleaning>> {
-        let mut cleanings = PerFamily::default();
+        let mut cleanings = self.cleaner.take_cleanings();
         let stale = self.stale(before, desired);
         if !stale.is_empty() {
             let outcome = delete_stale(&mut self.conntrack, &stale, &mut cleanings).await;
@@ -63,25 +71,39 @@ impl Tables {
     }
 
     fn stale<'a>(&self, before: &Before, desired: &'a ServiceState) -> StaleFlows<'a> {
-        match before {
-            Before::Looked(looked) => StaleFlows::after_restart(looked, desired),
-            Before::Believed(node, changed) => {
-                let mut stale = match self.owes_flows {
-                    true => StaleFlows::after_restart(&Observed::default(), desired),
-                    false => StaleFlows::new(node, desired),
-                };
-                for (name, before) in changed {
-                    let now = self.programmer.belief().and_then(|belief| belief.services.get(name));
-                    stale.service_changed(before.as_deref(), now.map(|programmed| &*programmed.service));
-                }
-                stale
+        let (node, changed) = match before {
+            Before::Looked(looked) => {
+                self.cleaner.begin_anew(desired.node());
+                return StaleFlows::after_restart(looked, desired);
             }
+            Before::Believed(node, changed) => (node, changed),
+        };
+        let services = self.programmer.belief().map(|belief| &belief.services);
+        let changes = changed.iter().map(|(name, before)| {
+            let now = services.and_then(|services| services.get(name)).map(|programmed| &programmed.service);
+            (before.as_ref(), now)
+        });
+        self.cleaner.services_changed(desired.node(), changes.clone());
+        let mut stale = match self.owes_flows {
+            true => StaleFlows::after_restart(&Observed::default(), desired),
+            false => StaleFlows::new(node, desired),
+        };
+        for (before, now) in changes {
+            stale.service_changed(before.map(|before| &**before), now.map(|now| &**now));
         }
+        stale
+    }
+
+    /// Deletes at once the half-open connections that syncs made stale; what that came to.
+    pub(crate) async fn settle(&self) -> PerFamily<Option<Cleaning>> {
+        self.cleaner.settle().await;
+        self.cleaner.take_cleanings()
     }
 
     /// Resolves when another program has changed them; the next sync reads the kernel. Cancel-safe.
     pub(crate) async fn drifted(&mut self) {
-        if let Err(error) = self.programmer.port.watch.changed().await {
+        let Some(watch) = &mut self.programmer.port.watch else { return std::future::pending().await };
+        if let Err(error) = watch.changed().await {
             tracing::warn!(%error, "changes by other programs are not noticed any more");
             return std::future::pending().await;
         }

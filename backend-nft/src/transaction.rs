@@ -4,9 +4,9 @@
 //! before what leads to them, elements go before others take their places, and all of it is one batch for both
 //! families.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use backend_api::Family;
+use backend_api::{Family, FrontendKey};
 
 use crate::ruleset::{ChainName, Delivery, Element, Key, Rule, SetName};
 use netlink::nftables::Counter;
@@ -187,6 +187,51 @@ impl Transaction {
         self.len() == 0 && self.claim_tables.is_empty()
     }
 
+    /// The same as several transactions of about `most` elements each. In between every frontend is as it was before or
+    /// as it will be, never half of each: what several share comes first, then frontends, and what nothing leads to any
+    /// more goes last.
+    pub(crate) fn parts(&self, most: usize) -> Vec<Transaction> {
+        let Self { delivery, remove_chains, remove_sets, remove_flowtables, remove_devices, add_devices, .. } = self;
+        let mut frontends = BTreeMap::<FrontendKey, (Vec<Element>, Vec<Element>)>::new();
+        let (mut first, mut last) = (self.clone(), Transaction { delivery: *delivery, ..Transaction::default() });
+        for element in first.add_elements.extract_if(.., |element| element.key.frontend().is_some()) {
+            frontends.entry(element.key.frontend().expect("just asked")).or_default().1.push(element);
+        }
+        for element in first.remove_elements.extract_if(.., |element| element.key.frontend().is_some()) {
+            frontends.entry(element.key.frontend().expect("just asked")).or_default().0.push(element);
+        }
+        let replaced: HashSet<_> = first.add_elements.iter().map(Element::place).collect();
+        let goes = |element: &mut Element| !replaced.contains(&element.place());
+        last.remove_elements = first.remove_elements.extract_if(.., goes).collect();
+        last.remove_chains = remove_chains.clone();
+        last.remove_sets = remove_sets.clone();
+        last.remove_flowtables = remove_flowtables.clone();
+        last.remove_devices = remove_devices.clone();
+        last.add_devices = add_devices.clone();
+        first.remove_chains.clear();
+        first.remove_sets.clear();
+        first.remove_flowtables.clear();
+        first.remove_devices.clear();
+        first.add_devices.clear();
+        let empty = || Transaction { delivery: *delivery, counters: self.counters.clone(), ..Transaction::default() };
+        let mut parts = vec![first, empty()];
+        for (go, come) in frontends.into_values() {
+            if parts.last().is_some_and(|part| part.len() > 0 && part.len() + go.len() + come.len() > most) {
+                parts.push(empty());
+            }
+            let part = parts.last_mut().expect("there are two from the start");
+            part.remove_elements.extend(go);
+            part.add_elements.extend(come);
+        }
+        parts.push(last);
+        parts.retain(|part| !part.is_empty());
+        for part in &mut parts {
+            part.remove_elements.sort_unstable();
+            part.add_elements.sort_unstable();
+        }
+        parts
+    }
+
     /// The places whose counters will be lost unless they are read first: elements that go and come again.
     pub(crate) fn recounted(&self) -> Vec<(Family, SetName, Key)> {
         let places: std::collections::HashSet<_> =
@@ -240,6 +285,38 @@ mod tests {
         let claim = Transaction { claim_tables: vec![Family::V6], ..Transaction::default() };
         assert_eq!((claim.len(), claim.is_empty()), (0, false));
         assert!(Transaction::default().is_empty());
+    }
+
+    /// Whatever the size, the parts are the whole, and one frontend is in one part.
+    #[test]
+    fn parts_are_the_whole_and_divide_no_frontend() {
+        let services = SetName::Services(By::Address);
+        let at = |port: u16| FrontendKey::address([10, 96, 0, 1].into(), Protocol::Tcp, port);
+        let element =
+            |port, code| Element::maps(Family::V4, services, Key::Frontend(at(port)), Value::Code(Code(code)));
+        let slot = |port, slot| Element::maps(Family::V4, services, Key::Slot(at(port), slot), Value::Code(Code(0)));
+        let mut whole = everything();
+        whole.remove_elements = (1..40).map(|port| element(port, 1)).collect();
+        whole.add_elements = (1..40).flat_map(|port| [element(port, 2), slot(port, 0), slot(port, 1)]).collect();
+        let shared = |code| {
+            Element::maps(Family::V4, SetName::Policies(By::Address), Key::Code(Code(code)), Value::Code(Code(1)))
+        };
+        whole.add_elements.extend([shared(1), shared(2)]);
+        whole.remove_elements.extend([shared(2), shared(3)]);
+        for most in [1, 7, 30, 1_000] {
+            let parts = whole.parts(most);
+            assert_eq!(parts.iter().map(Transaction::len).sum::<usize>(), whole.len());
+            for port in 1..40 {
+                let mine = |element: &&Element| element.key.frontend() == Some(at(port));
+                let of =
+                    |part: &Transaction| part.remove_elements.iter().chain(&part.add_elements).filter(mine).count();
+                assert_eq!(parts.iter().map(of).filter(|count| *count > 0).collect::<Vec<_>>(), [4], "{port}, {most}");
+            }
+            let (first, last) = (&parts[0], &parts[parts.len() - 1]);
+            assert_eq!((first.add_elements.len(), first.remove_elements.len()), (2, 1), "what is replaced, at once");
+            assert_eq!(last.remove_elements, [shared(3)]);
+            assert!(first.remove_chains.is_empty() && !last.remove_chains.is_empty());
+        }
     }
 
     #[test]

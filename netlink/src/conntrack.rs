@@ -51,6 +51,13 @@ enum Filter {
     Ours,
 }
 
+/// Which flows are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    All,
+    Unanswered,
+}
+
 /// A tracked flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
@@ -92,6 +99,10 @@ const CTA_STATUS: u16 = 3;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
+/// Linux 5.18; older kernels overlook it and show flows of every status.
+const CTA_STATUS_MASK: u16 = 26;
+/// linux/netfilter/nf_conntrack_common.h
+const IPS_SEEN_REPLY: u32 = 1 << 1;
 count_up!(u16, 1 => CTA_TUPLE_IP, CTA_TUPLE_PROTO);
 count_up!(u16, 1 => CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST);
 count_up!(u16, 1 => CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT);
@@ -134,9 +145,28 @@ impl Conntrack {
     ///
     /// # Errors
     /// As [`ReadError`] says.
-    pub async fn flows(&mut self, family: Family, protocol: u8, mut each: impl FnMut(Flow)) -> Result<(), ReadError> {
+    pub async fn flows(&mut self, family: Family, protocol: u8, each: impl FnMut(Flow)) -> Result<(), ReadError> {
+        self.dump(family, protocol, Shown::All, each).await
+    }
+
+    /// As [`Conntrack::flows`], without those that a packet has answered: of TCP, what is left are connections that
+    /// wait for the other side's first packet.
+    ///
+    /// # Errors
+    /// As [`ReadError`] says.
+    pub async fn unanswered(&mut self, family: Family, protocol: u8, each: impl FnMut(Flow)) -> Result<(), ReadError> {
+        self.dump(family, protocol, Shown::Unanswered, each).await
+    }
+
+    async fn dump(
+        &mut self,
+        family: Family,
+        protocol: u8,
+        shown: Shown,
+        mut each: impl FnMut(Flow),
+    ) -> Result<(), ReadError> {
         loop {
-            let request = dump_request(family, protocol, self.filter);
+            let request = dump_request(family, protocol, shown, self.filter);
             // No accumulator: a dump of flows is never begun again.
             let dumped = self
                 .socket
@@ -147,6 +177,7 @@ impl Conntrack {
                     |(), message| {
                         if let Some(flow) = Flow::decode(&message)
                             && (flow.family, flow.protocol) == (family, protocol)
+                            && (shown == Shown::All || !flow.is_answered())
                         {
                             each(flow);
                         }
@@ -190,7 +221,7 @@ impl Conntrack {
     }
 }
 
-fn dump_request(family: Family, protocol: u8, filter: Filter) -> Vec<u8> {
+fn dump_request(family: Family, protocol: u8, shown: Shown, filter: Filter) -> Vec<u8> {
     let mut request = Vec::new();
     let start = begin(&mut request, IPCTNL_MSG_CT_GET, 0, family);
     if filter == Filter::Kernel {
@@ -201,6 +232,10 @@ fn dump_request(family: Family, protocol: u8, filter: Filter) -> Vec<u8> {
             // In the machine's order, unlike its neighbours.
             put(request, CTA_FILTER_ORIG_FLAGS, &CTA_FILTER_F_CTA_PROTO_NUM.to_ne_bytes());
         });
+        if shown == Shown::Unanswered {
+            put_be32(&mut request, CTA_STATUS, 0);
+            put_be32(&mut request, CTA_STATUS_MASK, IPS_SEEN_REPLY);
+        }
     }
     message::end(&mut request, start);
     request
@@ -241,6 +276,11 @@ fn put_address(bytes: &mut Vec<u8>, address: IpAddr, v4: u16, v6: u16) {
 }
 
 impl Flow {
+    /// Whether a packet came back.
+    pub fn is_answered(&self) -> bool {
+        self.status & IPS_SEEN_REPLY != 0
+    }
+
     /// Decodes a message of a dump or a notification of ctnetlink. None for what is no flow of IPv4 or IPv6, lacks a
     /// tuple, the status or the id, or has addresses of another family. The type of the message is not looked at.
     pub fn decode(message: &Message<'_>) -> Option<Self> {

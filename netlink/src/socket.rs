@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket};
 use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use crate::abi::*;
 use crate::error::ReadError;
@@ -19,6 +19,12 @@ use crate::namespace::Namespace;
 
 /// How many bytes the kernel may keep for this socket: the errors of a batch that is refused everywhere, notifications.
 const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// What an answer takes of it at most: a page or two, and what describes them.
+const ANSWER: usize = 16 << 10;
+
+/// What the kernel keeps of the send buffer for itself (`netlink_sendmsg`, net/netlink/af_netlink.c).
+const RESERVED: usize = 32;
 
 /// Beyond what the kernel puts into one datagram (32 KiB in dumps).
 const DATAGRAM: usize = 128 << 10;
@@ -35,7 +41,11 @@ pub struct Socket {
     inner: TokioSocket,
     port: u32,
     sequence: u32,
-    send_buffer: usize,
+    /// The longest message that the kernel takes as things are.
+    longest: usize,
+    /// The kernel gives this process no larger buffer.
+    bounded: bool,
+    answers_at_a_time: usize,
     sent: u64,
     datagram: Vec<u8>,
     /// A dump that was begun and not read to its end: the kernel refuses a second one until then.
@@ -75,10 +85,24 @@ impl Socket {
         socket.set_cap_ack(true)?;
         // Linux 4.20; without it the kernel overlooks some filters, and this crate filters again.
         let _ = socket.set_netlink_get_strict_chk(true);
-        // Without it many refusals at once overrun the buffer, which is noticed.
-        let _ = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
+        // Outside the initial user namespace no buffer is beyond `net.core.rmem_max`. Without a large one many refusals
+        // at once overrun it, which is noticed.
+        if setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            let _ = setsockopt(&socket.as_fd(), sockopt::RcvBuf, &RECEIVE_BUFFER);
+        }
+        let answers_at_a_time = getsockopt(&socket.as_fd(), sockopt::RcvBuf)? / ANSWER;
         let datagram = Vec::with_capacity(DATAGRAM);
-        Ok(Socket { inner, port, sequence: 1, send_buffer: 0, sent: 0, datagram, dumping: None })
+        Ok(Socket {
+            inner,
+            port,
+            sequence: 1,
+            longest: 0,
+            bounded: false,
+            answers_at_a_time,
+            sent: 0,
+            datagram,
+            dumping: None,
+        })
     }
 
     /// The port id of this socket (`nlmsg_pid`): unique within the network namespace.
@@ -104,16 +128,42 @@ impl Socket {
         if self.sequence == 1 { self.reserve(count) } else { first }
     }
 
-    /// Hands bytes to the kernel, which works through them before this returns.
+    /// How long a message to the kernel may be, once its buffer was made as large as `bytes` need: less than that where
+    /// the kernel gives this process no more. `CAP_NET_ADMIN` in the initial user namespace has no bound; elsewhere it
+    /// is twice `net.core.wmem_max`.
     ///
     /// # Errors
     /// The kernel's.
+    pub fn room_for(&mut self, bytes: usize) -> io::Result<usize> {
+        if bytes <= self.longest || self.bounded {
+            return Ok(self.longest);
+        }
+        // The kernel doubles it, which covers what it adds to each datagram.
+        let size = bytes.next_power_of_two().max(256 << 10);
+        match setsockopt(&self.raw().as_fd(), sockopt::SndBufForce, &size) {
+            Ok(()) => self.longest = size,
+            Err(Errno::EPERM) => {
+                setsockopt(&self.raw().as_fd(), sockopt::SndBuf, &size)?;
+                self.longest = getsockopt(&self.raw().as_fd(), sockopt::SndBuf)?.saturating_sub(RESERVED);
+                self.bounded = self.longest < size;
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(self.longest)
+    }
+
+    /// How many questions may be asked at a time so that their answers fit into the receive buffer, up to `most`.
+    pub(super) fn answers_at_a_time(&self, most: usize) -> usize {
+        self.answers_at_a_time.clamp(1, most)
+    }
+
+    /// Hands bytes to the kernel, which works through them before this returns.
+    ///
+    /// # Errors
+    /// The kernel's: `EMSGSIZE` for more than [`Socket::room_for`] says.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.len() > self.send_buffer {
-            // The kernel doubles it, which covers what it adds to each datagram.
-            let size = bytes.len().next_power_of_two().max(256 << 10);
-            setsockopt(&self.raw().as_fd(), sockopt::SndBufForce, &size)?;
-            self.send_buffer = size;
+        if bytes.len() > self.room_for(bytes.len())? {
+            return Err(Errno::EMSGSIZE.into());
         }
         self.raw().send(bytes, 0)?;
         self.sent += bytes.len() as u64;

@@ -71,7 +71,7 @@ pub use namespace::{Executor, Inside, Namespace, NamespaceError};
 pub use outcome::{Answer, Outcome, Refusal};
 pub use place::Place;
 pub use plan::{HostPlan, Listen, NodePlan, Placement, PodPlan, WorldPlan, of_family};
-pub use probe::Held;
+pub use probe::{Begun, Held};
 pub use tally::{Evenness, Tally};
 pub use topology::World;
 

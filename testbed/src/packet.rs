@@ -13,6 +13,9 @@ const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;
 
+/// Where everything is taken and nothing is answered (RFC 863).
+const DISCARD: u16 = 9;
+
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -52,9 +55,12 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// What the machine that owns every address and listens on every port says to this, `answer` telling its
-    /// words to a peer. It remembers nothing.
+    /// What the machine that owns every address and listens on every port but [`DISCARD`] says to this, `answer` telling
+    /// its words to a peer. It remembers nothing.
     pub(super) fn response(&self, answer: impl Fn(SocketAddr) -> String) -> Option<Vec<u8>> {
+        if matches!(self.protocol, TCP | UDP | SCTP) && be16(self.payload, 2) == Some(DISCARD) {
+            return None;
+        }
         let payload = match self.protocol {
             TCP => tcp_response(self.payload, &(answer(self.peer()?) + "\n"))?,
             UDP => datagram(self.payload.get(..8)?, &answer(self.peer()?)),

@@ -3,10 +3,11 @@
 //! Every wait has a deadline and ends when something arrives; nothing sleeps.
 
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use backend_api::Protocol;
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, socket};
 
 use super::association::{Association, ephemeral};
@@ -14,8 +15,8 @@ use super::dial::Dial;
 use super::namespace::Namespace;
 use super::outcome::{Answer, Outcome};
 use super::wire::{
-    Errors, arm, ask_line, exchange, icmp_waits, local_address, open_socket, portless, read_line, receive,
-    report_errors, send,
+    Errors, arm, ask_line, connected, exchange, icmp_waits, local_address, open_socket, portless, read_line, receive,
+    report_errors, send, set_nonblocking,
 };
 
 /// A connection, association or flow that is held open, to be asked again.
@@ -31,6 +32,45 @@ enum Wire {
     Tcp(TcpStream),
     Udp(UdpSocket),
     Sctp(Association),
+}
+
+/// A TCP client whose first packet is sent, and that waits for an answer.
+#[derive(Debug)]
+pub struct Begun {
+    dial: Dial,
+    socket: OwnedFd,
+    started: Instant,
+}
+
+/// Sends the first packet of a TCP connection, from the calling thread's namespace.
+///
+/// # Errors
+/// What was met instead of a packet on its way.
+pub fn begin_here(dial: &Dial) -> Result<Begun, Outcome> {
+    let started = Instant::now();
+    let socket = open_socket(dial).map_err(|error| Outcome::Failed(format!("{}: {error}", dial.from)))?;
+    set_nonblocking(&socket, true).map_err(|error| Outcome::of_error(&error))?;
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(dial.to)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(Begun { dial: *dial, socket, started }),
+        Err(errno) => Err(Outcome::of_connect(errno, || icmp_waits(&socket))),
+    }
+}
+
+impl Begun {
+    /// Waits until the dial's deadline for what comes of it.
+    pub fn finish(self) -> Outcome {
+        let Self { dial, socket, started } = self;
+        let deadline = started + dial.deadline;
+        match connected(&socket, deadline) {
+            Ok(()) => {}
+            Err(errno) => return Outcome::of_connect(errno, || icmp_waits(&socket)),
+        }
+        if let Err(error) = set_nonblocking(&socket, false) {
+            return Outcome::of_error(&error);
+        }
+        let read = read_line(&mut socket.into(), deadline).and_then(|text| Answer::read(&text, started));
+        read.map_or_else(|outcome| outcome, Outcome::Answered)
+    }
 }
 
 /// Dials once from `namespace`.

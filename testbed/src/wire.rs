@@ -2,14 +2,16 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use backend_api::Protocol;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, getsockname, recv, setsockopt,
-    socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, getsockname, getsockopt, recv,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -72,6 +74,26 @@ pub(super) fn portless(dial: &Dial) -> SocketAddr {
 pub(super) fn arm(socket: &OwnedFd, timeout: Duration) -> nix::Result<()> {
     let timeout = TimeVal::new(timeout.as_secs() as i64, i64::from(timeout.subsec_micros()));
     setsockopt(socket, sockopt::SendTimeout, &timeout)
+}
+
+pub(super) fn set_nonblocking(socket: &OwnedFd, nonblocking: bool) -> io::Result<()> {
+    let mut flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    flags.set(OFlag::O_NONBLOCK, nonblocking);
+    fcntl(socket, FcntlArg::F_SETFL(flags))?;
+    Ok(())
+}
+
+/// Waits until a connection that was begun stands; one that does not by then is `EINPROGRESS`, as of connect(2).
+pub(super) fn connected(socket: &OwnedFd, deadline: Instant) -> nix::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], timeout)? {
+        0 => Err(Errno::EINPROGRESS),
+        _ => match getsockopt(socket, sockopt::SocketError)? {
+            0 => Ok(()),
+            error => Err(Errno::from_raw(error)),
+        },
+    }
 }
 
 pub(super) fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {

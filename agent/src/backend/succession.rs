@@ -10,7 +10,7 @@
 //! ```
 
 use async_trait::async_trait;
-use backend_api::{Dataplane, Observed, Report, Scope, ServiceState, SyncError};
+use backend_api::{Cleaning, Dataplane, Observed, PerFamily, Report, Scope, ServiceState, SyncError};
 use backend_ipvs::Leaving;
 use backend_nft::NftDataplane;
 
@@ -79,6 +79,10 @@ impl Dataplane for Succession {
             self.before = Before::Nothing;
         }
         Ok(())
+    }
+
+    async fn settle(&mut self) -> PerFamily<Option<Cleaning>> {
+        self.dataplane.settle().await
     }
 
     async fn drifted(&mut self) {

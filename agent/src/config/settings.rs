@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use backend_api::{Family, Scheduler};
 use kubernetes::settings::{Budget, ClusterCidrs, LocalDetector, NodeName, NodePortSelection};
-use kubernetes::source::{ApiConfig, SourceConfig};
+use kubernetes::source::{ApiConfig, ServerUrl, SourceConfig};
 
 use super::backend::Backend;
 use super::findings::{ConfigError, Mistake, Place};
 use super::ipvs::{DEFAULT_SCHEDULER, DrainTimeout, IpvsConfig, IpvsTimeouts, KernelTimeout};
 use super::verbosity::Verbosity;
-use super::words::{BindAddress, Master, ServerAddress};
+use super::words::{BindAddress, ServerAddress};
 
 /// A node agent's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,7 +234,7 @@ settings! {
     max_elements: u32,
     source: PathBuf,
     kubeconfig: PathBuf,
-    masters: Vec<Master>,
+    masters: Vec<ServerUrl>,
     silence: Duration,
     healthz: ServerAddress,
     metrics: ServerAddress,
@@ -364,7 +364,7 @@ impl Written {
             Some(folder) => SourceConfig::Folder(folder),
             None => SourceConfig::Kubernetes(ApiConfig {
                 kubeconfig: self.kubeconfig,
-                masters: self.masters.unwrap_or_default().into_iter().map(|Master(url)| url).collect(),
+                masters: self.masters.unwrap_or_default(),
                 silence: self.silence.filter(|silence| *silence > Duration::ZERO),
             }),
         }

@@ -11,8 +11,8 @@ use std::task::{Poll, Waker};
 use async_trait::async_trait;
 
 use crate::{
-    Dataplane, Failure, FailureKind, Flow, NodeNetwork, Observed, Report, Scope, Service, ServiceName, ServiceState,
-    StaleFlows, SyncError,
+    Dataplane, Failure, FailureKind, Flow, HalfOpen, NodeNetwork, Observed, Report, Scope, Service, ServiceName,
+    ServiceState, StaleFlows, SyncError,
 };
 
 /// A dataplane in memory.
@@ -174,12 +174,14 @@ impl Dataplane for Fake {
             true => StaleFlows::after_restart(&before.observed(), desired),
             false => StaleFlows::new(&before.node, desired),
         };
+        let mut half_open = HalfOpen::new(Arc::new(kernel.node.clone()));
         for name in &names {
             let (was, is) = (before.services.get(name), kernel.services.get(name));
             stale.service_changed(was.map(|was| &**was), is.map(|is| &**is));
+            half_open.service_changed(was, is);
         }
         let flows = kernel.flows.len();
-        kernel.flows.retain(|flow| !stale.is_stale(flow));
+        kernel.flows.retain(|flow| !stale.is_stale(flow) && !half_open.is_stale(flow));
         let flows_deleted = flows - kernel.flows.len();
         let warnings = desired.unmet().map(|unmet| unmet.to_string()).collect();
         Ok(Report { writes: before.difference(kernel), flows_deleted, failed, warnings, ..Report::default() })

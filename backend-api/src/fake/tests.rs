@@ -134,6 +134,7 @@ async fn stale_flows_go_and_others_stay() {
         source: "10.244.0.7:40000".parse().unwrap(),
         destination: "10.96.0.1:53".parse().unwrap(),
         reply_source: reply_source.parse().unwrap(),
+        answered: true,
     };
     let (a, b) = (flow("10.244.0.1:53"), flow("10.244.0.2:53"));
     [a, b].into_iter().for_each(|flow| fake.track(flow));

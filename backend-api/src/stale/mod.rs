@@ -1,19 +1,26 @@
 //! Which connection-tracking entries a sync leaves stale.
 //!
-//! The kernel asks our rules about the first packet of a flow only. TCP notices when the other end is gone; UDP and
-//! SCTP clients go on for ever along what was decided once: to an endpoint that no longer exists, or untranslated since
-//! before the frontend existed. Such entries are deleted after the sync, and the next packet is decided anew. Kept
-//! apart from the backends because both need the same answer, and from netlink because the answer is pure.
+//! The kernel asks our rules about the first packet of a flow only. UDP and SCTP clients go on for ever along what was
+//! decided once: to an endpoint that no longer exists, or untranslated since before the frontend existed. TCP notices
+//! when the other end is gone, once there was one: a client whose first packet nobody answers repeats it along the same
+//! decision until it gives up. Such entries are deleted, and the next packet is decided anew. Kept apart from the
+//! backends because both need the same answer, and from netlink because the answer is pure.
 //!
 //! ```text
-//! what changed ──► StaleFlows ──► is_empty? no dump at all
-//!                      └── kinds ──► dump of conntrack [backend] ── Flow ──► is_stale? delete it
+//! what changed ──► StaleFlows (UDP, SCTP; everything after a restart) ──► is_empty? no dump at all
+//!            │         └── kinds ──► dump of conntrack [backend] ── Flow ──► is_stale? delete it
+//!            └───► HalfOpen (TCP) ──► the same, gathered over several syncs and beside them
 //! ```
 //!
-//! **Invariant:** an entry of TCP, or to a destination that is not and was not a frontend, is never stale.
+//! **Invariant:** an entry of TCP that was answered, or to a destination that is not and was not a frontend, is never
+//! stale (`an_answered_tcp_entry_is_never_deleted`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
+
+mod half_open;
+
+pub use half_open::HalfOpen;
 
 use crate::{
     Answer, EndpointAddress, Family, Frontend, FrontendKey, NodeNetwork, Observed, Protocol, Route, Service,
@@ -32,6 +39,8 @@ pub struct Flow {
     /// What answers: source of the reply direction (`CTA_TUPLE_REPLY`). Equal to `destination` where nothing was
     /// translated.
     pub reply_source: SocketAddr,
+    /// Whether a packet came back (`IPS_SEEN_REPLY`).
+    pub answered: bool,
 }
 
 /// The test for entries that are stale now that the kernel forwards as `now` says.
@@ -52,6 +61,7 @@ pub struct Flow {
 ///     source: "10.244.2.3:40000".parse()?,
 ///     destination: "10.96.0.10:53".parse()?,
 ///     reply_source: "10.244.0.2:53".parse()?,
+///     answered: true,
 /// };
 /// assert!(!stale.is_empty() && stale.is_stale(&flow));
 /// # Ok::<(), std::net::AddrParseError>(())
@@ -61,7 +71,7 @@ pub struct StaleFlows<'a> {
     now: &'a ServiceState,
     /// Selection of the node's addresses before, where it is another than now's.
     node_before: Option<NodeNetwork>,
-    /// Frontends whose flows may be stale; never of TCP.
+    /// Frontends whose flows may be stale.
     changed: HashSet<FrontendKey>,
     kinds: BTreeSet<(Family, Protocol)>,
 }
@@ -80,7 +90,7 @@ impl<'a> StaleFlows<'a> {
             return stale;
         }
         stale.node_before = Some(node_before.clone());
-        for (_, frontend) in now.services_unordered().flat_map(|service| tracked(service)) {
+        for (_, frontend) in now.services_unordered().flat_map(|service| frontends(service)) {
             if matches!(frontend.key, FrontendKey::NodePort { family, .. } if moved.contains(&family)) {
                 stale.note(frontend.key);
             }
@@ -94,10 +104,10 @@ impl<'a> StaleFlows<'a> {
     /// of the node's addresses node ports were dialled before is not observed: now's count.
     pub fn after_restart(observed: &Observed, now: &'a ServiceState) -> Self {
         let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
-        for key in observed.frontends.keys().filter(|key| is_tracked(key.protocol())) {
+        for key in observed.frontends.keys() {
             stale.note(*key);
         }
-        for (_, frontend) in now.services_unordered().flat_map(|service| tracked(service)) {
+        for (_, frontend) in now.services_unordered().flat_map(|service| frontends(service)) {
             stale.note(frontend.key);
         }
         stale
@@ -105,22 +115,14 @@ impl<'a> StaleFlows<'a> {
 
     /// One service that was programmed as `before` and is as `after` now, `None` where there was or is none; both in
     /// granted form ([`ServiceState::service`]). In any order; a service that did not change may be left out. Leave
-    /// out one that failed and is still as before.
+    /// out one that failed and is still as before. Its frontends of TCP are [`HalfOpen`]'s to note.
     pub fn service_changed(&mut self, before: Option<&Service>, after: Option<&Service>) {
         if let (Some(before), Some(after)) = (before, after)
             && std::ptr::eq(before, after)
         {
             return;
         }
-        let mut coming: HashMap<FrontendKey, _> =
-            after.into_iter().flat_map(tracked).map(|(port, frontend)| (frontend.key, (port, frontend))).collect();
-        for (port, frontend) in before.into_iter().flat_map(tracked) {
-            let successor = coming.remove(&frontend.key);
-            if successor.is_none_or(|successor| endangers((port, frontend), successor)) {
-                self.note(frontend.key);
-            }
-        }
-        coming.into_keys().for_each(|key| self.note(key));
+        endangered(before, after, |protocol| protocol != Protocol::Tcp, |key| self.note(key));
     }
 
     /// Whether no flow can be stale: then connection tracking need not be read at all.
@@ -128,7 +130,7 @@ impl<'a> StaleFlows<'a> {
         self.changed.is_empty()
     }
 
-    /// The families and protocols whose entries need to be looked at; never TCP.
+    /// The families and protocols whose entries need to be looked at; of TCP those that nobody has answered.
     pub fn kinds(&self) -> impl ExactSizeIterator<Item = (Family, Protocol)> {
         self.kinds.iter().copied()
     }
@@ -138,7 +140,7 @@ impl<'a> StaleFlows<'a> {
     /// their weight, pools, and the frontend's policy. Where the frontend is gone, translated entries are stale and
     /// untranslated ones are how it should be.
     pub fn is_stale(&self, flow: &Flow) -> bool {
-        if !is_tracked(flow.protocol) {
+        if !is_cut(flow) {
             return false;
         }
         let destination = flow.destination.ip();
@@ -156,10 +158,7 @@ impl<'a> StaleFlows<'a> {
             return false;
         }
         let frontend = self.now.find(&dialled).or_else(|| self.now.find(&node_port).filter(|_| is_node_port));
-        match frontend {
-            Some((_, port, _)) => !has_endpoint(port, flow.reply_source.into()),
-            None => EndpointAddress::from(flow.reply_source) != flow.destination.into(),
-        }
+        leads_astray(frontend.map(|(_, port, _)| port), flow)
     }
 
     fn note(&mut self, key: FrontendKey) {
@@ -198,20 +197,44 @@ fn has_endpoint(port: &ServicePort, address: EndpointAddress) -> bool {
     port.endpoints.binary_search_by_key(&address, |endpoint| endpoint.address).is_ok()
 }
 
-/// TCP ends itself, and cutting it would be a policy that no object asks for.
-fn is_tracked(protocol: Protocol) -> bool {
-    match protocol {
-        Protocol::Tcp => false,
+/// What is stale is cut, but for connections of TCP: they end by themselves, and cutting them would be a policy that no
+/// object asks for.
+fn is_cut(flow: &Flow) -> bool {
+    match flow.protocol {
+        Protocol::Tcp => !flow.answered,
         Protocol::Udp | Protocol::Sctp => true,
     }
 }
 
-fn tracked(service: &Service) -> impl Iterator<Item = (&ServicePort, &Frontend)> {
-    service
-        .ports
-        .iter()
-        .flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)))
-        .filter(|(_, frontend)| is_tracked(frontend.key.protocol()))
+/// Whether a flow leads elsewhere than its destination's frontend would send it now: this port's endpoints, or nowhere.
+fn leads_astray(port: Option<&ServicePort>, flow: &Flow) -> bool {
+    match port {
+        Some(port) => !has_endpoint(port, flow.reply_source.into()),
+        None => EndpointAddress::from(flow.reply_source) != flow.destination.into(),
+    }
+}
+
+/// Shows the frontends of these protocols whose flows may be stale when a service changes like this.
+fn endangered(
+    before: Option<&Service>,
+    after: Option<&Service>,
+    is_meant: impl Fn(Protocol) -> bool,
+    mut each: impl FnMut(FrontendKey),
+) {
+    let of = |service| frontends(service).filter(|(_, frontend)| is_meant(frontend.key.protocol()));
+    let mut coming: HashMap<FrontendKey, _> =
+        after.into_iter().flat_map(of).map(|(port, frontend)| (frontend.key, (port, frontend))).collect();
+    for (port, frontend) in before.into_iter().flat_map(of) {
+        let successor = coming.remove(&frontend.key);
+        if successor.is_none_or(|successor| endangers((port, frontend), successor)) {
+            each(frontend.key);
+        }
+    }
+    coming.into_keys().for_each(each);
+}
+
+fn frontends(service: &Service) -> impl Iterator<Item = (&ServicePort, &Frontend)> {
+    service.ports.iter().flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)))
 }
 
 fn same_node_port_addresses(one: &NodeNetwork, other: &NodeNetwork, family: Family) -> bool {

@@ -1,6 +1,7 @@
 //! Tables: what changed, which entry, stale or not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::*;
 use crate::{
@@ -52,7 +53,12 @@ fn flow(destination: &str, reply_source: &str) -> Flow {
         source: "10.244.2.3:40000".parse().unwrap(),
         destination: destination.parse().unwrap(),
         reply_source: reply_source.parse().unwrap(),
+        answered: true,
     }
+}
+
+fn unanswered(destination: &str, reply_source: &str) -> Flow {
+    Flow { protocol: Protocol::Tcp, answered: false, ..flow(destination, reply_source) }
 }
 
 fn state(node: NodeNetwork, services: &[&Service]) -> ServiceState {
@@ -147,11 +153,83 @@ fn strangers_flows_are_untouched() {
 }
 
 #[test]
-fn sctp_is_cleaned_and_tcp_never() {
-    for (protocol, stale) in [(Protocol::Udp, true), (Protocol::Sctp, true), (Protocol::Tcp, false)] {
-        let (before, after) = (service("kube-dns", protocol, &[A, B]), service("kube-dns", protocol, &[B]));
-        check(Some(&before), Some(&after), Flow { protocol, ..flow(CLUSTER, A) }, stale);
-        check(Some(&before), None, Flow { protocol, ..flow(CLUSTER, A) }, stale);
+fn an_answered_tcp_entry_is_never_deleted() {
+    let everywhere = [CLUSTER, "192.168.67.8:30053"];
+    for (protocol, answered, stale) in [
+        (Protocol::Udp, true, true),
+        (Protocol::Sctp, true, true),
+        (Protocol::Sctp, false, true),
+        (Protocol::Tcp, false, true),
+        (Protocol::Tcp, true, false),
+    ] {
+        let service = |endpoints: &[&str]| Some(Arc::new(service("kube-dns", protocol, endpoints)));
+        for (before, after) in [(service(&[A, B]), service(&[B])), (service(&[A]), None), (None, service(&[B]))] {
+            let now = state(node(), &after.as_deref().into_iter().collect::<Vec<_>>());
+            let mut flows = StaleFlows::new(now.node(), &now);
+            flows.service_changed(before.as_deref(), after.as_deref());
+            let mut half_open = HalfOpen::new(now.node().clone());
+            half_open.service_changed(before.as_ref(), after.as_ref());
+            let observed = Observed::expected(&state(node(), &before.as_deref().into_iter().collect::<Vec<_>>()));
+            let restart = StaleFlows::after_restart(&observed, &now);
+            for flow in everywhere.map(|destination| Flow { protocol, answered, ..flow(destination, A) }) {
+                assert_eq!(
+                    flows.is_stale(&flow) || half_open.is_stale(&flow),
+                    stale,
+                    "{before:?} -> {after:?}: {flow:?}"
+                );
+                assert_eq!(restart.is_stale(&flow), stale, "{flow:?}");
+            }
+        }
+    }
+}
+
+/// The node's masquerade rewrites the source of what leaves: the answer's destination is another, its source is not.
+#[test]
+fn a_first_packet_from_before_the_frontend_is_stale_whoever_masqueraded_it() {
+    let born = Arc::new(service("kube-dns", Protocol::Tcp, &[A]));
+    let mut half_open = HalfOpen::new(Arc::new(node()));
+    assert!(half_open.is_empty() && half_open.families().is_empty());
+    half_open.service_changed(None, Some(&born));
+    assert_eq!(half_open.families(), [Family::V4].into());
+    assert!(half_open.is_stale(&unanswered(CLUSTER, CLUSTER)));
+    assert!(half_open.is_stale(&unanswered("192.168.67.8:30053", "192.168.67.8:30053")));
+    assert!(!half_open.is_stale(&unanswered("192.168.68.8:30053", "192.168.68.8:30053")), "carries no node ports");
+    assert!(!half_open.is_stale(&unanswered(CLUSTER, A)), "on its way to an endpoint");
+    assert!(!half_open.is_stale(&unanswered("10.96.0.11:53", "10.96.0.11:53")), "no frontend");
+}
+
+#[test]
+fn what_is_suspect_follows_later_changes() {
+    let tcp = |name: &str, endpoints: &[&str]| Arc::new(service(name, Protocol::Tcp, endpoints));
+    let (one, both, other) = (tcp("kube-dns", &[A]), tcp("kube-dns", &[A, B]), tcp("z-dns", &[B]));
+    let mut half_open = HalfOpen::new(Arc::new(node()));
+    half_open.service_changed(None, Some(&one));
+    assert!(half_open.is_stale(&unanswered(CLUSTER, B)));
+    half_open.follow(Some(&one), Some(&both));
+    assert!(!half_open.is_stale(&unanswered(CLUSTER, B)), "an endpoint by now");
+    // The frontend moves to another service, told in either order.
+    for changes in [[(Some(&both), None), (None, Some(&other))], [(None, Some(&other)), (Some(&both), None)]] {
+        let mut moved = half_open.clone();
+        changes.into_iter().for_each(|(before, after)| moved.service_changed(before, after));
+        assert!(moved.is_stale(&unanswered(CLUSTER, A)));
+        assert!(!moved.is_stale(&unanswered(CLUSTER, B)));
+    }
+    // What could not be looked at is suspect again, as it is by now.
+    let mut owed = HalfOpen::new(Arc::new(node()));
+    owed.service_changed(Some(&both), None);
+    half_open.hand_back(&mut owed);
+    assert!(!owed.is_stale(&unanswered(CLUSTER, CLUSTER)) && owed.is_stale(&unanswered(CLUSTER, B)));
+}
+
+#[test]
+fn changes_that_lose_nothing_leave_nothing_half_open() {
+    let tcp = |endpoints: &[&str]| Arc::new(service("kube-dns", Protocol::Tcp, endpoints));
+    let mut weights = (*tcp(&[A, B])).clone();
+    weights.ports[0].endpoints[0].weight = 0;
+    for (before, after) in [(tcp(&[A]), tcp(&[A, B])), (tcp(&[A, B]), Arc::new(weights)), (tcp(&[A]), tcp(&[A]))] {
+        let mut half_open = HalfOpen::new(Arc::new(node()));
+        half_open.service_changed(Some(&before), Some(&after));
+        assert!(half_open.is_empty(), "{before:?} -> {after:?}");
     }
 }
 
@@ -251,6 +329,7 @@ fn a_restart_cuts_only_what_leads_nowhere() {
         assert_eq!(flows.is_stale(&flow(destination, reply_source)), stale, "{destination} {reply_source}");
     }
     assert!(!flows.is_stale(&Flow { protocol: Protocol::Tcp, ..flow("10.96.0.98:80", A) }));
+    assert!(flows.is_stale(&unanswered("10.96.0.98:80", A)), "to the endpoint of a service that is gone");
     let nothing = ServiceState::new(node());
     assert!(StaleFlows::after_restart(&Observed::default(), &nothing).is_empty());
 }

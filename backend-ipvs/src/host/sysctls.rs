@@ -60,11 +60,16 @@ pub(crate) const ALL: [Sysctl; 5] = [
 /// Seconds for which conntrack remembers an established TCP connection; read only.
 const TCP_ESTABLISHED: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established";
 
+/// Whether packets between pods on one bridge pass netfilter; not there where bridges have nothing to do with it. Read
+/// only: other programs on the node decide by it.
+const BRIDGED: [&str; 2] = ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"];
+
 /// The sysctls of one network namespace.
 #[derive(Debug)]
 pub(crate) struct Sysctls {
     files: Vec<(Sysctl, io::Result<Opened>)>,
     tcp_established: io::Result<File>,
+    bridged: Vec<(&'static str, io::Result<File>)>,
     /// What has been warned of: once is enough.
     warned: BTreeSet<&'static str>,
 }
@@ -107,6 +112,7 @@ impl Sysctls {
         namespace.run(|| Self {
             files: ALL.map(|sysctl| (sysctl, Opened::open(sysctl.name))).into(),
             tcp_established: File::open(TCP_ESTABLISHED),
+            bridged: BRIDGED.map(|name| (name, File::open(format!("/proc/sys/net/bridge/{name}")))).into(),
             warned: BTreeSet::new(),
         })
     }
@@ -141,6 +147,16 @@ impl Sysctls {
             }
             if is_wanted {
                 current.wanted.insert(sysctl.name, sysctl.value);
+            }
+        }
+        for (name, file) in &self.bridged {
+            if file.as_ref().is_ok_and(|file| read(file).is_ok_and(|value| value == 0)) && self.warned.insert(name) {
+                let sysctl = format!("net.bridge.{name}");
+                tracing::warn!(
+                    sysctl,
+                    value = 0,
+                    "pods on one bridge cannot reach each other by a service: set it to 1"
+                );
             }
         }
         Ok(current)

@@ -113,7 +113,7 @@ fn outcome(result: Result<(), CommitError>) -> Result<(), BTreeSet<(Vec<u32>, i3
 async fn compare() {
     let nftables = Nftables::open(TABLE).unwrap();
     let watch = nftables.watch().unwrap();
-    let mut kernel = Kernel { nftables, watch, ownership: Ownership::None };
+    let mut kernel = Kernel { nftables, watch: Some(watch), ownership: Ownership::None };
     let mut fake = FakeKernel::default();
     let first = Transaction { add_tables: vec![Family::V4], ..Transaction::default() };
     kernel.commit(&first).await.unwrap();

@@ -34,6 +34,8 @@ pub(crate) struct FakeKernel {
     pub(crate) refuses_chain: Option<ChainName>,
     /// Whether it says which element of a message it refuses (Linux 6.0 on does).
     pub(crate) is_vague: bool,
+    /// How many clients session affinity remembers.
+    pub(crate) remembered: PerFamily<Option<u32>>,
     /// Devices that are there.
     pub(crate) devices: BTreeSet<String>,
     /// Whether there are no flowtables.
@@ -299,6 +301,10 @@ impl Port for FakeKernel {
             Some(*counter)
         };
         Ok(places.iter().map(counter).collect())
+    }
+
+    async fn remembered(&mut self, family: Family) -> Result<Option<u32>, ReadError> {
+        Ok(*self.remembered.of(family))
     }
 
     async fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {

@@ -92,6 +92,11 @@ impl MarkingTables {
         self.tables.programmer.forget();
     }
 
+    /// Deletes at once the half-open connections that syncs made stale; what that came to.
+    pub async fn settle(&mut self) -> PerFamily<Option<Cleaning>> {
+        self.tables.settle().await
+    }
+
     /// Resolves when another program has changed the tables. Cancel-safe.
     pub async fn drifted(&mut self) {
         self.tables.drifted().await;

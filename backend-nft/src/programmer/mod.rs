@@ -17,6 +17,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use backend_api::{
     Failure, Family, NodeNetwork, Observed, Offload, PerFamily, Report, Scope, Service, ServiceName, ServiceState,
@@ -35,9 +36,12 @@ use crate::plan::{Plan, Terms};
 use crate::port::Port;
 use crate::refused::refused;
 use crate::ruleset::lower::kernel_family;
-use crate::ruleset::{Delivery, TABLE};
+use crate::ruleset::{AFFINITY_SIZE, Delivery, TABLE};
 use crate::transaction::Transaction;
 use netlink::nftables::{CommitError, Ownership, Table};
+
+/// How long what is known of session affinity's map counts.
+const CROWDED: Duration = Duration::from_secs(60);
 
 /// Programs our tables through a port, and remembers what it programmed.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub(crate) struct Programmer<P> {
     lacking: Option<Option<String>>,
     /// What every device in our flowtables is there for; none where that is not known.
     joined: Option<Offload>,
+    /// When it was asked last how many clients session affinity remembers, and what there is to say about it.
+    crowded: Option<(Instant, Vec<String>)>,
 }
 
 /// What a sync did.
@@ -74,7 +80,7 @@ pub(crate) enum Before {
 impl<P: Port> Programmer<P> {
     /// One that believes nothing.
     pub(crate) fn new(port: P, delivery: Delivery) -> Self {
-        Self { port, delivery, belief: None, other_owner: None, lacking: None, joined: None }
+        Self { port, delivery, belief: None, other_owner: None, lacking: None, joined: None, crowded: None }
     }
 
     /// What is believed to be programmed.
@@ -99,6 +105,8 @@ impl<P: Port> Programmer<P> {
         let mut outcome = self.program(desired, scope, &terms).await?;
         outcome.report.warnings.extend(lacking);
         outcome.report.warnings.extend(desired.unmet().map(|unmet| unmet.to_string()));
+        outcome.report.warnings.extend(overlaps(desired.node()));
+        outcome.report.warnings.extend(self.crowded().await.iter().cloned());
         self.join_devices(terms.node.offload.as_ref(), &mut outcome.report).await;
         Ok(outcome)
     }
@@ -134,6 +142,24 @@ impl<P: Port> Programmer<P> {
             Err(error) => return Err(from_commit(error)),
         };
         Ok(Outcome { report, before: Before::Looked(looked) })
+    }
+
+    /// Families whose session affinity can remember no further client, where the kernel tells.
+    async fn crowded(&mut self) -> &[String] {
+        if self.crowded.as_ref().is_none_or(|(asked, _)| asked.elapsed() >= CROWDED) {
+            let mut warnings = Vec::new();
+            for family in Family::ALL {
+                // What cannot be read now is asked again, and matters to no service.
+                let Ok(Some(remembered)) = self.port.remembered(family).await else { continue };
+                if remembered >= AFFINITY_SIZE {
+                    let what =
+                        format!("session affinity ({family}): {remembered} clients are remembered, which is all");
+                    warnings.push(format!("{what}; new ones are served by any endpoint until others are forgotten"));
+                }
+            }
+            self.crowded = Some((Instant::now(), warnings));
+        }
+        self.crowded.as_ref().map_or(&[], |(_, warnings)| warnings)
     }
 
     /// What the kernel holds.
@@ -197,9 +223,11 @@ impl<P: Port> Programmer<P> {
         let mut found = PerFamily { v4: Found::Nothing, v6: Found::Nothing };
         for family in Family::ALL {
             let Some(table) = in_family(&tables, family) else { continue };
+            let (port, ownership) = self.port.owner();
             *found.of_mut(family) = match Layout::from(self.delivery).whose(table) {
+                // Nobody watches tables that can have an owner, and one that never had any cannot get one.
+                Whose::Ours if ownership == Ownership::Kept && !table.is_kept() => Found::OfOld,
                 Whose::Ours => {
-                    let (port, ownership) = self.port.owner();
                     self.other_owner = self.other_owner.or(table.owner.filter(|owner| *owner != port));
                     let is_orphan = ownership == Ownership::Kept && table.is_orphaned();
                     Found::Table(Content { is_orphan, ..self.port.content(family).await.map_err(from_read)? })
@@ -210,6 +238,16 @@ impl<P: Port> Programmer<P> {
         }
         Ok(found)
     }
+}
+
+/// Ranges of service addresses that hold addresses of the node: what no service has in them is dropped.
+fn overlaps(node: &NodeNetwork) -> impl Iterator<Item = String> {
+    node.service_cidrs.iter().filter_map(|range| {
+        let own = node.addresses.iter().find(|address| range.contains(**address))?;
+        Some(format!(
+            "service range {range}: holds {own} of this node, neighbours in it that are no service are cut off"
+        ))
+    })
 }
 
 fn in_family(tables: &[Table], family: Family) -> Option<&Table> {

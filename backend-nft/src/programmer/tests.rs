@@ -289,3 +289,30 @@ proptest! {
         assert_forwards(&mut programmer, &ServiceState::new(NodeNetwork::unknown()));
     }
 }
+
+#[test]
+fn a_service_range_over_the_nodes_network_is_warned_of() {
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
+    let mut node = NodeNetwork { addresses: ["192.168.67.8".parse().unwrap()].into(), ..NodeNetwork::unknown() };
+    node.service_cidrs = ["10.96.0.0/12".parse().unwrap()].into();
+    assert_eq!(sync(&mut programmer, &ServiceState::new(node.clone()), Scope::All).warnings, Vec::<String>::new());
+    node.service_cidrs.insert("192.168.0.0/16".parse().unwrap());
+    let report = sync(&mut programmer, &ServiceState::new(node), Scope::All);
+    let expected = "service range 192.168.0.0/16: holds 192.168.67.8 of this node, neighbours in it that are no service are cut off";
+    assert_eq!(report.warnings, [expected]);
+}
+
+#[test]
+fn affinity_that_is_full_is_warned_of() {
+    let full = PerFamily { v4: Some(262_143), v6: Some(262_144) };
+    let mut programmer = OnFake::new(FakeKernel { remembered: full, ..FakeKernel::default() }, Delivery::Translate);
+    let state = ServiceState::new(NodeNetwork::unknown());
+    for _ in 0..2 {
+        let report = sync(&mut programmer, &state, Scope::All);
+        let [warning] = report.warnings.as_slice() else { panic!("{report:?}") };
+        assert!(
+            warning.starts_with("session affinity (IPv6): 262144 clients are remembered, which is all"),
+            "{warning}"
+        );
+    }
+}

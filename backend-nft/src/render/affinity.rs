@@ -28,13 +28,13 @@ pub(super) fn slot(by: By, tag: Tag, delivery: Delivery) -> Vec<Rule> {
     let mut rules = identify(by, tag);
     rules.extend([
         remember(code, tag),
-        // meta priority set ip saddr . meta priority map @affinity
+        // meta priority set jhash ip saddr mod 8192 seed 0x53575357 . meta priority map @affinity
         Rule(vec![Statement::SetPriorityFrom(REMEMBERED_BY.to_vec(), SetName::Affinity)]),
         hand_over(by, delivery),
     ]);
     rules.extend(identify(by, tag));
     rules.extend([
-        // delete @affinity { ip saddr . meta priority : 5357:5 }
+        // delete @affinity { jhash ip saddr mod 8192 seed 0x53575357 . meta priority : 5357:5 }
         Rule(vec![Statement::Forget { code }]),
         remember(code, tag),
         // meta priority set 5357:5
@@ -57,7 +57,8 @@ fn identify(by: By, tag: Tag) -> Vec<Rule> {
 }
 
 fn remember(code: Code, tag: Tag) -> Rule {
-    // update @affinity { ip saddr . meta priority timeout 3h : 5357:5 }: a known client keeps its slot, with a fresh timer
+    // update @affinity { jhash ip saddr mod 8192 seed 0x53575357 . meta priority timeout 3h : 5357:5 }: a known client
+    // keeps its slot, with a fresh timer
     Rule(vec![Statement::Remember { code, timeout: tag.timeout }])
 }
 

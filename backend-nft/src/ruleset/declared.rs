@@ -22,7 +22,7 @@ use netlink::nftables::{Counter, Expr, Set, SetData};
 impl SetName {
     /// The set as the kernel is given it, in the table of `family`.
     pub(crate) fn kernel_set(self, family: Family, delivery: Delivery) -> Set {
-        let spec = self.spec(family, delivery);
+        let spec = self.spec(delivery);
         let (flags, size) = match self {
             Self::Affinity => (SET_TIMEOUT | SET_EVAL, AFFINITY_SIZE),
             _ if self.is_interval() => (SET_INTERVAL | SET_CONCAT, 0),

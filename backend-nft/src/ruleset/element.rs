@@ -56,6 +56,19 @@ pub(crate) enum Value {
     Goto(ChainName),
 }
 
+impl Key {
+    /// The frontend that it is about, if it is about one.
+    pub(crate) fn frontend(&self) -> Option<FrontendKey> {
+        match *self {
+            Key::Frontend(frontend)
+            | Key::Slot(frontend, _)
+            | Key::Remembered(frontend, _)
+            | Key::Source(frontend, _) => Some(frontend),
+            Key::Code(_) | Key::Address(_) | Key::Itself(_) => None,
+        }
+    }
+}
+
 impl Element {
     /// An element of a set.
     pub(crate) fn member(family: Family, set: SetName, key: Key) -> Self {

@@ -10,7 +10,7 @@ use backend_api::{Cidr, Family};
 
 use super::delivery::{Label, Mark};
 use super::name::{FLOWTABLE, SetName};
-use super::rule::{CLIENT_MODULUS, CLIENT_SEED, Field, REMEMBERED_BY, Rule, Statement, loopback};
+use super::rule::{CLIENT_SEED, CLIENTS, Field, REMEMBERED_BY, Rule, Statement, loopback};
 use netlink::attr;
 use netlink::nftables as kernel;
 use netlink::nftables::expr::{
@@ -252,7 +252,7 @@ fn load_all(out: &mut Vec<Expr>, fields: &[Field], family: Family) -> u32 {
 fn load(out: &mut Vec<Expr>, field: Field, family: Family, word: u32) {
     let dreg = Reg::word(word);
     match (field, family) {
-        (Field::Source, _) | (Field::Destination, _) | (Field::Client, Family::V4) => {
+        (Field::Source, _) | (Field::Destination, _) => {
             out.push(address(field, family, dreg, u32::from(family.bits()) / 8));
         }
         (Field::Protocol, _) => out.push(Expr::Meta { key: MetaKey::L4Proto, dreg }),
@@ -262,11 +262,11 @@ fn load(out: &mut Vec<Expr>, field: Field, family: Family, word: u32) {
         (Field::OriginalPort, _) => out.push(original(CtKey::ProtoDst, dreg)),
         (Field::Priority, _) => out.push(Expr::Meta { key: MetaKey::Priority, dreg }),
         (Field::Random { modulus, offset }, _) => out.push(Expr::NumgenRandom { dreg, modulus, offset }),
-        (Field::Client, Family::V6) => {
+        (Field::Client, _) => {
             // Behind the key, where nothing has been loaded yet.
-            let scratch = Reg::word(4);
-            out.push(address(Field::Source, family, scratch, 16));
-            out.push(hash(scratch, dreg));
+            let (scratch, len) = (Reg::word(4), u32::from(family.bits()) / 8);
+            out.push(address(Field::Source, family, scratch, len));
+            out.push(hash(scratch, len, dreg));
         }
     }
 }
@@ -306,13 +306,13 @@ fn dynset(out: &mut Vec<Expr>, op: DynsetOp, code: u32, timeout: Duration, famil
     out.push(Expr::Dynset { op, set: SetName::Affinity.as_str().to_owned(), key: FIRST, data: Some(data), timeout });
 }
 
-/// `[ hash reg 1 = jhash(reg 2, 16, 0x53575357) % mod 4294967295 ]`, in the order in which `nft_jhash_dump` writes.
-fn hash(sreg: Reg, dreg: Reg) -> Expr {
+/// `[ hash reg 1 = jhash(reg 2, 4, 0x53575357) % mod 8192 ]`, in the order in which `nft_jhash_dump` writes.
+fn hash(sreg: Reg, len: u32, dreg: Reg) -> Expr {
     let mut data = Vec::new();
     attr::put_be32(&mut data, NFTA_HASH_SREG, sreg.abi());
     attr::put_be32(&mut data, NFTA_HASH_DREG, dreg.abi());
-    attr::put_be32(&mut data, NFTA_HASH_LEN, 16);
-    attr::put_be32(&mut data, NFTA_HASH_MODULUS, CLIENT_MODULUS);
+    attr::put_be32(&mut data, NFTA_HASH_LEN, len);
+    attr::put_be32(&mut data, NFTA_HASH_MODULUS, CLIENTS);
     attr::put_be32(&mut data, NFTA_HASH_SEED, CLIENT_SEED);
     attr::put_be32(&mut data, NFTA_HASH_TYPE, NFT_HASH_JENKINS);
     Expr::Unknown { name: "hash".to_owned(), data }

@@ -29,3 +29,4 @@ pub(crate) use delivery::{Delivery, Label};
 pub(crate) use element::{Element, Key, Value, value_at};
 pub(crate) use name::{By, FLOWTABLE, LOCAL_STICKY_SLOT, SetName, TABLE, Tag};
 pub(crate) use rule::{Field, Rule, Statement};
+pub(crate) use spec::AFFINITY_SIZE;

@@ -40,8 +40,9 @@ pub(crate) enum Field {
         /// The smallest.
         offset: u32,
     },
-    /// The client: `ip saddr`; in IPv6 a hash of it, because nft 1.0.6 cannot load a key of more than 16 bytes beside a
-    /// value in `update @map`. Two clients of one hash are remembered as one, which harms neither.
+    /// The client, as one of [`CLIENTS`] numbers: a hash of its address. So no service port can fill the map, whoever
+    /// forges addresses; clients of one number share an endpoint, which harms none. And nft 1.0.6 cannot load a key of
+    /// more than 16 bytes beside a value in `update @map`, as an IPv6 address would make it.
     Client,
 }
 
@@ -102,14 +103,15 @@ pub(crate) enum Statement {
     SetPriorityFrom(Vec<Field>, SetName),
     /// `meta priority vmap @policies`
     Follow(SetName),
-    /// `update @affinity { ip saddr . meta priority timeout 3h : 5357:5 }`
+    /// `update @affinity { jhash ip saddr mod 8192 … . meta priority timeout 3h : 5357:5 }`
     Remember {
         /// What the client is remembered to have, unless it has something already.
         code: Code,
         /// Seconds from now.
         timeout: u32,
     },
-    /// `delete @affinity { ip saddr . meta priority : 5357:5 }`; the value says nothing, but the kernel wants one.
+    /// `delete @affinity { jhash ip saddr mod 8192 … . meta priority : 5357:5 }`; the value says nothing, but the kernel
+    /// wants one.
     Forget {
         /// Any.
         code: Code,
@@ -158,11 +160,11 @@ impl Rule {
 /// The key of [`SetName::Affinity`].
 pub(crate) const REMEMBERED_BY: [Field; 2] = [Field::Client, Field::Priority];
 
-/// Of `jhash ip6 saddr`; any number would do, but every rule must use the same one.
+/// Of `jhash ip saddr`; any number would do, but every rule must use the same one.
 pub(crate) const CLIENT_SEED: u32 = 0x5357_5357;
 
-/// Of `jhash ip6 saddr`: every number but one.
-pub(crate) const CLIENT_MODULUS: u32 = u32::MAX;
+/// How many clients a service port tells apart, in each pool that its frontends balance over.
+pub(crate) const CLIENTS: u32 = 1 << 13;
 
 /// The addresses of `lo`.
 pub(crate) fn loopback(family: Family) -> Cidr {

@@ -5,8 +5,9 @@ use backend_api::Family;
 use super::delivery::Delivery;
 use super::name::{By, SetName};
 
-/// The most clients that are remembered at a time. When it is full, the next ones are not remembered, and served.
-pub(super) const AFFINITY_SIZE: u32 = 262_144;
+/// The most clients that are remembered at a time: those of 32 pools that are full, see
+/// [`CLIENTS`](super::rule::CLIENTS). When it is full, the next ones are not remembered, and served.
+pub(crate) const AFFINITY_SIZE: u32 = 262_144;
 
 /// What a key or a value consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,8 @@ pub(super) struct Spec {
 }
 
 impl SetName {
-    /// What it is made of, in the table of `family`.
-    pub(super) fn spec(self, family: Family, delivery: Delivery) -> Spec {
+    /// What it is made of.
+    pub(super) fn spec(self, delivery: Delivery) -> Spec {
         use Part::{Code, Destination, Number, Source};
         let answers = match delivery {
             Delivery::Translate => Maps::Endpoint,
@@ -73,10 +74,7 @@ impl SetName {
             Self::Restricted(by) => spec(frontend(by, &[]), Maps::Nothing),
             Self::Allowed(by) => spec(frontend(by, &[Source]), Maps::Nothing),
             Self::Masquerade(by) => Spec { declared: Declared::Type, ..spec(frontend(by, &[]), Maps::Code) },
-            Self::Affinity => match family {
-                Family::V4 => spec(vec![Source, Code], Maps::Code),
-                Family::V6 => spec(vec![Number, Code], Maps::Code),
-            },
+            Self::Affinity => spec(vec![Number, Code], Maps::Code),
             Self::ClusterIps | Self::NodeAddresses | Self::OwnAddresses => spec(vec![Destination], Maps::Nothing),
             Self::Hairpin => spec(vec![Source, Destination], Maps::Nothing),
         }

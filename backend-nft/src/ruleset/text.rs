@@ -9,7 +9,7 @@ use super::code::remembered;
 use super::delivery::{Delivery, Label, Mark};
 use super::element::{Element, Key, Value};
 use super::name::{FLOWTABLE, SetName, keyword};
-use super::rule::{CLIENT_MODULUS, CLIENT_SEED, Field, REMEMBERED_BY, Rule, Statement, loopback};
+use super::rule::{CLIENT_SEED, CLIENTS, Field, REMEMBERED_BY, Rule, Statement, loopback};
 use super::spec::{AFFINITY_SIZE, Declared, Maps, Part};
 
 impl Rule {
@@ -91,7 +91,7 @@ fn statement_text(f: &mut fmt::Formatter<'_>, statement: &Statement, family: Fam
 impl SetName {
     /// The lines of nft that declare it, without indentation.
     pub(crate) fn declaration(self, family: Family, delivery: Delivery) -> Vec<String> {
-        let spec = self.spec(family, delivery);
+        let spec = self.spec(delivery);
         let words = spec.key.iter().map(|part| match spec.declared {
             Declared::Typeof => part.expression(family),
             Declared::Type => part.type_name(family).to_owned(),
@@ -121,7 +121,7 @@ impl SetName {
 
     /// `map` or `set`.
     pub(crate) fn noun(self) -> &'static str {
-        if self.spec(Family::V4, Delivery::Translate).maps == Maps::Nothing { "set" } else { "map" }
+        if self.spec(Delivery::Translate).maps == Maps::Nothing { "set" } else { "map" }
     }
 }
 
@@ -208,7 +208,7 @@ fn fields_text(fields: &[Field], family: Family) -> String {
 fn field_text(field: Field, family: Family) -> String {
     let ip = keyword(family);
     match (field, family) {
-        (Field::Source, _) | (Field::Client, Family::V4) => format!("{ip} saddr"),
+        (Field::Source, _) => format!("{ip} saddr"),
         (Field::Destination, _) => format!("{ip} daddr"),
         (Field::Protocol, _) => "meta l4proto".to_owned(),
         (Field::Port, _) => "th dport".to_owned(),
@@ -217,6 +217,6 @@ fn field_text(field: Field, family: Family) -> String {
         (Field::Priority, _) => "meta priority".to_owned(),
         (Field::Random { modulus, offset: 0 }, _) => format!("numgen random mod {modulus}"),
         (Field::Random { modulus, offset }, _) => format!("numgen random mod {modulus} offset {offset}"),
-        (Field::Client, Family::V6) => format!("jhash ip6 saddr mod {CLIENT_MODULUS} seed {CLIENT_SEED:#x}"),
+        (Field::Client, _) => format!("jhash {ip} saddr mod {CLIENTS} seed {CLIENT_SEED:#x}"),
     }
 }

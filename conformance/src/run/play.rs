@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_saphyr::Spanned;
-use testbed::{Held, World};
+use testbed::{Begun, Held, World};
 
 use super::agent::{Awaited, NodeAgent};
 use super::failure::Failure;
@@ -13,12 +13,12 @@ use super::foreign::Foreign;
 use super::judge::{Met, describe, judge};
 use super::listing::ruleset;
 use super::patience::{patient, stretch_affinity};
-use super::probes::{Dialling, control, dial_all, open, place};
+use super::probes::{Dialling, begin, control, dial_all, open, place};
 use super::stage::{node_object, plan_for, pod_addresses};
 use super::subject::{Promise, Subject};
 use crate::scenario::{
-    self, Cluster, Flags, Forgotten, Members, Open, Probe, ProbeEach, Remembered, Sabotage, Scenario, Step, Targets,
-    cluster,
+    self, Cluster, Flags, Forgotten, LetIn, Members, Open, Probe, ProbeEach, Remembered, Sabotage, Scenario, Step,
+    Targets, cluster,
 };
 
 /// How often a client may meet the endpoint again that it should forget: by chance once in ten billion.
@@ -75,6 +75,7 @@ struct Play<'a> {
     members: BTreeMap<String, Members>,
     remembered: BTreeMap<String, String>,
     held: BTreeMap<String, (Held, String)>,
+    begun: BTreeMap<String, Begun>,
     line: u64,
     counts: Counts,
 }
@@ -92,6 +93,7 @@ impl<'a> Play<'a> {
             members: BTreeMap::new(),
             remembered: BTreeMap::new(),
             held: BTreeMap::new(),
+            begun: BTreeMap::new(),
             line: 0,
             counts: Counts::default(),
         })
@@ -131,6 +133,8 @@ impl<'a> Play<'a> {
             Step::Probe(probe) => self.probe(probe),
             Step::ProbeEach(probe) => self.probe_each(probe),
             Step::Forgotten(forgotten) => self.forgotten(forgotten),
+            Step::Dial(dial) => self.begin(dial),
+            Step::LetIn(let_in) => self.let_in(let_in),
             Step::Open(open) => self.open(open),
             Step::StillConnected(names) => names.iter().try_for_each(|name| self.still_connected(name)),
             Step::Restart(flags) => self.restart(flags),
@@ -172,6 +176,8 @@ impl<'a> Play<'a> {
             Step::Probe(_)
             | Step::ProbeEach(_)
             | Step::Forgotten(_)
+            | Step::Dial(_)
+            | Step::LetIn(_)
             | Step::Open(_)
             | Step::StillConnected(_)
             | Step::Restart(_)
@@ -325,6 +331,29 @@ impl<'a> Play<'a> {
         Err(format!(
             "{from} → {to}: awaited: another endpoint than {former} after a pause; came: {former} {FORGETTING} times"
         ))
+    }
+
+    fn begin(&mut self, wanted: &scenario::Dial) -> Result<(), String> {
+        let scenario::Dial { name, from, to, source_port } = wanted;
+        let begun = begin(place(&self.world, from)?, to, *source_port)
+            .map_err(|outcome| format!("{from} → {to}: awaited: a packet on its way; came: {outcome}"))?;
+        self.begun.insert(name.clone(), begun);
+        Ok(())
+    }
+
+    fn let_in(&mut self, wanted: &LetIn) -> Result<(), String> {
+        let LetIn { clients, answered_by_one_of } = wanted;
+        for name in clients {
+            let begun = self.begun.remove(name).ok_or_else(|| format!("{name}: no step has dialled this"))?;
+            self.counts.probes += 1;
+            self.counts.connections += 1;
+            let outcome = begun.finish();
+            if !outcome.name().is_some_and(|name| answered_by_one_of.iter().any(|allowed| allowed == name)) {
+                let awaited = answered_by_one_of.join(" or ");
+                return Err(format!("client {name}: awaited: let in by {awaited}; came: {outcome}"));
+            }
+        }
+        Ok(())
     }
 
     fn open(&mut self, wanted: &Open) -> Result<(), String> {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use backend_api::Family;
-use testbed::{Answer, Dial, Held, Outcome, Place, World, probe};
+use testbed::{Answer, Begun, Dial, Held, Outcome, Place, World, probe};
 
 use super::judge::Met;
 use super::listing::children_are_gone;
@@ -15,6 +15,9 @@ use crate::scenario::{self, Probe, Target};
 
 /// How long an answer or a refusal is waited for. Generous: it passes on a busy machine only.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a client that dialled before there was an answer may wait.
+const LET_IN: Duration = Duration::from_secs(8);
 
 /// How long silence has to last. TCP sends its second SYN after a second; one is enough.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -122,6 +125,15 @@ pub(super) fn open(place: &Place, target: &Target, source_port: u16) -> Result<(
     let from = SocketAddr::new(plain.from.ip(), source_port);
     let sourced = place.sourced(&plain.from(from));
     place.namespace.run(|| open_free(&sourced))
+}
+
+/// Sends the first packet of a TCP connection. Its answer is waited for as long as a client that repeats it three times
+/// needs: after one, three and seven seconds.
+pub(super) fn begin(place: &Place, target: &Target, source_port: u16) -> Result<Begun, Outcome> {
+    let plain = dial(target).within(patient(LET_IN));
+    let from = SocketAddr::new(plain.from.ip(), source_port);
+    let sourced = place.sourced(&plain.from(from));
+    place.namespace.run(|| probe::begin_here(&sourced))
 }
 
 /// Whether packets of this family and protocol get from `from` to a pod and back at all, past every service: silence

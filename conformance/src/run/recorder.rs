@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use backend_api::{Dataplane, FrontendKey, Observed, Report, Scope, ServiceName, ServiceState, SyncError};
+use backend_api::{
+    Cleaning, Dataplane, FrontendKey, Observed, PerFamily, Report, Scope, ServiceName, ServiceState, SyncError,
+};
 use tokio::sync::watch;
 
 use super::subject::{Open, Opened, Promise, Subject};
@@ -135,6 +137,8 @@ impl Dataplane for Recorder {
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
         let outcome = self.inner.sync(desired, scope).await;
         if let Ok(report) = &outcome {
+            // What is left for a moment later is not left to the checks.
+            self.inner.settle().await;
             self.check(desired, report).await;
         }
         self.progress.send_modify(|progress| match &outcome {
@@ -155,6 +159,10 @@ impl Dataplane for Recorder {
 
     async fn remove_all(&mut self) -> Result<(), SyncError> {
         self.inner.remove_all().await
+    }
+
+    async fn settle(&mut self) -> PerFamily<Option<Cleaning>> {
+        self.inner.settle().await
     }
 
     async fn drifted(&mut self) {

@@ -172,6 +172,10 @@ pub enum Step {
     ProbeEach(Box<ProbeEach>),
     /// A client that pauses is forgotten by session affinity: sooner or later it meets another endpoint.
     Forgotten(Box<Forgotten>),
+    /// A TCP client sends its first packet, and waits for an answer during the next steps.
+    Dial(Box<Dial>),
+    /// Such clients get an answer in the end.
+    LetIn(Box<LetIn>),
     /// A TCP connection is opened and held.
     Open(Box<Open>),
     /// These held connections still carry bytes, answered by the place that answered first.
@@ -313,6 +317,30 @@ pub enum Outcome {
     Untouched,
     /// The node's own listener answers: it was not translated.
     Node,
+}
+
+/// A TCP client that nobody answers at first.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Dial {
+    /// What it is called in later steps.
+    pub name: String,
+    /// The client.
+    pub from: String,
+    /// What is dialled.
+    pub to: Target,
+    /// From which port of its own.
+    pub source_port: u16,
+}
+
+/// TCP clients that dialled are answered, sooner or later.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LetIn {
+    /// Which.
+    pub clients: Vec<String>,
+    /// Places that may answer.
+    pub answered_by_one_of: Vec<String>,
 }
 
 /// A TCP connection that is held open.

@@ -280,7 +280,7 @@ fn write_source(source: &SourceConfig) -> Json {
         "clientConnection": {
             "kubeconfig": kubeconfig.as_ref().map_or_else(String::new, |path| path.display().to_string()),
         },
-        "switchyard": {"source": folder, "masters": masters, "apiSilence": duration(*silence)},
+        "switchyard": {"source": folder, "masters": masters.iter().map(ToString::to_string).collect::<Vec<_>>(), "apiSilence": duration(*silence)},
     })
 }
 

@@ -9,9 +9,10 @@ use super::on;
 use crate::config::duration::GoDuration;
 use crate::config::ipvs::DrainTimeout;
 use crate::config::settings::Written;
-use crate::config::words::{Master, MasterError, Switch, Unless};
+use crate::config::words::{Switch, Unless};
 use crate::config::{Backend, ByService, KubeProxyRules};
 use kubernetes::settings::NodeName;
+use kubernetes::source::{ServerUrl, ServerUrlError};
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options that override --config")]
@@ -72,7 +73,7 @@ pub(super) struct OwnFlags {
 
 /// URLs; none if empty.
 #[derive(Clone, Debug)]
-struct Masters(Vec<Master>);
+struct Masters(Vec<ServerUrl>);
 
 impl OwnFlags {
     pub(super) fn written(&self) -> Written {
@@ -94,9 +95,9 @@ impl OwnFlags {
 }
 
 impl FromStr for Masters {
-    type Err = MasterError;
+    type Err = ServerUrlError;
 
-    fn from_str(text: &str) -> Result<Self, MasterError> {
+    fn from_str(text: &str) -> Result<Self, ServerUrlError> {
         let urls = text.split(',').map(str::trim).filter(|url| !url.is_empty());
         Ok(Self(urls.map(str::parse).collect::<Result<_, _>>()?))
     }

@@ -57,7 +57,12 @@ impl Nftables {
         let first = self.socket.reserve(batch.messages() + 1);
         if let Err(error) = self.socket.send(batch.encoded(first)) {
             return Err(match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
-                errno @ (Errno::EMSGSIZE | Errno::EPERM | Errno::ENOMEM) => {
+                errno @ Errno::EMSGSIZE => {
+                    let room = self.socket.room_for(batch.bytes()).unwrap_or_default();
+                    let text = format!("{} bytes, {room} is the most here: raise net.core.wmem_max", batch.bytes());
+                    CommitError::Whole { errno, text }
+                }
+                errno @ (Errno::EPERM | Errno::ENOMEM) => {
                     CommitError::Whole { errno, text: format!("{} bytes", batch.bytes()) }
                 }
                 _ => CommitError::Socket(error),

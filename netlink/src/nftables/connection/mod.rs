@@ -33,7 +33,7 @@ pub struct Nftables {
     table: String,
 }
 
-/// Keys asked for at a time: the answers, a page or two each in the kernel, must fit into the receive buffer.
+/// Keys asked for at a time at most: the answers, a page or two each in the kernel, must fit into the receive buffer.
 const KEYS_AT_A_TIME: usize = 256;
 
 impl Nftables {
@@ -61,6 +61,14 @@ impl Nftables {
     /// The netlink port id of the socket: the owner of the tables that it puts with `NFT_TABLE_F_OWNER`.
     pub fn port(&self) -> u32 {
         self.socket.port()
+    }
+
+    /// How long a batch may be that the kernel takes from this process, `bytes` if it can be: see [`Socket::room_for`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn room_for(&mut self, bytes: usize) -> io::Result<usize> {
+        self.socket.room_for(bytes)
     }
 
     /// Bytes that were sent to the kernel since this was opened.
@@ -207,7 +215,8 @@ impl Nftables {
         keys: &[&[u8]],
         mut each: impl FnMut(usize, &Element<'_>),
     ) -> Result<(), ReadError> {
-        for (chunk, keys) in keys.chunks(KEYS_AT_A_TIME).enumerate() {
+        let at_a_time = self.socket.answers_at_a_time(KEYS_AT_A_TIME);
+        for (chunk, keys) in keys.chunks(at_a_time).enumerate() {
             let mut requests = Vec::new();
             // A message for each: the kernel stops at the first key of a message that it does not find.
             for key in keys {
@@ -219,7 +228,7 @@ impl Nftables {
                     Some(ack) if ack.errno == Errno::ENOENT as i32 => {}
                     Some(ack) => failed = Some(ack),
                     None => {
-                        let index = chunk * KEYS_AT_A_TIME + index as usize;
+                        let index = chunk * at_a_time + index as usize;
                         ElementList::of(message.attrs()).iter().for_each(|element| each(index, &element));
                     }
                 })

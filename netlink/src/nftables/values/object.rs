@@ -57,6 +57,11 @@ impl Table {
         udata::find_str(&self.userdata, udata::TABLE_COMMENT)
     }
 
+    /// Whether it has an owner, or had one, and stays when that goes.
+    pub const fn is_kept(&self) -> bool {
+        self.flags & TABLE_PERSIST != 0
+    }
+
     /// Whether it had an owner that is gone: it persists, and nothing keeps others off it. Its next owner takes it with
     /// [`TABLE_KEPT`].
     pub const fn is_orphaned(&self) -> bool {
