@@ -31,6 +31,12 @@ pub struct Host {
     logged: BTreeSet<Unset>,
 }
 
+/// Nothing is as the configuration says, and nothing could be set; why not was logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no setting of the node could be made; the lines before say why")]
+#[non_exhaustive]
+pub struct NothingSet;
+
 /// A setting that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unset {
@@ -61,6 +67,18 @@ impl Host {
             }
         }
         all
+    }
+
+    /// As [`Host::prepare`], for a process that ends then: what is the process's own is left.
+    ///
+    /// # Errors
+    /// If something had to be set, nothing could be, and nothing was as `config` says before.
+    pub fn initialise(&mut self, config: &HostConfig) -> Result<(), NothingSet> {
+        let config = HostConfig { oom_score_adj: None, ..config.clone() };
+        let unset = self.prepare(&config);
+        let all = wanted(&config, self.files.cores(), &Present::new());
+        let holds = |setting: &Setting| unset.iter().all(|unset| unset.setting.knob != setting.knob);
+        if unset.is_empty() || all.iter().any(holds) { Ok(()) } else { Err(NothingSet) }
     }
 }
 

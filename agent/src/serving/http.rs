@@ -1,11 +1,11 @@
 //! HTTP for any client: sockets that listen as kube-proxy's do, connections, and answers with kube-proxy's headers.
 //!
 //! Kept apart from what is answered. A connection is bounded in time and in memory, and the number of connections is
-//! bounded: one more closes the oldest, so that no client can keep a probe out by holding connections open.
+//! bounded by [`Clients`](super::clients::Clients).
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,20 +17,23 @@ use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::{setsockopt, sockopt};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tracing::debug;
+
+use super::clients::{Seat, ServerClients};
+use crate::descriptors::is_shortage;
 
 /// Connections that the kernel accepts before the agent does.
 const BACKLOG: u32 = 256;
 
-/// Connections at the same time, for each server.
-const CONNECTIONS: usize = 128;
-
 /// How long a client may take to send a request's head, or to begin another.
 const HEAD: Duration = Duration::from_secs(30);
 
-/// How long a connection may last: a client that does not read its answer has it until then.
-const LIFE: Duration = Duration::from_secs(600);
+/// How long a connection takes new requests.
+const LIFE: Duration = Duration::from_secs(120);
+
+/// How long after that a client may take to read the answer that it is being sent.
+const LAST_ANSWER: Duration = Duration::from_secs(30);
 
 /// Bytes that wait to be read or written, for each connection.
 const BUFFER: usize = 64 << 10;
@@ -82,41 +85,53 @@ fn open(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
 }
 
 /// Serves until it is dropped; then the listener and every connection close.
-pub(super) async fn serve(listener: TcpListener, router: Router) -> std::convert::Infallible {
+pub(super) async fn serve(listener: TcpListener, router: Router, clients: ServerClients) -> std::convert::Infallible {
     let mut connections = JoinSet::new();
-    let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    if connections.len() >= CONNECTIONS {
-                        oldest.retain(|connection| !connection.is_finished());
-                        if let Some(connection) = oldest.pop_front() {
-                            connection.abort();
-                        }
-                    }
-                    oldest.push_back(connections.spawn(answer(stream, router.clone())));
+                    let seat = clients.seat().await;
+                    connections.spawn(answer(stream, router.clone(), seat));
                 }
+                // accept(2) returns errors of the connection itself, which concern no other.
+                Err(error) if !is_shortage(&error) => debug!(%error, "connection ended before it was accepted"),
                 Err(error) => {
                     debug!(%error, "connection cannot be accepted, trying again");
                     tokio::time::sleep(TRY_AGAIN).await;
                 }
             },
-            Some(_) = connections.join_next() => oldest.retain(|connection| !connection.is_finished()),
+            Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn answer(stream: TcpStream, router: Router) {
+async fn answer(stream: TcpStream, router: Router, mut seat: Seat) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match tokio::time::timeout(LIFE, connection).await {
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => Some(ended),
+        () = seat.asked_to_end() => return debug!("connection closed, another one needs its place"),
+        () = tokio::time::sleep(LIFE) => None,
+    };
+    let ended = match ended {
+        Some(ended) => Ok(ended),
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = tokio::time::timeout(LAST_ANSWER, connection) => ended,
+                () = seat.asked_to_end() => return debug!("connection closed, another one needs its place"),
+            }
+        }
+    };
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "connection ended with an error"),
-        Err(_) => debug!("connection closed after {LIFE:?}, which is the limit"),
+        Err(_) => debug!("connection closed after {:?}, which is the limit", LIFE + LAST_ANSWER),
     }
 }
 
