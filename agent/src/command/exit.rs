@@ -59,3 +59,25 @@ fn of_open(error: &OpenError) -> Exit {
         OpenError::Refused { .. } => Exit::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(feature: &str) -> CommandError {
+        let source = SyncError::Unsupported { feature: feature.to_owned(), reason: "because".to_owned() };
+        CommandError::Backend(OpenError::Refused { backend: "nftables", source })
+    }
+
+    #[test]
+    fn the_exit_code_says_what_kind_of_failure_it_was() {
+        for (error, expected) in [
+            (refused("CAP_NET_ADMIN"), Exit::Unprivileged),
+            (refused("CONFIG_NFT_NUMGEN"), Exit::Unsupported),
+            (CommandError::Backend(OpenError::NotCompiled("ipvs")), Exit::Unsupported),
+            (CommandError::Runtime(std::io::ErrorKind::Other.into()), Exit::Failed),
+        ] {
+            assert_eq!(error.exit(), expected, "{error}");
+        }
+    }
+}

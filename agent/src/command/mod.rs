@@ -8,6 +8,7 @@
 //! ```
 
 mod cleanup;
+mod confine;
 mod exit;
 mod output;
 mod privilege;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::cleanup::{self, CleanupFlags};
+use super::confine::{ConfineError, Confinement, confine};
 use super::exit::Exit;
 use super::{CommandError, block_on, logging, privilege};
 use crate::config::live::{self, Reread};
@@ -19,14 +20,32 @@ use crate::process::{Agent, Views, view};
 
 pub(super) fn execute(flags: RunFlags, verbosity: Option<Verbosity>) -> ExitCode {
     match flags.order(verbosity) {
-        Ok(Order { action, remarks }) => logging(verbosity.unwrap_or_else(|| action.verbosity()), |log| {
-            remarks.iter().for_each(|remark| warn!("{remark}"));
-            block_on(act(action, log.level()))
-        }),
+        Ok(Order { action, remarks }) => {
+            // Before the log, which has the first thread.
+            let confined = match &action {
+                Action::Run { config, .. } => Some(confine(&config.source)),
+                Action::WriteConfig { .. } | Action::InitOnly(_) | Action::CleanUp => None,
+            };
+            logging(verbosity.unwrap_or_else(|| action.verbosity()), |log| {
+                remarks.iter().for_each(|remark| warn!("{remark}"));
+                confined.iter().for_each(log_confinement);
+                block_on(act(action, log.level()))
+            })
+        }
         Err(mistakes) => logging(verbosity.unwrap_or(Verbosity::AGENT), |_| {
             mistakes.mistakes().iter().for_each(|mistake| error!("{mistake}"));
             Exit::Mistake.into()
         }),
+    }
+}
+
+fn log_confinement(confined: &Result<Confinement, ConfineError>) {
+    match confined {
+        Ok(Confinement::Listed) => debug!("system calls are restricted to those that the agent makes"),
+        Ok(Confinement::RunsPrograms) => {
+            info!("system calls are not restricted: the kubeconfig names a program to run")
+        }
+        Err(error) => warn!(%error, "system calls and privileges of the process are not restricted"),
     }
 }
 

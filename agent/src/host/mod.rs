@@ -22,6 +22,7 @@ use tracing::{info, warn};
 pub use wanted::{Knob, Present, Setting, wanted};
 
 use self::files::Files;
+use self::wanted::kept;
 use crate::config::HostConfig;
 
 /// Makes the settings that the configuration says.
@@ -29,6 +30,8 @@ use crate::config::HostConfig;
 pub struct Host {
     files: Files,
     logged: BTreeSet<Unset>,
+    /// What was kept, and logged.
+    kept: Option<Setting>,
 }
 
 /// Nothing is as the configuration says, and nothing could be set; why not was logged.
@@ -53,6 +56,11 @@ impl Host {
     /// time.
     pub fn prepare(&mut self, config: &HostConfig) -> Vec<Unset> {
         let present = self.files.present(config);
+        let kept = kept(config, self.files.cores(), &present);
+        if let Some(Setting { knob, value }) = kept.filter(|_| self.kept != kept) {
+            info!(setting = %knob, present = present[&knob], wanted = value, "is larger than configured, and is kept");
+        }
+        self.kept = kept;
         let mut all = Vec::new();
         for setting in wanted(config, self.files.cores(), &present) {
             let before = present.get(&setting.knob).copied();
@@ -77,7 +85,8 @@ impl Host {
         let config = HostConfig { oom_score_adj: None, ..config.clone() };
         let unset = self.prepare(&config);
         let all = wanted(&config, self.files.cores(), &Present::new());
-        let holds = |setting: &Setting| unset.iter().all(|unset| unset.setting.knob != setting.knob);
+        let is_unset = |setting: &Setting| unset.iter().any(|unset| unset.setting.knob == setting.knob);
+        let holds = |setting: &Setting| !is_unset(setting) && self.kept != Some(*setting);
         if unset.is_empty() || all.iter().any(holds) { Ok(()) } else { Err(NothingSet) }
     }
 }
@@ -110,7 +119,7 @@ mod tests {
             put(root.path(), path, value);
         }
         put(root.path(), "sys/devices/system/cpu/online", "0-3,5\n");
-        let host = Host { files: Files::below(root.path()), logged: BTreeSet::new() };
+        let host = Host { files: Files::below(root.path()), logged: BTreeSet::new(), kept: None };
         (root, host)
     }
 

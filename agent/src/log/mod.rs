@@ -132,3 +132,60 @@ fn colour(level: Level) -> &'static str {
         _ => "\u{1b}[2m",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek};
+    use std::sync::Arc;
+
+    use tracing::{info, info_span, warn};
+
+    use super::*;
+
+    /// What `log` leads to with this verbosity.
+    fn logged(verbosity: &str, colours: bool, log: impl FnOnce()) -> String {
+        let mut file = tempfile::tempfile().unwrap();
+        let out = Arc::new(file.try_clone().unwrap());
+        let lines = Lines { plain: Format::default(), colours };
+        let output = tracing_subscriber::fmt::layer().with_ansi(false).event_format(lines).with_writer(out);
+        let subscriber = tracing_subscriber::registry().with(targets(verbosity.parse().unwrap())).with(output);
+        tracing::subscriber::with_default(subscriber, log);
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn messages_fields_and_spans_are_escaped() {
+        let name = "a\nb\u{1b}[31m\u{202e}";
+        let text = logged("2", false, || {
+            let _span = info_span!("span", name).entered();
+            info!(name, other = ?name, displayed = %name, "message {name}\n");
+        });
+        assert!(text.matches("a\\nb").count() == 5 && text.contains("\\u{202e}"), "{text}");
+        assert!(!text.trim_end_matches('\n').contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+    }
+
+    #[test]
+    fn a_message_of_ten_megabytes_is_one_line_of_some_kilobytes() {
+        let text = logged("2", false, || warn!("{}", "x\n".repeat(5 << 20)));
+        assert!(text.len() < LONGEST + 40 && text.ends_with(" bytes cut)\n"), "{}", text.len());
+    }
+
+    #[test]
+    fn libraries_are_silent_until_faults_are_looked_for() {
+        let log = || {
+            warn!(target: "kube_runtime::watcher", "expected Event");
+            warn!(target: "switchyard_agent::process", "ours");
+        };
+        assert!(!logged("2", false, log).contains("expected Event") && logged("0", false, log).contains("ours"));
+        assert!(logged("3", false, log).contains("expected Event"));
+    }
+
+    #[test]
+    fn colours_are_around_a_line_and_never_from_within_it() {
+        let text = logged("2", true, || warn!("a\u{1b}[0m"));
+        assert!(text.starts_with("\u{1b}[33m20") && text.ends_with("a\\x1b[0m\u{1b}[0m\n"), "{text:?}");
+    }
+}

@@ -17,6 +17,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 /// Bytes that may wait.
 const WAITING: usize = 1 << 20;
 
+/// For how long lines are gathered behind the first: waking the thread is most of what a line costs.
+const GATHERED: Duration = Duration::from_millis(2);
+
 /// Bytes for which room is kept when nothing waits.
 const KEPT: usize = 16 << 10;
 
@@ -39,7 +42,7 @@ struct Queued {
     lines: Vec<u8>,
     /// Lines that did not fit behind `lines`.
     lost: u64,
-    /// Whether the thread is writing, or there is no thread.
+    /// Whether the thread is gathering or writing.
     busy: bool,
 }
 
@@ -92,12 +95,16 @@ impl Shared {
         lines.clear();
         lines.shrink_to(KEPT);
         let mut queued = self.lock();
-        while queued.lines.is_empty() {
+        if queued.lines.is_empty() {
             queued.busy = false;
             self.written.notify_all();
-            queued = self.filled.wait(queued).expect("nothing panics while it holds the lines");
+            let waits = |queued: &mut Queued| queued.lines.is_empty();
+            queued = self.filled.wait_while(queued, waits).expect("nothing panics while it holds the lines");
+            queued.busy = true;
+            drop(queued);
+            thread::sleep(GATHERED);
+            queued = self.lock();
         }
-        queued.busy = true;
         std::mem::swap(&mut queued.lines, lines);
         std::mem::take(&mut queued.lost)
     }

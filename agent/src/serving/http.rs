@@ -155,3 +155,79 @@ pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: im
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::any;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::serving::clients::Clients;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+
+    /// A server with a short and a very long answer, and a client of it.
+    async fn client() -> (JoinSet<std::convert::Infallible>, TcpStream) {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let at = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/", any(async || text("short")))
+            .route("/long", any(async || text("x".repeat(64 << 20))));
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, router, Clients::at_most(8).of_one_more_server()));
+        (server, TcpStream::connect(at).await.unwrap())
+    }
+
+    /// How long the server keeps a connection on which the client sends this and then nothing.
+    async fn kept_for(sent: &[u8]) -> Duration {
+        let (_server, mut stream) = client().await;
+        let start = Instant::now();
+        stream.write_all(sent).await.unwrap();
+        // A connection that is reset has ended, too.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_silent_before_in_or_between_requests_is_ended() {
+        for sent in [&b""[..], b"GET / HTTP/1.1\r\nHost", REQUEST] {
+            let kept = kept_for(sent).await;
+            assert!((HEAD..HEAD * 2).contains(&kept), "{}: {kept:?}", String::from_utf8_lossy(sent));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_a_byte_now_and_then_is_ended() {
+        let (_server, mut stream) = client().await;
+        let start = Instant::now();
+        while stream.write_all(b"x").await.is_ok() {
+            assert!(start.elapsed() < HEAD * 2);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_asks_often_is_told_when_to_connect_anew() {
+        let (_server, mut stream) = client().await;
+        let start = Instant::now();
+        let mut answers = Vec::new();
+        while stream.write_all(REQUEST).await.is_ok() && stream.read_buf(&mut answers).await.is_ok_and(|read| read > 0)
+        {
+            assert!(start.elapsed() < LIFE * 2);
+            tokio::time::sleep(HEAD / 3).await;
+        }
+        assert!(start.elapsed() >= LIFE, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_its_answer_is_ended() {
+        let (_server, mut stream) = client().await;
+        let start = Instant::now();
+        stream.write_all(b"GET /long HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+        tokio::time::sleep(LIFE + LAST_ANSWER * 2).await;
+        let mut read = Vec::new();
+        let _ = stream.read_to_end(&mut read).await;
+        assert!(read.len() < 64 << 20, "after {:?} all was sent", start.elapsed());
+    }
+}
