@@ -1,10 +1,12 @@
 //! Few descriptors, and clients that hold as many as they can: the agent follows its objects all the same.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
 
-use super::given::{ENDPOINT, HEALTH, Node, service};
+use super::given::{ENDPOINT, HEALTH, Node, PATIENCE, service};
 
 /// As `ulimit -n` would say it: the agent cannot raise it.
 const FEW: usize = 256;
@@ -108,4 +110,44 @@ fn the_soft_limit_is_raised_to_the_hard_one() {
             line.split_whitespace().collect::<Vec<_>>() == ["Max", "open", "files", "4000", "4000", "files"]
         })
     });
+}
+
+/// In clock ticks, of 10 ms.
+fn processor_time(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    // Fields 14 and 15 of proc(5), user and system; the name is the second.
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_server_that_cannot_accept_waits_and_goes_on() {
+    if testbed::privilege::skip() {
+        return;
+    }
+    let node = Node::new();
+    node.put("web.yaml", &service("web", "10.96.0.10", ""));
+    let agent = node.start(&[], &[]);
+    agent.until("the service", || node.status().contains("10.96.0.10:80/TCP"));
+    agent.until("health to answer", || node.ask(HEALTH, "/livez").is_some());
+    let process = agent.process.id();
+    let limit_to = |most: usize| {
+        let set = Command::new("prlimit").args([format!("--pid={process}"), format!("--nofile={most}:")]).status();
+        assert!(set.unwrap().success());
+    };
+    // Fewer than are open.
+    limit_to(3);
+    let before = processor_time(process);
+    let mut waiting = node.connect(HEALTH).unwrap();
+    waiting.write_all(b"GET /livez HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let nothing = waiting.read(&mut [0; 4096]).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock, "the server is out of descriptors:\n{}", agent.log());
+    let used = processor_time(process) - before;
+    assert!(used < 50, "{used} ticks of 100 in a second");
+    limit_to(4096);
+    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
