@@ -62,9 +62,9 @@ impl Descriptors {
         Self::within(getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft))
     }
 
-    /// The limit, if it allows less than the agent forwards and serves where there is no shortage.
+    /// The limit, if it is so low that it is felt without node ports on localhost.
     pub fn shortage(&self) -> Option<u64> {
-        (self.connections < FORWARDED).then_some(self.limit)
+        (self.clients < CLIENTS).then_some(self.limit)
     }
 
     /// Room for one more listener.
@@ -107,7 +107,7 @@ mod tests {
             let used = listeners.saturating_add(shares.clients + 2 * shares.connections + shares.flows);
             let used = u64::try_from(used).unwrap();
             assert!(used <= limit - limit / 4 && used + OWN <= limit, "{limit}: {shares:?}");
-            assert_eq!(shares.shortage().is_some(), limit < 65_536 / 2, "{limit}");
+            assert_eq!(shares.shortage().is_some(), limit < 2048, "{limit}");
         }
         let least = Descriptors::within(0);
         assert_eq!((least.clients, least.connections, least.flows), (1, 1, 1));

@@ -100,9 +100,10 @@ fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule,
 /// Of sockets: the C library asks a cache of names by AF_UNIX.
 const FAMILIES: [u64; 4] = [libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_INET6 as u64, libc::AF_NETLINK as u64];
 
-/// Whether there is a terminal, how wide it is, and whether a socket blocks; TCGETS2 is of newer C libraries.
+/// Whether there is a terminal, how wide it is, and whether a socket blocks. The second is TCGETS2, of newer C libraries,
+/// which is a negative number where requests are signed.
 const REQUESTS: [u64; 5] =
-    [libc::TCGETS as u64, libc::TCGETS2 as u64, libc::TIOCGWINSZ as u64, libc::FIONBIO as u64, libc::FIONREAD as u64];
+    [libc::TCGETS as u64, 0x802c_542a, libc::TIOCGWINSZ as u64, libc::FIONBIO as u64, libc::FIONREAD as u64];
 
 /// Every `CLONE_NEW…` of clone(2).
 const NAMESPACES: u64 = (libc::CLONE_NEWNS

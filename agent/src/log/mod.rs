@@ -88,7 +88,11 @@ impl LogLevel {
 /// Libraries speak to programmers: what an operator needs to know of them is said in our words.
 fn targets(verbosity: Verbosity) -> Targets {
     let level = verbosity.level();
-    let libraries = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
+    let libraries = match level {
+        LevelFilter::TRACE => LevelFilter::TRACE,
+        LevelFilter::DEBUG => LevelFilter::INFO,
+        _ => LevelFilter::OFF,
+    };
     Targets::new().with_target("switchyard", level).with_default(libraries)
 }
 
@@ -138,7 +142,7 @@ mod tests {
     use std::io::{Read, Seek};
     use std::sync::Arc;
 
-    use tracing::{info, info_span, warn};
+    use tracing::{debug, info, info_span, warn};
 
     use super::*;
 
@@ -177,10 +181,12 @@ mod tests {
     fn libraries_are_silent_until_faults_are_looked_for() {
         let log = || {
             warn!(target: "kube_runtime::watcher", "expected Event");
+            debug!(target: "hyper_util::client", "connecting");
             warn!(target: "switchyard_agent::process", "ours");
         };
         assert!(!logged("2", false, log).contains("expected Event") && logged("0", false, log).contains("ours"));
-        assert!(logged("3", false, log).contains("expected Event"));
+        assert!(logged("3", false, log).contains("expected Event") && !logged("5", false, log).contains("connecting"));
+        assert!(logged("6", false, log).contains("connecting"));
     }
 
     #[test]
