@@ -100,10 +100,9 @@ fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule,
 /// Of sockets: the C library asks a cache of names by AF_UNIX.
 const FAMILIES: [u64; 4] = [libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_INET6 as u64, libc::AF_NETLINK as u64];
 
-/// Whether there is a terminal, how wide it is, and whether a socket blocks. The second is TCGETS2, of newer C libraries,
-/// which is a negative number where requests are signed.
-const REQUESTS: [u64; 5] =
-    [libc::TCGETS as u64, 0x802c_542a, libc::TIOCGWINSZ as u64, libc::FIONBIO as u64, libc::FIONREAD as u64];
+/// TCGETS, TCGETS2, TIOCGWINSZ: whether there is a terminal, and how wide; FIONREAD, FIONBIO: what a socket holds, and
+/// whether it blocks. By number (asm-generic/ioctls.h): C libraries differ in their type.
+const REQUESTS: [u64; 5] = [0x5401, 0x802c_542a, 0x5413, 0x541b, 0x5421];
 
 /// Every `CLONE_NEW…` of clone(2).
 const NAMESPACES: u64 = (libc::CLONE_NEWNS

@@ -99,7 +99,9 @@ fn targets(verbosity: Verbosity) -> Targets {
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    let message = panic.payload_as_str().unwrap_or("no message");
+    let payload = panic.payload();
+    let message = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let message = message.unwrap_or("no message");
     error!(place, thread = thread.name(), "panicked, which is a bug; please report it: {message}");
 }
 
