@@ -17,9 +17,11 @@ pub mod command;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod descriptors;
 pub mod events;
 pub mod host;
 pub mod localhost;
+mod log;
 pub mod metrics;
 pub mod migration;
 pub mod node;

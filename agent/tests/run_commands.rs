@@ -44,7 +44,7 @@ fn a_command_line_that_cannot_be_parsed_exits_with_2_and_the_reason() {
 }
 
 #[test]
-fn mistakes_of_a_file_are_all_told_and_exit_with_1() {
+fn mistakes_of_a_file_are_all_told_and_exit_with_2() {
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("config.conf");
     std::fs::write(
@@ -53,7 +53,7 @@ fn mistakes_of_a_file_are_all_told_and_exit_with_1() {
     )
     .unwrap();
     let output = switchyard(&["run", "--config", file.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     for words in ["config.conf:3: mode: ", "config.conf:4: oomScoreAdj: "] {
         assert!(text(&output.stderr).contains(words), "{words}: {}", text(&output.stderr));
     }
@@ -66,7 +66,7 @@ fn a_log_that_is_not_read_stops_nothing() {
     drop(reader);
     let mut run = Command::new(env!("CARGO_BIN_EXE_switchyard"));
     let status = run.args(["run", "--config", "/nowhere"]).stderr(unread).status().unwrap();
-    assert_eq!(status.code(), Some(1), "a panic exits with 101");
+    assert_eq!(status.code(), Some(2), "a panic exits with 101");
 }
 
 #[test]
@@ -87,6 +87,6 @@ fn a_configuration_is_written_and_can_be_read() {
 #[test]
 fn a_backend_that_this_build_lacks_is_refused_by_name() {
     let output = switchyard(&["run", "--source", "/x", "--proxy-mode", "ipvs"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(4));
     assert!(text(&output.stderr).contains("backend ipvs: not part of this build, which has nftables"));
 }

@@ -3,7 +3,7 @@
 use backend_api::{Dataplane, SyncError};
 use clap::Args;
 
-use super::{CommandError, output};
+use super::{CommandError, output, privilege};
 use crate::backend::{Backend, OpenError};
 use crate::migration::{self, CleanupReport};
 
@@ -18,6 +18,7 @@ pub(super) struct CleanupFlags {
 
 /// Removes what `flags` say.
 pub(super) async fn cleanup(flags: CleanupFlags) -> Result<(), CommandError> {
+    privilege::check()?;
     if flags.kube_proxy { remove_kube_proxys().await } else { remove_ours().await }
 }
 

@@ -8,18 +8,29 @@
 //! ```
 
 mod cleanup;
+mod confine;
+mod exit;
 mod output;
+mod privilege;
 mod run;
 mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::{io, thread};
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 use tracing::error;
 
+use self::exit::Exit;
+use self::privilege::Unprivileged;
 use crate::backend::OpenError;
 use crate::config::{ConfigError, LogFlags, RunFlags, Verbosity};
+use crate::host::NothingSet;
+use crate::log::Log;
 use crate::migration::Failed;
 use crate::process::ProcessError;
 
@@ -64,13 +75,16 @@ enum Command {
     Cleanup(cleanup::CleanupFlags),
 }
 
+/// How long what still runs may take when a command is over.
+const LAST_TASKS: Duration = Duration::from_millis(500);
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("{}: {error}", file.display())]
-    NotWritten { file: PathBuf, error: std::io::Error },
+    NotWritten { file: PathBuf, error: io::Error },
     #[error(transparent)]
     Backend(#[from] OpenError),
     #[error("{0}; if `switchyard run` is running, stop it first")]
@@ -79,42 +93,89 @@ pub(crate) enum CommandError {
     KubeProxy(#[from] Failed),
     #[error(transparent)]
     Process(#[from] ProcessError),
+    #[error(transparent)]
+    Unprivileged(#[from] Unprivileged),
+    #[error(transparent)]
+    NothingSet(#[from] NothingSet),
     #[error("output: {0}")]
-    Output(#[from] std::io::Error),
+    Output(#[from] io::Error),
     #[error("signals: {0}")]
-    Signals(std::io::Error),
+    Signals(io::Error),
+    #[error(
+        "threads cannot be started, and {count} are needed: {error}; raise RLIMIT_NPROC (`ulimit -u`), or the cgroup's limit of processes"
+    )]
+    Threads { count: usize, error: io::Error },
     #[error("async runtime: {0}")]
-    Runtime(std::io::Error),
+    Runtime(io::Error),
 }
 
 impl CommandLine {
-    /// Does what was asked. 0: done; 1: it failed, and the last line on stderr says why. 2 is clap's, for a command
-    /// line that cannot be parsed.
+    /// Does what was asked. The exit code is 0 if it is done; if not, it says what kind of failure it was
+    /// (docs/operating.md), and the last line on stderr says why.
     pub fn execute(self) -> ExitCode {
         let Self { command, log } = self;
-        if !matches!(command, Command::Run(_)) {
-            output::init(log.v.unwrap_or(Verbosity::QUIET));
-        }
+        let verbosity = log.v;
         match command {
             // Its level may be in its file.
-            Command::Run(flags) => run::execute(*flags, log.v),
+            Command::Run(flags) => run::execute(*flags, verbosity),
             #[cfg(feature = "demo")]
-            Command::Demo(args) => crate::demo::run(&args),
-            Command::Status(flags) => block_on(status::status(flags)),
-            Command::Cleanup(flags) => block_on(cleanup::cleanup(flags)),
+            Command::Demo(args) => logging(verbosity.unwrap_or(Verbosity::QUIET), |_| crate::demo::run(&args)),
+            Command::Status(flags) => {
+                logging(verbosity.unwrap_or(Verbosity::QUIET), |_| block_on(status::status(flags)))
+            }
+            Command::Cleanup(flags) => {
+                logging(verbosity.unwrap_or(Verbosity::QUIET), |_| block_on(cleanup::cleanup(flags)))
+            }
+        }
+    }
+}
+
+/// Does `work` with a log, whose last lines are written before the program ends.
+fn logging(verbosity: Verbosity, work: impl FnOnce(&Log) -> ExitCode) -> ExitCode {
+    match Log::start(verbosity) {
+        Ok(log) => work(&log),
+        Err(error) => {
+            // Without a reader the exit code says it alone.
+            let _ = output::error_line(CommandError::Threads { count: 1, error });
+            Exit::Failed.into()
         }
     }
 }
 
 fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> ExitCode {
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime);
-    match runtime.and_then(|runtime| runtime.block_on(command)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = runtime().and_then(|runtime| {
+        let outcome = runtime.block_on(command);
+        // A thread that waits for the kernel, for a network file system for instance, holds up nothing.
+        runtime.shutdown_timeout(LAST_TASKS);
+        outcome
+    });
+    match outcome {
+        Ok(()) => Exit::Done.into(),
         Err(error) => {
             error!("{error}");
-            ExitCode::FAILURE
+            error.exit().into()
         }
     }
+}
+
+fn runtime() -> Result<Runtime, CommandError> {
+    // The runtime panics where it cannot start its threads. One more than its workers: it reads files on another.
+    let count = thread::available_parallelism().map_or(1, usize::from) + 1;
+    start_threads(count).map_err(|error| CommandError::Threads { count, error })?;
+    Runtime::new().map_err(CommandError::Runtime)
+}
+
+/// Starts so many threads at the same time, and ends them.
+fn start_threads(count: usize) -> io::Result<()> {
+    let end = Mutex::new(());
+    thread::scope(|scope| {
+        // Dropped before the scope waits for them.
+        let _not_yet = end.lock();
+        (0..count).try_for_each(|_| {
+            let started = thread::Builder::new().spawn_scoped(scope, || drop(end.lock()));
+            started.map(drop)
+        })
+    })
 }
 
 #[cfg(test)]

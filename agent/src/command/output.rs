@@ -1,37 +1,11 @@
-//! What commands write: the log on stderr, whose level can change while the program runs, and results on stdout.
+//! What commands write beside the log: results on stdout, remarks on stderr. Each is one line, whatever it holds.
 //!
 //! A reader that closes its end, as `head` does, stops neither a removal nor the agent.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, fmt, reload};
-
-use crate::config::Verbosity;
-
-/// What is logged.
-#[derive(Clone, Debug)]
-pub(super) struct LogLevel(reload::Handle<LevelFilter, Registry>);
-
-/// Logs from now on. Once in a program.
-pub(super) fn init(verbosity: Verbosity) -> LogLevel {
-    let (filter, handle) = reload::Layer::new(verbosity.level());
-    let colours = io::stderr().is_terminal();
-    // By default the subscriber reports a failed write on stderr, and panics because that fails too.
-    let output = fmt::layer().with_writer(io::stderr).with_ansi(colours).log_internal_errors(false);
-    tracing_subscriber::registry().with(filter).with(output).init();
-    LogLevel(handle)
-}
-
-impl LogLevel {
-    /// Logs as much as this from now on.
-    pub(super) fn set(&self, verbosity: Verbosity) {
-        self.0.reload(verbosity.level()).expect("the log lives as long as the program");
-    }
-}
+use crate::log::escaped;
 
 /// Writes a line to stdout; without a reader it is dropped.
 ///
@@ -50,7 +24,7 @@ pub(super) fn error_line(text: impl Display) -> io::Result<()> {
 }
 
 fn write(out: &mut impl Write, text: impl Display) -> io::Result<()> {
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match writeln!(out, "{}", escaped(text)).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }

@@ -5,47 +5,77 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::cleanup::{self, CleanupFlags};
-use super::output::{self, LogLevel};
-use super::{CommandError, block_on};
+use super::confine::{ConfineError, Confinement, confine};
+use super::exit::Exit;
+use super::{CommandError, block_on, logging, privilege};
 use crate::config::live::{self, Reread};
-use crate::config::{self, Action, Config, ConfigFile, RunFlags, Verbosity};
+use crate::config::{self, Action, Config, ConfigFile, Order, RunFlags, Verbosity};
+use crate::descriptors::raise_limit;
 use crate::host::Host;
+use crate::log::LogLevel;
 use crate::process::{Agent, Views, view};
 
 pub(super) fn execute(flags: RunFlags, verbosity: Option<Verbosity>) -> ExitCode {
-    let order = match flags.order(verbosity) {
-        Ok(order) => order,
-        Err(mistakes) => {
-            output::init(verbosity.unwrap_or(Verbosity::AGENT));
-            mistakes.mistakes().iter().for_each(|mistake| error!("{mistake}"));
-            return ExitCode::FAILURE;
+    match flags.order(verbosity) {
+        Ok(Order { action, remarks }) => {
+            // Before the log, which has the first thread.
+            let confined = match &action {
+                Action::Run { config, .. } => Some(confine(&config.source)),
+                Action::WriteConfig { .. } | Action::InitOnly(_) | Action::CleanUp => None,
+            };
+            logging(verbosity.unwrap_or_else(|| action.verbosity()), |log| {
+                remarks.iter().for_each(|remark| warn!("{remark}"));
+                confined.iter().for_each(log_confinement);
+                block_on(act(action, log.level()))
+            })
         }
-    };
-    let level = output::init(verbosity.unwrap_or_else(|| order.action.verbosity()));
-    order.remarks.iter().for_each(|remark| warn!("{remark}"));
-    match order.action {
-        Action::Run { config, file } => block_on(run(*config, file.map(|file| *file), level)),
-        Action::WriteConfig { config, to } => block_on(async {
-            std::fs::write(&to, config::yaml(&config))
-                .map_err(|error| CommandError::NotWritten { file: to.clone(), error })?;
-            info!(file = %to.display(), "configuration was written");
-            Ok(())
+        Err(mistakes) => logging(verbosity.unwrap_or(Verbosity::AGENT), |_| {
+            mistakes.mistakes().iter().for_each(|mistake| error!("{mistake}"));
+            Exit::Mistake.into()
         }),
-        // A setting that could not be made has been logged. It does not keep the agent from forwarding.
-        Action::InitOnly(config) => block_on(async {
-            Host::default().prepare(&config.host);
+    }
+}
+
+fn log_confinement(confined: &Result<Confinement, ConfineError>) {
+    match confined {
+        Ok(Confinement::Listed) => debug!("system calls are restricted to those that the agent makes"),
+        Ok(Confinement::RunsPrograms) => {
+            info!("system calls are not restricted: the kubeconfig names a program to run")
+        }
+        Err(error) => warn!(%error, "system calls and privileges of the process are not restricted"),
+    }
+}
+
+async fn act(action: Action, level: LogLevel) -> Result<(), CommandError> {
+    match action {
+        Action::Run { config, file } => run(*config, file.map(|file| *file), level).await,
+        Action::WriteConfig { config, to } => match std::fs::write(&to, config::yaml(&config)) {
+            Ok(()) => {
+                info!(file = %to.display(), "configuration was written");
+                Ok(())
+            }
+            Err(error) => Err(CommandError::NotWritten { file: to, error }),
+        },
+        Action::InitOnly(config) => {
+            // Each setting that could not be made has been logged. One does not keep the agent from forwarding.
+            let set = Host::default().initialise(&config.host);
+            set.map_err(|nothing| privilege::check().map_or_else(CommandError::from, |()| nothing.into()))?;
             Ok(config.backend.prepare(&config.ipvs).await?)
-        }),
-        Action::CleanUp => block_on(cleanup::cleanup(CleanupFlags::default())),
+        }
+        Action::CleanUp => cleanup::cleanup(CleanupFlags::default()).await,
     }
 }
 
 /// Runs the agent until SIGTERM or SIGINT, with a configuration that changes with its file. The log level changes here;
 /// all else in the agent.
 async fn run(config: Config, file: Option<ConfigFile>, level: LogLevel) -> Result<(), CommandError> {
+    privilege::check()?;
+    if let Err(error) = raise_limit() {
+        warn!(%error, "limit of open files cannot be raised");
+    }
     let stop = stop_signal().map_err(CommandError::Signals)?;
     let (changed, configs) = watch::channel(config);
     let mut levels = view(&configs, |views| views.verbosity);

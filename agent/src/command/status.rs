@@ -1,6 +1,6 @@
 //! `switchyard status`: what the kernel holds, whether an agent runs or not.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use backend_api::{
     Affinity, Family, FrontendKind, Masquerade, Observed, ObservedAnswer, ObservedFrontend, ObservedOffload,
@@ -9,7 +9,7 @@ use backend_api::{
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{CommandError, output};
+use super::{CommandError, output, privilege};
 use crate::backend::{Backend, OpenError};
 
 /// Flags of `switchyard status`.
@@ -69,35 +69,40 @@ struct Endpoint {
 }
 
 pub(super) async fn status(flags: StatusFlags) -> Result<(), CommandError> {
+    privilege::check()?;
     let backends = flags.backend.map_or_else(Backend::compiled, |backend| vec![backend]);
     let observed = observe(&backends).await?;
     let frontends = rows(&observed);
-    let text = match flags.output {
-        Output::Json => serde_json::to_string_pretty(&frontends).expect("rows are plain data"),
+    let lines = match flags.output {
+        Output::Json => {
+            let text = serde_json::to_string_pretty(&frontends).expect("rows are plain data");
+            text.lines().map(str::to_owned).collect()
+        }
         Output::Table if frontends.is_empty() => {
             let names: Vec<_> = backends.into_iter().map(Backend::name).collect();
-            format!("No frontends are programmed by {}.", names.join(" or "))
+            vec![format!("No frontends are programmed by {}.", names.join(" or "))]
         }
-        Output::Table => format!("{}{}{}", table(&frontends), turned_away(&observed), handed_over(&observed)),
+        Output::Table => [table(&frontends), turned_away(&observed), handed_over(&observed)].concat(),
     };
-    Ok(output::line(text.trim_end_matches('\n'))?)
+    Ok(lines.iter().try_for_each(output::line)?)
 }
 
 /// How many connections were turned away, by reason; empty if none.
-fn turned_away(observed: &Observed) -> String {
+fn turned_away(observed: &Observed) -> Vec<String> {
     let counts: Vec<_> = observed.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-    if counts.is_empty() { String::new() } else { format!("\nTurned away: {}\n", counts.join(", ")) }
+    if counts.is_empty() { Vec::new() } else { vec![String::new(), format!("Turned away: {}", counts.join(", "))] }
 }
 
 /// When connections are handed to the flowtable; empty if they are not.
-fn handed_over(observed: &Observed) -> String {
-    let mut lines = String::new();
+fn handed_over(observed: &Observed) -> Vec<String> {
+    let mut lines = Vec::new();
     for family in Family::ALL {
         let Some(ObservedOffload { after, devices }) = observed.offload.of(family) else { continue };
         // The kernel allows control characters in them.
         let names: Vec<_> = devices.iter().map(|name| name.escape_debug().to_string()).collect();
         let names = if names.is_empty() { "no device".to_owned() } else { names.join(", ") };
-        lines += &format!("\nTo the flowtable after about {after} packets ({family}): {names}\n");
+        lines.push(String::new());
+        lines.push(format!("To the flowtable after about {after} packets ({family}): {names}"));
     }
     lines
 }
@@ -172,18 +177,17 @@ fn answer(observed: &ObservedAnswer) -> Answer {
 }
 
 /// Rows below headings, in columns as wide as their widest cell.
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row]) -> Vec<String> {
     let headings = ["FRONTEND", "KIND", "CONNECTIONS", "MASQUERADE", "AFFINITY", "SOURCES", "ANSWERED BY"];
     let mut lines = vec![headings.map(str::to_owned)];
     lines.extend(rows.iter().map(cells));
     let widths: [usize; 7] =
         std::array::from_fn(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0));
-    let mut text = String::new();
-    for line in &lines {
-        let padded: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(text, "{}", padded.join("   ").trim_end()).expect("writing to a String cannot fail");
-    }
-    text
+    let padded = lines.iter().map(|line| {
+        let cells: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("   ").trim_end().to_owned()
+    });
+    padded.collect()
 }
 
 fn cells(row: &Row) -> [String; 7] {
@@ -261,24 +265,24 @@ FRONTEND                     KIND        CONNECTIONS   MASQUERADE   AFFINITY   S
 10.105.145.136:8080/TCP      ClusterIP   7             unless pod   -          any       10.244.0.4:80, 10.244.1.2:80 ×3
 node port 30673/TCP (IPv4)   NodePort    7             unless pod   -          any       inside: 10.244.0.4:80, 10.244.1.2:80 ×3; outside: dropped
 ";
-        assert_eq!(table(&rows(&example())), expected);
+        assert_eq!(table(&rows(&example())), expected.lines().collect::<Vec<_>>());
     }
 
     #[test]
     fn connections_that_were_turned_away_are_counted_below_the_table() {
         let mut observed = example();
-        assert_eq!(turned_away(&observed), "");
+        assert_eq!(turned_away(&observed), [""; 0]);
         observed.refused = BTreeMap::from([(TurnedAway::WrongPort, 3), (TurnedAway::NoEndpoints, 12)]);
-        assert_eq!(turned_away(&observed), "\nTurned away: no-endpoints 12, wrong-port 3\n");
+        assert_eq!(turned_away(&observed), ["", "Turned away: no-endpoints 12, wrong-port 3"]);
     }
 
     #[test]
     fn devices_of_the_flowtable_are_shown_if_there_is_one() {
         let mut observed = example();
-        assert_eq!(handed_over(&observed), "");
+        assert_eq!(handed_over(&observed), [""; 0]);
         let devices = ["cni0", "eth0"].map(str::to_owned).into();
         observed.offload.v4 = Some(ObservedOffload { after: std::num::NonZeroU32::MIN, devices });
-        assert_eq!(handed_over(&observed), "\nTo the flowtable after about 1 packets (IPv4): cni0, eth0\n");
+        assert_eq!(handed_over(&observed), ["", "To the flowtable after about 1 packets (IPv4): cni0, eth0"]);
     }
 
     #[test]

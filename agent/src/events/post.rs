@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::{Notice, Rate, RateLimiter, Severity, Subject, Uids};
+use crate::log::escaped;
 use kubernetes::settings::NodeName;
 
 /// How long the API may take for one event; meanwhile other notices wait in the outbox.
@@ -48,7 +49,8 @@ pub async fn post(mut notices: mpsc::Receiver<Notice>, client: Client, node: Nod
 }
 
 fn event(notice: &Notice) -> Event {
-    let mut note = notice.to_string();
+    // People read it on a terminal.
+    let mut note = escaped(notice);
     let fits = note.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= NOTE).last();
     note.truncate(fits.unwrap_or(0));
     Event {
@@ -98,5 +100,12 @@ mod tests {
     fn what_a_server_says_is_one_short_line() {
         assert_eq!(bounded("no\n\u{1b}[31mforged"), "no  [31mforged");
         assert_eq!(bounded(&"x".repeat(10_000_000)).len(), ERROR);
+    }
+
+    #[test]
+    fn a_note_is_one_line_that_fits_whatever_the_reason_holds() {
+        let note = |reason: &str| event(&Notice::BackendUnavailable { reason: reason.to_owned() }).note.unwrap();
+        assert_eq!(note("a\nb\u{1b}[2J\u{202e}"), "a\\nb\\u{1b}[2J\\u{202e}");
+        assert_eq!(note(&"é".repeat(NOTE)).len(), NOTE);
     }
 }

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 pub use wanted::{Knob, Present, Setting, wanted};
 
 use self::files::Files;
+use self::wanted::kept;
 use crate::config::HostConfig;
 
 /// Makes the settings that the configuration says.
@@ -29,7 +30,15 @@ use crate::config::HostConfig;
 pub struct Host {
     files: Files,
     logged: BTreeSet<Unset>,
+    /// What was kept, and logged.
+    kept: Option<Setting>,
 }
+
+/// Nothing is as the configuration says, and nothing could be set; why not was logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no setting of the node could be made; the lines before say why")]
+#[non_exhaustive]
+pub struct NothingSet;
 
 /// A setting that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +56,11 @@ impl Host {
     /// time.
     pub fn prepare(&mut self, config: &HostConfig) -> Vec<Unset> {
         let present = self.files.present(config);
+        let kept = kept(config, self.files.cores(), &present);
+        if let Some(Setting { knob, value }) = kept.filter(|_| self.kept != kept) {
+            info!(setting = %knob, present = present[&knob], wanted = value, "is larger than configured, and is kept");
+        }
+        self.kept = kept;
         let mut all = Vec::new();
         for setting in wanted(config, self.files.cores(), &present) {
             let before = present.get(&setting.knob).copied();
@@ -61,6 +75,19 @@ impl Host {
             }
         }
         all
+    }
+
+    /// As [`Host::prepare`], for a process that ends then: what is the process's own is left.
+    ///
+    /// # Errors
+    /// If something had to be set, nothing could be, and nothing was as `config` says before.
+    pub fn initialise(&mut self, config: &HostConfig) -> Result<(), NothingSet> {
+        let config = HostConfig { oom_score_adj: None, ..config.clone() };
+        let unset = self.prepare(&config);
+        let all = wanted(&config, self.files.cores(), &Present::new());
+        let is_unset = |setting: &Setting| unset.iter().any(|unset| unset.setting.knob == setting.knob);
+        let holds = |setting: &Setting| !is_unset(setting) && self.kept != Some(*setting);
+        if unset.is_empty() || all.iter().any(holds) { Ok(()) } else { Err(NothingSet) }
     }
 }
 
@@ -92,7 +119,7 @@ mod tests {
             put(root.path(), path, value);
         }
         put(root.path(), "sys/devices/system/cpu/online", "0-3,5\n");
-        let host = Host { files: Files::below(root.path()), logged: BTreeSet::new() };
+        let host = Host { files: Files::below(root.path()), logged: BTreeSet::new(), kept: None };
         (root, host)
     }
 

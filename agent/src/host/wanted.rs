@@ -54,13 +54,22 @@ pub fn wanted(config: &HostConfig, cores: u32, present: &Present) -> Vec<Setting
     all
 }
 
+/// What `config` leads to and is not set, because the node has more: another program, or the operator, made room for
+/// more connections.
+pub(super) fn kept(config: &HostConfig, cores: u32, present: &Present) -> Option<Setting> {
+    let value = most(&config.conntrack, cores)?;
+    let more = present.get(&Knob::ConntrackMax).is_some_and(|now| *now > value);
+    more.then_some(Setting { knob: Knob::ConntrackMax, value })
+}
+
 fn conntrack(config: &ConntrackConfig, cores: u32, present: &Present) -> Vec<Setting> {
     let max = most(config, cores);
+    let raised = max.filter(|least| present.get(&Knob::ConntrackMax).is_none_or(|now| now < least));
     // Fewer lists than these make every packet slower when the table is full; more of them do no harm.
     let buckets = max.map(|max| max / CONNECTIONS_IN_A_BUCKET);
     let buckets = buckets.filter(|least| present.get(&Knob::ConntrackBuckets).is_some_and(|now| now < least));
     let values = [
-        (Knob::ConntrackMax, max),
+        (Knob::ConntrackMax, raised),
         (Knob::ConntrackBuckets, buckets),
         (Knob::TcpEstablished, seconds(config.tcp_established_timeout)),
         (Knob::TcpCloseWait, seconds(config.tcp_close_wait_timeout)),
@@ -172,6 +181,18 @@ mod tests {
         ] {
             let expected: Vec<_> = expected.map(|value| (Knob::ConntrackMax, value)).into_iter().collect();
             check(config, cores, &[], &expected);
+        }
+    }
+
+    #[test]
+    fn room_for_more_connections_is_kept() {
+        let config = ConntrackConfig { max_per_core: Some(1_000), ..NOTHING };
+        check(config.clone(), 4, &[(Knob::ConntrackMax, 3_999)], &[(Knob::ConntrackMax, 4_000)]);
+        let config = HostConfig { conntrack: config, oom_score_adj: None };
+        for (now, expected) in [(3_999, None), (4_000, None), (262_144, Some(4_000))] {
+            let present = [(Knob::ConntrackMax, now)].into();
+            let kept = kept(&config, 4, &present).map(|setting| setting.value);
+            assert_eq!((kept, wanted(&config, 4, &present).is_empty()), (expected, now >= 4_000), "{now}");
         }
     }
 

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::plan::PortChanges;
 use super::{NodePort, OnLocalhost, PortEndpoints, Shared, tcp, udp};
+use crate::descriptors::ListenerPermit;
 
 /// How long after a failure ports are tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -38,6 +39,7 @@ struct Listeners {
 struct Listener {
     endpoints: watch::Sender<PortEndpoints>,
     task: Task,
+    _permit: ListenerPermit,
 }
 
 /// Why a port is not open.
@@ -165,13 +167,14 @@ impl Listeners {
 
 impl Listener {
     async fn open(port: NodePort, endpoints: PortEndpoints, shared: Arc<Shared>) -> Result<Self, NotOpen> {
+        let permit = shared.descriptors.listener()?;
         let (endpoints, current) = watch::channel(endpoints);
         let task = match port.protocol {
             Protocol::Tcp => Task::start(tcp::serve(port, TcpListener::bind(port.address()).await?, current, shared)),
             Protocol::Udp => Task::start(udp::serve(port, UdpSocket::bind(port.address()).await?, current, shared)),
             Protocol::Sctp => return Err(NotOpen::Unsupported),
         };
-        Ok(Self { endpoints, task })
+        Ok(Self { endpoints, task, _permit: permit })
     }
 }
 

@@ -32,6 +32,7 @@ pub use plan::{NodePort, Plan, PortEndpoints};
 
 use self::affinity::AffinityTable;
 use self::listeners::Mailbox;
+use crate::descriptors::Descriptors;
 use kubernetes::settings::NodePortSelection;
 use kubernetes::{ClusterState, News};
 use reconcile::Witness;
@@ -72,12 +73,19 @@ pub struct Limits {
     pub stream_idle: Duration,
 }
 
-/// Connections use two descriptors, flows one; the times of flows are those of connection tracking.
+/// Where descriptors are not short.
 impl Default for Limits {
     fn default() -> Self {
+        Self::within(&Descriptors::within(u64::MAX))
+    }
+}
+
+impl Limits {
+    /// As many as `descriptors` allow; the times of flows are those of connection tracking.
+    pub fn within(descriptors: &Descriptors) -> Self {
         Self {
-            connections: 4096,
-            flows: 4096,
+            connections: descriptors.connections,
+            flows: descriptors.flows,
             connect: Duration::from_secs(10),
             flow_idle: Duration::from_secs(30),
             stream_idle: Duration::from_secs(120),
@@ -96,6 +104,7 @@ pub struct Localhost {
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    descriptors: Descriptors,
     counts: Arc<Counts>,
     connections: Arc<Semaphore>,
     flows: Arc<Semaphore>,
@@ -103,10 +112,11 @@ struct Shared {
 }
 
 impl Localhost {
-    /// Nothing listens yet.
-    pub fn new(limits: Limits) -> Self {
+    /// Nothing listens yet. Listeners will use no more than their share of `descriptors`.
+    pub fn new(limits: Limits, descriptors: Descriptors) -> Self {
         let shared = Shared {
             limits,
+            descriptors,
             counts: Arc::default(),
             connections: Arc::new(Semaphore::new(limits.connections)),
             flows: Arc::new(Semaphore::new(limits.flows)),

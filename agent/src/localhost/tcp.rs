@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::{NodePort, PortEndpoints, Shared};
+use crate::descriptors::is_shortage;
 
 /// How long to wait before the next accept if the process is short of descriptors or memory.
 const RESPITE: Duration = Duration::from_millis(100);
@@ -98,11 +99,4 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
 fn reset(stream: &TcpStream) {
     // If it fails, the stream ends with a FIN.
     let _ = stream.set_zero_linger();
-}
-
-/// Whether the next accept would fail the same way.
-fn is_shortage(error: &io::Error) -> bool {
-    use nix::errno::Errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    let shortage = [EMFILE, ENFILE, ENOBUFS, ENOMEM];
-    error.raw_os_error().is_some_and(|code| shortage.iter().any(|errno| *errno as i32 == code))
 }

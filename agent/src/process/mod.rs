@@ -29,6 +29,7 @@ pub(crate) use self::views::view;
 pub use self::views::{BackendView, Part, Views};
 use crate::backend::OpenError;
 use crate::config::{Config, configz};
+use crate::descriptors::Descriptors;
 use crate::events::{EventWitness, Notice, Outbox, Uids};
 use crate::localhost::{Limits, Localhost};
 use crate::metrics::{Afresh, Metrics};
@@ -123,11 +124,22 @@ impl Agent {
         };
         greet(&config, dataplane.name(), objects.is_some());
 
-        let localhost = Localhost::new(Limits::default());
+        let descriptors = Descriptors::of_process();
+        if let Some(limit) = descriptors.shortage() {
+            let Descriptors { clients, connections, flows, .. } = descriptors;
+            warn!(
+                limit,
+                clients,
+                connections,
+                flows,
+                "limit of open files is low: fewer clients are served at a time; raise RLIMIT_NOFILE"
+            );
+        }
+        let localhost = Localhost::new(Limits::within(&descriptors), descriptors.clone());
         let (first_sync, programmed) = FirstSync::new();
         let metrics = Metrics::new(dataplane.name(), Box::new(Afresh)).with_localhost(localhost.counts());
         let leftovers = metrics.leftovers();
-        let serving = Serving::new(Health::new(config.node_name.clone(), Health::PATIENCE), metrics);
+        let serving = Serving::new(Health::new(config.node_name.clone(), Health::PATIENCE), metrics, descriptors);
         let mut witnesses: Vec<Box<dyn Witness<ClusterState>>> = vec![
             serving.witness(),
             Box::new(EventWitness::new(outbox.clone(), uids)),

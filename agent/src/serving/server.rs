@@ -9,6 +9,7 @@ use axum::Router;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::clients::Clients;
 use super::http;
 use crate::config::{ServersConfig, Unbound};
 
@@ -37,6 +38,8 @@ pub(super) struct ConfiguredServer {
     pub(super) address: fn(&ServersConfig) -> Option<SocketAddr>,
     /// What it answers.
     pub(super) router: Router,
+    /// Those of all servers.
+    pub(super) clients: Clients,
 }
 
 impl ConfiguredServer {
@@ -71,7 +74,7 @@ impl ConfiguredServer {
             match (http::listen(address), unbound) {
                 (Ok(listener), _) => {
                     info!(server = self.server, %address, "listening");
-                    http::serve(listener, self.router.clone()).await;
+                    http::serve(listener, self.router.clone(), self.clients.of_one_more_server()).await;
                 }
                 (Err(source), Unbound::Fatal) => return Err(Unbindable { server: self.server, address, source }),
                 (Err(error), Unbound::Retried) => {

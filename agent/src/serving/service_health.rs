@@ -21,8 +21,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::clients::Clients;
 use super::health::Health;
 use super::http;
+use crate::descriptors::{Descriptors, ListenerPermit};
 use crate::events::{Notice, Outbox};
 use kubernetes::resolve::{Changes, HealthCheck};
 use kubernetes::{ClusterState, News, Note};
@@ -168,14 +170,28 @@ struct HealthCheckServers {
 
 /// A server; closed when dropped.
 #[derive(Debug)]
-struct OpenServer(JoinHandle<Infallible>);
+struct OpenServer {
+    task: JoinHandle<Infallible>,
+    _permit: ListenerPermit,
+}
+
+/// What all servers of the process share.
+#[derive(Debug)]
+pub(super) struct Resources {
+    pub(super) clients: Clients,
+    pub(super) descriptors: Descriptors,
+}
 
 /// Serves every health check until it is dropped. A port that cannot be bound is reported once for each reason, and
 /// tried again.
-pub(super) async fn serve_health_checks(checks: Arc<HealthChecks>, notices: Outbox) -> Infallible {
+pub(super) async fn serve_health_checks(
+    checks: Arc<HealthChecks>,
+    resources: Resources,
+    notices: Outbox,
+) -> Infallible {
     let mut servers = HealthCheckServers::default();
     loop {
-        servers.open_and_close(&checks, &notices).await;
+        servers.open_and_close(&checks, &resources, &notices).await;
         tokio::select! {
             () = checks.moved.notified() => {}
             () = tokio::time::sleep(TRY_AGAIN), if !servers.failed.is_empty() => {}
@@ -186,19 +202,21 @@ pub(super) async fn serve_health_checks(checks: Arc<HealthChecks>, notices: Outb
 impl HealthCheckServers {
     /// Makes the open servers equal to the wanted ones. Closes before anything opens: services may have swapped their
     /// ports.
-    async fn open_and_close(&mut self, checks: &Arc<HealthChecks>, notices: &Outbox) {
+    async fn open_and_close(&mut self, checks: &Arc<HealthChecks>, resources: &Resources, notices: &Outbox) {
         let wanted = checks.wanted();
         self.close_unwanted(&wanted).await;
         for check in wanted {
             if self.open.contains_key(&check) {
                 continue;
             }
-            match http::listen_in_family(check.at) {
-                Ok(listener) => {
+            let permit = resources.descriptors.listener();
+            match permit.and_then(|permit| Ok((http::listen_in_family(check.at)?, permit))) {
+                Ok((listener, permit)) => {
                     debug!(service = %check.service, at = %check.at, "health check node port opened");
-                    let server = http::serve(listener, router(checks.clone(), check.clone()));
+                    let clients = resources.clients.of_one_more_server();
+                    let server = http::serve(listener, router(checks.clone(), check.clone()), clients);
                     self.failed.remove(&check);
-                    self.open.insert(check, OpenServer(tokio::spawn(server)));
+                    self.open.insert(check, OpenServer { task: tokio::spawn(server), _permit: permit });
                 }
                 Err(error) => self.fail(check, error.to_string(), notices),
             }
@@ -211,9 +229,9 @@ impl HealthCheckServers {
         for check in unwanted {
             debug!(service = %check.service, at = %check.at, "health check node port closed");
             if let Some(mut server) = self.open.remove(&check) {
-                server.0.abort();
+                server.task.abort();
                 // The socket is closed when the task has ended, and not before.
-                let _ = (&mut server.0).await;
+                let _ = (&mut server.task).await;
             }
         }
     }
@@ -234,7 +252,7 @@ impl HealthCheckServers {
 
 impl Drop for OpenServer {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Capabilities, Container, PodSpec};
+use k8s_openapi::api::core::v1::{Capabilities, Container, PodSpec, Volume};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use serde_json::Value;
 
@@ -71,7 +71,10 @@ fn every_name_that_is_referred_to_exists() {
         exists("ServiceAccount", pod.service_account_name.as_deref().unwrap());
         let mut volumes = BTreeSet::new();
         for volume in pod.volumes.as_ref().unwrap() {
-            exists("ConfigMap", &volume.config_map.as_ref().unwrap().name);
+            match &volume.config_map {
+                Some(config_map) => exists("ConfigMap", &config_map.name),
+                None => assert!(volume.projected.is_some(), "{folder}: {}", volume.name),
+            }
             volumes.insert(volume.name.as_str());
         }
         let mut mounted = BTreeSet::new();
@@ -145,6 +148,33 @@ fn only_the_container_that_prepares_the_node_is_privileged() {
         let path = |probe: &Option<k8s_openapi::api::core::v1::Probe>| probe.clone().unwrap().http_get.unwrap().path;
         assert_eq!(path(&main.liveness_probe).as_deref(), Some("/livez"));
         assert_eq!(path(&main.readiness_probe).as_deref(), Some("/healthz"));
+    }
+}
+
+#[test]
+fn only_the_container_that_asks_the_api_has_the_accounts_token() {
+    for folder in FOLDERS {
+        let pod = pod(&built(&deploy(folder)));
+        assert_eq!(pod.automount_service_account_token, Some(false), "{folder}");
+        let has_token = |volume: &&Volume| {
+            let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+            sources.into_iter().any(|source| source.service_account_token.is_some())
+        };
+        let tokens: Vec<_> = pod.volumes.iter().flatten().filter(has_token).map(|volume| &volume.name).collect();
+        let [token] = tokens[..] else { panic!("{folder}: {tokens:?}") };
+        let places = |container: &Container| -> Vec<String> {
+            let mounts = container.volume_mounts.iter().flatten().filter(|mount| mount.name == *token);
+            mounts.map(|mount| mount.mount_path.clone()).collect()
+        };
+        let prepares = pod.init_containers.iter().flatten().map(places);
+        assert!(prepares.into_iter().all(|places| places.is_empty()), "{folder}");
+        // Where clients look for it.
+        assert_eq!(places(&pod.containers[0]), ["/var/run/secrets/kubernetes.io/serviceaccount"], "{folder}");
+        let files: Vec<_> = pod.volumes.iter().flatten().find(|volume| volume.name == *token).into_iter().collect();
+        let written = serde_json::to_string(&files).unwrap();
+        for file in ["token", "ca.crt", "namespace"] {
+            assert!(written.contains(&format!("\"path\":\"{file}\"")), "{folder}: {file}: {written}");
+        }
     }
 }
 

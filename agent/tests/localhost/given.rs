@@ -11,6 +11,7 @@ use backend_api::{
 use kubernetes::{ClusterState, News};
 use reconcile::Witness;
 use switchyard_agent::backend::Backend;
+use switchyard_agent::descriptors::Descriptors;
 use switchyard_agent::localhost::{Counts, Limits, Localhost, OnLocalhost};
 use testbed::{Dial, Executor, Outcome, Refusal, World, WorldPlan};
 use tokio::sync::watch;
@@ -51,7 +52,7 @@ impl Node {
             opened => opened.unwrap(),
         };
         let (wanted, asked) = watch::channel(PerFamily { v4: OnLocalhost::Open, v6: OnLocalhost::Open });
-        let localhost = Localhost::new(limits);
+        let localhost = Localhost::new(limits, Descriptors::within(1024));
         let (counts, witness) = (localhost.counts(), Box::new(localhost.witness()));
         let served = executor.handle().spawn(localhost.serve(asked));
         let network = NodeNetwork {

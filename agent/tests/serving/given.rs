@@ -16,6 +16,7 @@ use kubernetes::{ClusterState, News, Note};
 use reconcile::Witness;
 use serde_json::{Value, json};
 use switchyard_agent::config::{ByService, ServersConfig, Unbound};
+use switchyard_agent::descriptors::Descriptors;
 use switchyard_agent::events::{self, Notice};
 use switchyard_agent::metrics::{Metrics, Observer};
 use switchyard_agent::serving::{Health, Serving, Sources, Unbindable};
@@ -100,7 +101,7 @@ impl Node {
     pub(crate) fn inside(namespace: Namespace, patience: Duration, config: ServersConfig, metrics: Metrics) -> Self {
         let executor = namespace.executor().unwrap();
         executor.run(raise_loopback());
-        let serving = Serving::new(Health::new("here".parse().unwrap(), patience), metrics);
+        let serving = Serving::new(Health::new("here".parse().unwrap(), patience), metrics, Descriptors::within(1024));
         let witness = serving.witness();
         let (config, place) = watch::channel(config);
         let (configuration, shown) = watch::channel(json!({"mode": "nftables"}));
