@@ -293,10 +293,8 @@ impl Desired for ClusterState {
         }
         let Applied { touched, node_changed, flawed } = changes.apply(&mut self.state);
         for FlawedService { service, flaw, .. } in flawed {
-            let key =
-                ObjectKey { kind: Kind::Service, namespace: service.namespace.clone(), name: service.name.clone() };
-            if self.lines.objects.admits(key, Instant::now()).is_some() {
-                error!(%service, reason = %flaw, "service refused: not programmed until one of its objects changes");
+            if let Some(line) = self.line(Topic::Service(service.clone())) {
+                error!(%service, reason = %flaw, "service refused: not programmed until one of its objects changes{line}");
             }
         }
         if node_changed { Pending::All } else { Pending::Services(touched) }
