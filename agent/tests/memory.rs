@@ -56,6 +56,7 @@ async fn programmed(services: u32, endpoints: u32) {
         node_ports: "all".parse().unwrap(),
         masquerade_all: false,
         flowtable_after: None,
+        budget: kubernetes::settings::Budget::default(),
     };
     let dataplane = Box::new(NftDataplane::open(Options::default()).await.unwrap());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -347,10 +347,26 @@ impl Protocol {
     }
 }
 
+/// In one line whatever the name holds: control characters and those that turn the direction of writing are escaped, and
+/// what is longer than a name of Kubernetes can be is cut off.
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        write_name(f, &self.namespace)?;
+        f.write_str("/")?;
+        write_name(f, &self.name)
     }
+}
+
+/// The longest name that Kubernetes gives to an object (RFC 1123 subdomain).
+const LONGEST_NAME: usize = 253;
+
+fn write_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    if name.len() <= LONGEST_NAME && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return f.write_str(name);
+    }
+    let mut rest = name.chars();
+    rest.by_ref().take(LONGEST_NAME).try_for_each(|char| write!(f, "{}", char.escape_debug()))?;
+    if rest.next().is_some() { f.write_str("…") } else { Ok(()) }
 }
 
 impl fmt::Display for Protocol {
@@ -379,5 +395,22 @@ impl fmt::Display for FrontendKey {
 impl fmt::Display for EndpointAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         std::net::SocketAddr::new(self.ip, self.port).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_in_one_line_and_within_bounds() {
+        for (name, expected) in [
+            ("web", "default/web".to_owned()),
+            ("a\r\nb\u{1b}[31m\0", "default/a\\r\\nb\\u{1b}[31m\\0".to_owned()),
+            ("a\u{202e}b", "default/a\\u{202e}b".to_owned()),
+            (&"x".repeat(1_000_000), format!("default/{}…", "x".repeat(253))),
+        ] {
+            assert_eq!(ServiceName::new("default", name).to_string(), expected);
+        }
     }
 }

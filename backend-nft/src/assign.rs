@@ -7,7 +7,7 @@
 //! **Invariant:** the result holds exactly the live endpoints, each as often as its share says
 //! (`tests::slots_hold_exactly_the_live`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use backend_api::{Affinity, EndpointAddress, Pool, ServicePort};
 
@@ -99,13 +99,20 @@ fn dense<T: Copy + Ord>(before: &[T], wanted: &[(T, u32)]) -> Vec<T> {
 fn sticky(before: &Sticky, live: &[Live]) -> Sticky {
     let mut endpoints: Vec<Option<EndpointAddress>> =
         before.endpoints.iter().map(|slot| slot.filter(|old| share(live, *old).is_some())).collect();
-    for (endpoint, _) in live {
-        if !endpoints.contains(&Some(*endpoint)) {
-            match endpoints.iter_mut().find(|slot| slot.is_none()) {
-                Some(hole) => *hole = Some(*endpoint),
-                None => endpoints.push(Some(*endpoint)),
+    let stay: HashSet<EndpointAddress> = endpoints.iter().flatten().copied().collect();
+    let mut no_hole_before = 0;
+    for (endpoint, _) in live.iter().filter(|(endpoint, _)| !stay.contains(endpoint)) {
+        match endpoints[no_hole_before..].iter().position(Option::is_none) {
+            Some(hole) => {
+                no_hole_before += hole;
+                endpoints[no_hole_before] = Some(*endpoint);
+            }
+            None => {
+                no_hole_before = endpoints.len();
+                endpoints.push(Some(*endpoint));
             }
         }
+        no_hole_before += 1;
     }
     while endpoints.last() == Some(&None) {
         endpoints.pop();
@@ -115,9 +122,10 @@ fn sticky(before: &Sticky, live: &[Live]) -> Sticky {
     Sticky { picks: dense(&before.picks, &wanted), endpoints }
 }
 
-/// The share of `endpoint`; none if it is not live.
+/// The share of `endpoint`; none if it is not live. A port's endpoints are in order of addresses.
 fn share(live: &[Live], endpoint: EndpointAddress) -> Option<u32> {
-    live.iter().find(|(live, _)| *live == endpoint).map(|(_, share)| *share)
+    let at = live.binary_search_by_key(&endpoint, |(live, _)| *live).ok()?;
+    Some(live[at].1)
 }
 
 fn gcd(a: u32, b: u32) -> u32 {

@@ -59,7 +59,13 @@ impl Programmed {
 
     /// The next form of this service.
     pub(crate) fn next(&self, service: &Arc<Service>, marks: Option<&dyn Marks>) -> Self {
-        Self::new(service, |port, pool| self.slots.slots_of(&self.service, port, pool), marks)
+        let identity = |port: &ServicePort| (port.name.clone(), port.family, port.protocol);
+        let places: HashMap<_, _> = self.service.ports.iter().map(identity).zip(0..).collect();
+        let before = |port: &ServicePort, pool| {
+            let place = places.get(&identity(port))?;
+            self.slots.slots_of(&self.service, *place, pool)
+        };
+        Self::new(service, before, marks)
     }
 
     /// Its elements, sorted into its own, and those that others may need too (each once).

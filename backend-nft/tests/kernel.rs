@@ -67,11 +67,18 @@ fn nft_lists_the_tables_and_loads_what_it_lists() {
         dataplane.sync(&sample::everything(), Scope::All).await.unwrap();
         let Some(listing) = nft(&["list", "ruleset"], "") else { return };
         let listing = listing.unwrap();
-        let ours = sets().await;
+        // How a set was declared is for nft alone. We declare it as 1.0.6 does; later ones differ in details.
+        let comparable = |mut sets: Vec<kernel::Set>| {
+            if !nft(&["--version"], "").unwrap().unwrap().contains("v1.0.6") {
+                sets.iter_mut().for_each(|set| set.userdata.clear());
+            }
+            sets
+        };
+        let ours = comparable(sets().await);
         dataplane.remove_all().await.unwrap();
         nft(&["-c", "-f", "-"], &listing).unwrap().unwrap();
         nft(&["-f", "-"], &listing).unwrap().unwrap();
-        assert_eq!(sets().await, ours, "what nft makes of its listing is declared as ours is, byte for byte");
+        assert_eq!(comparable(sets().await), ours, "what nft makes of its listing is declared as ours is");
         let again = nft(&["list", "ruleset"], "").unwrap().unwrap();
         // Elements come in no order. nft 1.0.6 puts a match for TCP in front of the first use of a map by `tcp dport`.
         let (again, listing) = (again.replace("tcp dport", "th dport"), listing.replace("tcp dport", "th dport"));

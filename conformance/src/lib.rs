@@ -26,6 +26,8 @@
 
 #[cfg(feature = "kube")]
 pub mod api;
+#[cfg(feature = "vm")]
+pub mod debian;
 #[cfg(feature = "property")]
 pub mod property;
 mod run;

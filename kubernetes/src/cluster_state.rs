@@ -9,11 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use backend_api::{FlawedService, NodeNetwork, ServiceState};
-use reconcile::{Desired, InputEnded, Pending, Witness};
+use backend_api::{FlawedService, NodeNetwork, ServiceName, ServiceState};
+use reconcile::{Desired, InputEnded, Line, LineRate, Pending, Witness};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{debug, error, trace, warn};
 
+use crate::objects::ObjectKey;
 use crate::resolve::{Applied, Changes, Resolver};
 use crate::settings::{LocalDetector, Settings};
 use crate::source::Event;
@@ -76,10 +78,19 @@ pub struct ClusterState {
     resolver: Resolver,
     state: ServiceState,
     heard: Heard,
-    /// What is wrong as long as this node's Node object is not known.
-    without_node: Option<String>,
+    /// What is to be said while there is no Node object of this node.
+    without_node: WithoutNode,
     /// Whether the state depends on the node's links.
     needs_links: bool,
+    rate: LineRate<Topic>,
+}
+
+/// What a line in the log is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Topic {
+    Object(ObjectKey),
+    Service(ServiceName),
+    Place(String),
 }
 
 /// What the state is made from. When the sender of `objects` or `addresses` is dropped, the loop ends with an error.
@@ -114,6 +125,15 @@ pub enum Note<'a> {
 /// What the loop tells witnesses where the desired state is a [`ClusterState`].
 pub type News<'a> = reconcile::News<'a, Note<'a>>;
 
+/// What the log is told while there is no Node object of this node.
+#[derive(Debug)]
+struct WithoutNode {
+    /// If there never was one: what does not work.
+    unknown: Option<String>,
+    /// If there was one.
+    gone: String,
+}
+
 /// Which inputs have come.
 #[derive(Debug, Default)]
 struct Heard {
@@ -137,11 +157,12 @@ impl ClusterState {
         let links = inputs.links.as_mut().and_then(|links| links.borrow_and_update().clone());
         let mut cluster = Self {
             inputs,
-            without_node: without_node(&settings),
+            without_node: WithoutNode::new(&settings),
             needs_links: settings.flowtable_after.is_some(),
             resolver: Resolver::new(settings),
             state: ServiceState::new(NodeNetwork::unknown()),
             heard: Heard::default(),
+            rate: LineRate::new(Instant::now()),
         };
         cluster.take_addresses();
         cluster.take_links(links);
@@ -169,9 +190,22 @@ impl ClusterState {
                     self.heard.every_object = true;
                     self.heard.news = true;
                 }
-                Event::Trouble(trouble) => warn!("{trouble}"),
+                Event::Trouble(trouble) => {
+                    let topic = match &trouble.object {
+                        Some(object) => Topic::Object(object.clone()),
+                        None => Topic::Place(trouble.place.clone()),
+                    };
+                    if let Some(line) = self.line(topic) {
+                        warn!("{trouble}{line}");
+                    }
+                }
             }
         }
+    }
+
+    /// What to say behind a line about this, if it is to be logged now.
+    fn line(&mut self, topic: Topic) -> Option<Line> {
+        Some(self.rate.line(&topic, Instant::now())).filter(|line| *line != Line::HeldBack)
     }
 
     fn take_addresses(&mut self) {
@@ -192,7 +226,7 @@ impl ClusterState {
     }
 
     fn take_settings(&mut self, settings: Settings) {
-        self.without_node = without_node(&settings);
+        self.without_node = WithoutNode::new(&settings);
         self.needs_links = settings.flowtable_after.is_some();
         self.resolver.set_settings(settings);
         self.heard.news = true;
@@ -245,7 +279,16 @@ impl Desired for ClusterState {
         let changes = self.resolver.resolve();
         witness.hear(&News::Noted(Note::Resolved(&changes)));
         for warning in &changes.warnings {
-            warn!("{warning}");
+            if let Some(line) = self.line(Topic::Object(warning.object.clone())) {
+                warn!("{warning}{line}");
+            }
+        }
+        for (service, refusal) in &changes.refused {
+            let reason = refusal.to_string();
+            witness.hear(&News::Failed { service, reason: &reason });
+            if let Some(line) = self.line(Topic::Service(service.clone())) {
+                warn!(%service, reason, "service cannot be programmed until it is smaller; all others are{line}");
+            }
         }
         let Applied { touched, node_changed, flawed } = changes.apply(&mut self.state);
         for FlawedService { service, flaw, .. } in flawed {
@@ -258,9 +301,11 @@ impl Desired for ClusterState {
         &self.state
     }
 
-    /// What does not work because this node's Node object is not known.
     fn missing(&self) -> Option<&str> {
-        self.without_node.as_deref().filter(|_| self.resolver.node().is_none())
+        match self.resolver.node() {
+            None => self.without_node.unknown.as_deref(),
+            Some(_) => self.resolver.node_is_gone().then_some(&self.without_node.gone),
+        }
     }
 }
 
@@ -274,22 +319,29 @@ async fn changed<T: Clone>(values: &mut Option<watch::Receiver<T>>) -> T {
     std::future::pending().await
 }
 
-fn without_node(settings: &Settings) -> Option<String> {
-    let node_ports = settings.node_ports.needs_node_object();
-    let detector = settings.local_traffic == LocalDetector::NodeCidrs;
-    let consequences = [
-        node_ports.then_some("no primary address carries node ports (--nodeport-addresses)"),
-        detector.then_some("pods cannot be told from others (--detect-local-mode NodeCIDR)"),
-    ];
-    let consequences: Vec<_> = consequences.into_iter().flatten().collect();
-    let name = settings.node_name.as_str();
-    (!consequences.is_empty()).then(|| format!("Node {name}: no such object; {}", consequences.join("; ")))
+impl WithoutNode {
+    fn new(settings: &Settings) -> Self {
+        let node_ports = settings.node_ports.needs_node_object();
+        let detector = settings.local_traffic == LocalDetector::NodeCidrs;
+        let consequences = [
+            node_ports.then_some("no primary address carries node ports (--nodeport-addresses)"),
+            detector.then_some("pods cannot be told from others (--detect-local-mode NodeCIDR)"),
+        ];
+        let consequences: Vec<_> = consequences.into_iter().flatten().collect();
+        let name = settings.node_name.as_str();
+        Self {
+            unknown: (!consequences.is_empty())
+                .then(|| format!("Node {name}: no such object; {}", consequences.join("; "))),
+            gone: format!("Node {name}: no such object any more; the addresses, pod ranges and zone that it had hold"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::objects::{Item, read};
+    use crate::settings::Budget;
 
     fn cluster(local_traffic: LocalDetector, node_ports: &str) -> ClusterState {
         let (_, objects) = mpsc::channel(1);
@@ -301,6 +353,7 @@ mod tests {
             node_address: None,
             masquerade_all: false,
             flowtable_after: None,
+            budget: Budget::default(),
         };
         ClusterState::new(settings, Inputs::new(objects, addresses))
     }

@@ -95,6 +95,7 @@ fn settings(cluster_cidrs: ClusterCidrs) -> Settings {
         node_address: None,
         masquerade_all: false,
         flowtable_after: None,
+        budget: switchyard_kubernetes::settings::Budget::default(),
     }
 }
 

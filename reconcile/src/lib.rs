@@ -42,6 +42,7 @@
 mod backoff;
 mod desired;
 mod pending;
+mod rate;
 mod said;
 mod state;
 mod witness;
@@ -57,11 +58,12 @@ use tracing::{debug, info, warn};
 pub use backoff::{Backoff, chance};
 pub use desired::{Desired, InputEnded};
 pub use pending::Pending;
+pub use rate::{Line, LineRate};
 pub use state::{NotTold, StateChange, StateReceiver, StateSender, state_channel};
 pub use witness::{News, Witness};
 
 use self::pending::Failed;
-use self::said::Said;
+use self::said::{Again, Said};
 
 /// How many races in a row with another program are tried again at once; after that the loop waits.
 const RACES: u32 = 3;
@@ -184,7 +186,7 @@ impl<'a, D: Desired> Reconciler<'a, D> {
             unproven: false,
             failed: Failed::default(),
             repaired: None,
-            said: Said::default(),
+            said: Said::new(),
         }
     }
 
@@ -242,7 +244,9 @@ impl<'a, D: Desired> Reconciler<'a, D> {
         let now = Instant::now();
         if self.pending != Pending::All {
             self.witness.hear(&News::Drifted);
-            warn!("rules were changed by another program, checking all of them");
+            if let Some(line) = self.said.again(Again::Drifted) {
+                warn!("rules were changed by another program, checking all of them{line}");
+            }
             self.pending = Pending::All;
         }
         if let (Next::Now, Some(before)) = (self.next, self.repaired) {
@@ -282,7 +286,11 @@ impl<'a, D: Desired> Reconciler<'a, D> {
         let Report { writes, bytes_sent: netlink_bytes, flows_deleted, failed, warnings, .. } = report;
         let services = self.desired.state().len();
         match &pending {
-            Pending::All => info!(services, writes, netlink_bytes, flows_deleted, ?took, "every service was checked"),
+            Pending::All => {
+                if let Some(line) = self.said.again(Again::Checked) {
+                    info!(services, writes, netlink_bytes, flows_deleted, ?took, "every service was checked{line}");
+                }
+            }
             Pending::Services(changed) => {
                 debug!(
                     changed = changed.len(),

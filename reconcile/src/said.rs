@@ -3,21 +3,60 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backend_api::{Conflict, ServiceName, ServiceState};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::Desired;
+use super::rate::{Line, LineRate};
 use super::witness::{News, Witness};
 
-/// Everything that was logged and still holds.
-#[derive(Debug, Default)]
+/// Everything that was logged and still holds, and how often.
+#[derive(Debug)]
 pub(super) struct Said {
+    rate: LineRate<Topic>,
     missing: Once<String>,
     conflicts: Once<Conflict>,
     failures: Once<(ServiceName, String)>,
     warnings: Once<String>,
 }
 
+/// What a line is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Topic {
+    Service(ServiceName),
+    Again(Again),
+    Warning(String),
+}
+
+/// Something that may happen again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Again {
+    /// Every service was compared with the kernel.
+    Checked,
+    /// Another program has changed what is ours.
+    Drifted,
+}
+
 impl Said {
+    pub(super) fn new() -> Self {
+        Self {
+            rate: LineRate::new(Instant::now()),
+            missing: Once::default(),
+            conflicts: Once::default(),
+            failures: Once::default(),
+            warnings: Once::default(),
+        }
+    }
+
+    /// What to say behind a line that may come again and again, if it is to be logged now.
+    pub(super) fn again(&mut self, what: Again) -> Option<Line> {
+        self.line(Topic::Again(what))
+    }
+
+    fn line(&mut self, topic: Topic) -> Option<Line> {
+        Some(self.rate.line(&topic, Instant::now())).filter(|line| *line != Line::HeldBack)
+    }
+
     /// Logs an object that is newly missed.
     pub(super) fn missing(&mut self, missing: Option<&str>) {
         for missing in self.missing.unsaid(missing.into_iter().map(str::to_owned).collect()) {
@@ -30,14 +69,18 @@ impl Said {
         for conflict in self.conflicts.unsaid(state.conflicts().collect()) {
             witness.hear(&News::Conflict(&conflict));
             let Conflict { frontend, owner, loser } = conflict;
-            warn!(%frontend, %owner, %loser, "two services claim one frontend, the older one has it");
+            if let Some(line) = self.line(Topic::Service(loser.clone())) {
+                warn!(%frontend, %owner, %loser, "two services claim one frontend, the older one has it{line}");
+            }
         }
     }
 
     /// Logs what a sync found to be newly not as desired.
     pub(super) fn warnings(&mut self, warnings: Vec<String>) {
         for warning in self.warnings.unsaid(warnings.into_iter().collect()) {
-            warn!("{warning}");
+            if let Some(line) = self.line(Topic::Warning(warning.clone())) {
+                warn!("{warning}{line}");
+            }
         }
     }
 
@@ -50,7 +93,9 @@ impl Said {
         let failed = failed.iter().map(|(service, reason)| (service.clone(), reason.clone())).collect();
         for (service, reason) in self.failures.unsaid(failed) {
             witness.hear(&News::Failed { service: &service, reason: &reason });
-            warn!(%service, reason, "service cannot be programmed, trying again; all others are");
+            if let Some(line) = self.line(Topic::Service(service.clone())) {
+                warn!(%service, reason, "service cannot be programmed, trying again; all others are{line}");
+            }
         }
     }
 }

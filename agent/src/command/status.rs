@@ -94,7 +94,8 @@ fn handed_over(observed: &Observed) -> String {
     let mut lines = String::new();
     for family in Family::ALL {
         let Some(ObservedOffload { after, devices }) = observed.offload.of(family) else { continue };
-        let names: Vec<_> = devices.iter().map(String::as_str).collect();
+        // The kernel allows control characters in them.
+        let names: Vec<_> = devices.iter().map(|name| name.escape_debug().to_string()).collect();
         let names = if names.is_empty() { "no device".to_owned() } else { names.join(", ") };
         lines += &format!("\nTo the flowtable after about {after} packets ({family}): {names}\n");
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 
+use kubernetes::source::ServerUrl;
+
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -57,7 +59,8 @@ pub(super) struct Findings {
 impl Mistake {
     /// `written` is refused for a reason that may name it, or not.
     pub(super) fn of(place: Place, written: &str, reason: impl Display) -> Self {
-        let (written, reason) = (format!("{written:?}"), reason.to_string());
+        // Perhaps it was to be a URL with a password.
+        let (written, reason) = (format!("{:?}", ServerUrl::redacted(written)), reason.to_string());
         let reason = if reason.starts_with(&written) { reason } else { format!("{written}: {reason}") };
         Self { place, reason }
     }

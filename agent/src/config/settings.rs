@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use backend_api::{Family, Scheduler};
-use kubernetes::settings::{ClusterCidrs, LocalDetector, NodeName, NodePortSelection};
-use kubernetes::source::{ApiConfig, SourceConfig};
+use kubernetes::settings::{Budget, ClusterCidrs, LocalDetector, NodeName, NodePortSelection};
+use kubernetes::source::{ApiConfig, ServerUrl, SourceConfig};
 
 use super::backend::Backend;
 use super::findings::{ConfigError, Mistake, Place};
 use super::ipvs::{DEFAULT_SCHEDULER, DrainTimeout, IpvsConfig, IpvsTimeouts, KernelTimeout};
 use super::verbosity::Verbosity;
-use super::words::{BindAddress, Master, ServerAddress};
+use super::words::{BindAddress, ServerAddress};
 
 /// A node agent's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub masquerade_all: bool,
     /// An established connection is handed to a flowtable with probability 1 in this many packets; never if `None`.
     pub flowtable_after: Option<NonZeroU32>,
+    /// How many elements services may have.
+    pub budget: Budget,
     /// Where objects come from.
     pub source: SourceConfig,
     /// Health and metrics.
@@ -228,9 +230,11 @@ settings! {
     localhost_node_ports: bool,
     masquerade_all: bool,
     flowtable_after: u32,
+    max_service_elements: u32,
+    max_elements: u32,
     source: PathBuf,
     kubeconfig: PathBuf,
-    masters: Vec<Master>,
+    masters: Vec<ServerUrl>,
     silence: Duration,
     healthz: ServerAddress,
     metrics: ServerAddress,
@@ -280,11 +284,22 @@ impl Written {
             node_ports: self.node_ports(),
             masquerade_all: self.masquerade_all.unwrap_or(false),
             flowtable_after: self.flowtable_after.and_then(NonZeroU32::new),
+            budget: self.budget(),
             servers: self.servers(),
             host: self.host(),
             kube_proxy: self.kube_proxy.unwrap_or_default(),
             verbosity: self.verbosity.unwrap_or(Verbosity::AGENT),
             source: self.source(),
+        }
+    }
+
+    fn budget(&self) -> Budget {
+        let usual = Budget::default();
+        let at_most =
+            |said: Option<u32>, usual| said.map_or(usual, |said| NonZeroU32::new(said).unwrap_or(NonZeroU32::MAX));
+        Budget {
+            of_service: at_most(self.max_service_elements, usual.of_service),
+            in_all: at_most(self.max_elements, usual.in_all),
         }
     }
 
@@ -349,7 +364,7 @@ impl Written {
             Some(folder) => SourceConfig::Folder(folder),
             None => SourceConfig::Kubernetes(ApiConfig {
                 kubeconfig: self.kubeconfig,
-                masters: self.masters.unwrap_or_default().into_iter().map(|Master(url)| url).collect(),
+                masters: self.masters.unwrap_or_default(),
                 silence: self.silence.filter(|silence| *silence > Duration::ZERO),
             }),
         }

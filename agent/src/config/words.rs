@@ -47,15 +47,6 @@ impl Default for ServerAddress {
 #[error("{0:?}: must be IP:port or an IP address, such as 0.0.0.0:10256 or [::]:10256, with a port from 1 to 65535")]
 pub(super) struct ServerAddressError(String);
 
-/// The URL of an API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Master(pub(super) String);
-
-/// Not such a URL.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?}: must be URLs such as https://192.168.67.1:6443, separated by commas")]
-pub(super) struct MasterError(String);
-
 /// Any text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AnyText(pub(super) String);
@@ -141,27 +132,6 @@ impl FromStr for ServerAddress {
         place
             .map(|(ip, port)| Self::At { ip: Some(ip), port: Some(port) })
             .ok_or_else(|| ServerAddressError(text.to_owned()))
-    }
-}
-
-/// Schemes of a URL. Without this check a typing mistake would look like a server that does not answer.
-const SCHEMES: [&str; 2] = ["https://", "http://"];
-
-impl FromStr for Master {
-    type Err = MasterError;
-
-    /// Without a scheme it is HTTPS: API servers speak nothing else.
-    fn from_str(text: &str) -> Result<Self, MasterError> {
-        let url = text.trim();
-        let (scheme, rest) = match SCHEMES.iter().find_map(|scheme| Some((*scheme, url.strip_prefix(scheme)?))) {
-            Some(parts) => parts,
-            None => ("https://", url),
-        };
-        let host = rest.split(['/', '?']).next().unwrap_or_default();
-        if host.is_empty() || rest.contains("://") || rest.contains(char::is_whitespace) {
-            return Err(MasterError(text.to_owned()));
-        }
-        Ok(Self(format!("{scheme}{rest}")))
     }
 }
 
@@ -281,20 +251,6 @@ mod tests {
         }
         for text in ["", "yes", "tRuE"] {
             assert_eq!(text.parse::<Switch>(), Err(SwitchError(text.into())));
-        }
-    }
-
-    #[test]
-    fn a_master_is_a_url_or_a_host() {
-        for (text, url) in [
-            ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
-            (" http://api.example/path ", "http://api.example/path"),
-            ("10.0.0.1:6443", "https://10.0.0.1:6443"),
-        ] {
-            assert_eq!(text.parse(), Ok(Master(url.into())));
-        }
-        for text in ["", "https://", "ftp://x", "a b", "https:///path"] {
-            assert_eq!(text.parse::<Master>(), Err(MasterError(text.into())), "{text:?}");
         }
     }
 }

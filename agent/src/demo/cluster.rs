@@ -108,6 +108,7 @@ fn settings() -> Settings {
         node_address: None,
         masquerade_all: false,
         flowtable_after: None,
+        budget: kubernetes::settings::Budget::default(),
     }
 }
 

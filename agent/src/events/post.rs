@@ -14,6 +14,8 @@ use kubernetes::settings::NodeName;
 
 /// How long the API may take for one event; meanwhile other notices wait in the outbox.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How much is logged of an error, in which a server can say what it likes.
+const ERROR: usize = 300;
 /// The API's limit for `note`, in bytes (events.k8s.io/v1: 1 KiB).
 const NOTE: usize = 1024;
 
@@ -30,7 +32,7 @@ pub async fn post(mut notices: mpsc::Receiver<Notice>, client: Client, node: Nod
         let regarding = reference(&notice.subject(), &node, &uids);
         let posted = match timeout(PATIENCE, recorder.publish(&event(&notice), &regarding)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(bounded(&error.to_string())),
             Err(_) => Err(format!("no answer within {PATIENCE:?}")),
         };
         match &posted {
@@ -61,6 +63,12 @@ fn event(notice: &Notice) -> Event {
     }
 }
 
+/// One line of at most [`ERROR`] characters.
+fn bounded(error: &str) -> String {
+    let line = |c: char| if c.is_control() { ' ' } else { c };
+    error.chars().take(ERROR).map(line).collect()
+}
+
 fn reference(subject: &Subject, node: &NodeName, uids: &Uids) -> ObjectReference {
     match subject {
         Subject::ThisNode => ObjectReference {
@@ -79,5 +87,16 @@ fn reference(subject: &Subject, node: &NodeName, uids: &Uids) -> ObjectReference
             uid: uids.of(service).map(|uid| uid.to_string()),
             ..ObjectReference::default()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_one_short_line() {
+        assert_eq!(bounded("no\n\u{1b}[31mforged"), "no  [31mforged");
+        assert_eq!(bounded(&"x".repeat(10_000_000)).len(), ERROR);
     }
 }

@@ -134,6 +134,10 @@ impl OwnMetrics {
         self.services.set(programmed.services().saturating_sub(refused) as i64);
         self.frontends.set(totals.frontends);
         self.endpoints.set(totals.endpoints);
+    }
+
+    /// So many services are not programmed at present.
+    pub(super) fn refused_now(&self, refused: usize) {
         self.refused.set(refused as i64);
     }
 
@@ -182,6 +186,9 @@ fn problem_label(problem: &Problem) -> &'static str {
         Problem::Timeout(_) => "timeout",
         Problem::Scheduler(_) => "scheduler",
         Problem::AffinityDecides(_) => "affinity_decides",
+        Problem::AddressWithdrawn { .. } => "address_withdrawn",
+        Problem::NoNodeAddress => "no_node_address",
+        Problem::PodRangesWithdrawn(_) => "pod_ranges_withdrawn",
         Problem::Time(_) => "time",
     }
 }

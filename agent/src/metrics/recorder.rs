@@ -23,8 +23,10 @@ pub(super) struct Recorder {
     listed: bool,
     triggers: PerFamily<Vec<SystemTime>>,
     missed: MissedEndpoints,
-    /// Services that cannot be programmed now.
+    /// Services that the kernel or the backend refuses now.
     refused: BTreeSet<ServiceName>,
+    /// How many are too large to be given to the backend.
+    too_large: usize,
     drifted: bool,
 }
 
@@ -37,6 +39,7 @@ impl Recorder {
             triggers: PerFamily::default(),
             missed: MissedEndpoints::default(),
             refused: BTreeSet::new(),
+            too_large: 0,
             drifted: false,
         }
     }
@@ -76,6 +79,8 @@ impl Recorder {
         for (service, on_node) in &changes.on_node {
             self.missed.set(service, on_node.no_local_endpoints);
         }
+        self.too_large = changes.refused_in_all;
+        self.recorded.own.refused_now(self.refused.len() + self.too_large);
         changes.warnings.iter().for_each(|warning| self.recorded.own.warned(&warning.problem));
     }
 
@@ -94,6 +99,7 @@ impl Recorder {
         let mut programmed = programmed.lock().expect("nothing panics while it holds what is programmed");
         programmed.update(state, scope);
         own.programmed(&programmed, self.refused.len());
+        own.refused_now(self.refused.len() + self.too_large);
         if std::mem::take(&mut self.drifted) {
             own.repaired();
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use backend_api::Dataplane;
 use kubernetes::source::SourceChoice;
 use tokio::sync::{mpsc, oneshot, watch};
+#[cfg(feature = "kubernetes")]
+use tracing::debug;
 use tracing::warn;
 
 use super::views::BackendView;
@@ -39,10 +41,17 @@ pub(super) async fn post_events(choices: watch::Receiver<SourceChoice>, notices:
 
     let SourceChoice { source, node_name } = choices.borrow().clone();
     let SourceConfig::Kubernetes(way) = source else { return };
-    match connect(&way).await {
-        Ok(client) => crate::events::post(notices, client, node_name, uids).await,
-        Err(error) => warn!(%error, "events: cannot be posted, the API server cannot be used"),
-    }
+    let (mut backoff, mut said) = (reconcile::Backoff::default(), false);
+    let client = loop {
+        match connect(&way).await {
+            Ok(client) => break client,
+            Err(error) if said => debug!(%error, "events: cannot be posted yet"),
+            Err(error) => warn!(%error, "events: cannot be posted yet, trying again until the API server can be used"),
+        }
+        said = true;
+        tokio::time::sleep(backoff.after_failure()).await;
+    };
+    crate::events::post(notices, client, node_name, uids).await;
 }
 
 #[cfg(not(feature = "kubernetes"))]

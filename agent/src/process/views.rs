@@ -98,6 +98,7 @@ impl From<&Config> for Views {
             node_ports,
             masquerade_all,
             flowtable_after,
+            budget,
             source,
             servers,
             host,
@@ -118,7 +119,15 @@ impl From<&Config> for Views {
             localhost: OnLocalhost::of(&node_ports),
             kube_proxy,
             verbosity,
-            settings: Settings { node_name, node_address, local_traffic, node_ports, masquerade_all, flowtable_after },
+            settings: Settings {
+                node_name,
+                node_address,
+                local_traffic,
+                node_ports,
+                masquerade_all,
+                flowtable_after,
+                budget,
+            },
         }
     }
 }

@@ -81,7 +81,9 @@ fn every_field_with_an_effect_changes_its_own_setting_and_no_other() {
         ("switchyard: {verbosity: 0}", |config| config.verbosity = Verbosity::QUIET),
         ("switchyard: {source: /s}", |config| config.source = SourceConfig::Folder("/s".into())),
         ("switchyard: {masters: ['https://a', 'b:6443']}", |config| match &mut config.source {
-            SourceConfig::Kubernetes(way) => way.masters = vec!["https://a".into(), "https://b:6443".into()],
+            SourceConfig::Kubernetes(way) => {
+                way.masters = ["https://a", "https://b:6443"].map(|url| url.parse().unwrap()).into()
+            }
             SourceConfig::Folder(_) => unreachable!(),
         }),
         ("switchyard: {apiSilence: 20s}", |config| match &mut config.source {

@@ -7,10 +7,10 @@ use backend_api::Scheduler;
 use kubernetes::settings::{LocalDetector, NodePortSelection};
 use kubernetes::source::{ApiConfig, SourceConfig};
 use switchyard_agent::backend::Backend;
-use switchyard_agent::config::{Action, ByService, Config, KubeProxyRules, Order, Unbound, Verbosity};
+use switchyard_agent::config::{Action, ByService, Config, KubeProxyRules, Order, Unbound, Verbosity, configz, yaml};
 use switchyard_agent::localhost::OnLocalhost;
 
-use super::given::{line, order, quiet};
+use super::given::{file_with, line, order, quiet};
 
 /// Every flag of kube-proxy 1.36 with a value that differs from its default, and whether it has an effect.
 const KUBE_PROXYS: [(&str, &str); 55] = [
@@ -103,9 +103,9 @@ fn every_flag_changes_its_own_setting_and_no_other() {
         ("--source /s", |config| config.source = SourceConfig::Folder("/s".into())),
         ("--kubeconfig /k", |config| kubernetes(config).kubeconfig = Some("/k".into())),
         ("--kubeconfig=", |_| {}),
-        ("--master https://a:6443", |config| kubernetes(config).masters = vec!["https://a:6443".into()]),
+        ("--master https://a:6443", |config| kubernetes(config).masters = vec!["https://a:6443".parse().unwrap()]),
         ("--master https://a,b:6443", |config| {
-            kubernetes(config).masters = vec!["https://a".into(), "https://b:6443".into()]
+            kubernetes(config).masters = ["https://a", "https://b:6443"].map(|url| url.parse().unwrap()).into()
         }),
         ("--api-silence 20s", |config| kubernetes(config).silence = Some(Duration::from_secs(20))),
         ("--api-silence 0s", |_| {}),
@@ -290,4 +290,18 @@ fn what_is_to_be_done_is_told_by_flags_and_writing_goes_first() {
     assert_eq!(action(&["--cleanup", "--init-only", "--config=/nowhere"]), Action::CleanUp);
     assert!(matches!(action(&["--init-only", "--cleanup=false"]), Action::InitOnly(_)));
     assert!(matches!(action(&["--init-only=true", "--cleanup", "--write-config-to=/f"]), Action::WriteConfig { .. }));
+}
+
+#[test]
+fn a_password_of_a_server_is_not_shown() {
+    let config = quiet("--master=https://user:hunter2@a:6443");
+    assert_eq!(configz(&config)["switchyard"]["masters"][0], "https://***@a:6443");
+    assert!(!format!("{config:?} {} {}", config.source, yaml(&config)).contains("hunter2"));
+    let mistakes = file_with(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
+         switchyard: {masters: ['https://user:hunter2@']}\n",
+        &[],
+    );
+    let mistakes = mistakes.unwrap_err().join("; ");
+    assert!(mistakes.contains("must be URLs such as") && !mistakes.contains("hunter2"), "{mistakes}");
 }

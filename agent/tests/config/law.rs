@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use backend_api::Scheduler;
-use kubernetes::settings::LocalDetector;
+use kubernetes::settings::{Budget, LocalDetector};
 use kubernetes::source::{ApiConfig, SourceConfig};
 use proptest::option::of;
 use proptest::prelude::*;
@@ -96,6 +96,11 @@ fn source() -> impl Strategy<Value = SourceConfig> {
     ]
 }
 
+fn budget() -> impl Strategy<Value = Budget> {
+    let limit = || (1..=i32::MAX as u32).prop_map(|limit| NonZeroU32::new(limit).unwrap());
+    (limit(), limit()).prop_map(|(of_service, in_all)| Budget { of_service, in_all })
+}
+
 fn configuration() -> impl Strategy<Value = Config> {
     let node = (parsed(&["n", "ctrl-1.example", "123", "true", "null", "1e3"]), of(parsed(&["10.0.0.1", "fd00::1"])));
     let selections =
@@ -104,12 +109,12 @@ fn configuration() -> impl Strategy<Value = Config> {
         select(vec![KubeProxyRules::Removed, KubeProxyRules::Left]),
         (0..=10_u8).prop_map(|level| Verbosity::new(level).unwrap()),
         any::<bool>(),
-        (0..=i32::MAX as u32).prop_map(NonZeroU32::new),
+        ((0..=i32::MAX as u32).prop_map(NonZeroU32::new), budget()),
         select(vec![Backend::Nftables, Backend::Ipvs]),
     );
     (node, ipvs(), local_traffic(), parsed(&selections), source(), servers(), host(), rest).prop_map(
         |((node_name, node_address), ipvs, local_traffic, node_ports, source, servers, host, rest)| {
-            let (kube_proxy, verbosity, masquerade_all, flowtable_after, backend) = rest;
+            let (kube_proxy, verbosity, masquerade_all, (flowtable_after, budget), backend) = rest;
             Config {
                 node_name,
                 node_address,
@@ -119,6 +124,7 @@ fn configuration() -> impl Strategy<Value = Config> {
                 node_ports,
                 masquerade_all,
                 flowtable_after,
+                budget,
                 source,
                 servers,
                 host,

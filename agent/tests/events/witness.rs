@@ -64,6 +64,7 @@ fn ranges_of_the_other_family_become_a_notice_once() {
         node_address: None,
         masquerade_all: false,
         flowtable_after: None,
+        budget: kubernetes::settings::Budget::default(),
     };
     let mut resolver = Resolver::new(settings);
     resolver.upsert(&object(SERVICE));

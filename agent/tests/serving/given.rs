@@ -73,6 +73,7 @@ pub(crate) fn settings() -> Settings {
         node_ports: "all".parse().unwrap(),
         masquerade_all: false,
         flowtable_after: None,
+        budget: kubernetes::settings::Budget::default(),
         node_address: None,
     }
 }
@@ -169,7 +170,14 @@ impl Node {
         self.witness.hear(news);
     }
 
-    fn resolve(&mut self) -> kubernetes::resolve::Applied {
+    /// Services may have this many elements at most from now on.
+    pub(crate) fn limit_services_to(&mut self, elements: u32) {
+        let of_service = elements.try_into().unwrap();
+        let budget = kubernetes::settings::Budget { of_service, ..kubernetes::settings::Budget::default() };
+        self.resolver.set_settings(Settings { budget, ..settings() });
+    }
+
+    pub(crate) fn resolve(&mut self) -> kubernetes::resolve::Applied {
         let changes = self.resolver.resolve();
         self.witness.hear(&News::Noted(Note::Resolved(&changes)));
         changes.apply(&mut self.state)

@@ -215,6 +215,20 @@ fn what_is_programmed_and_what_is_refused_is_counted_as_it_changes() {
 }
 
 #[test]
+fn a_service_that_is_too_large_counts_as_refused_before_anything_is_synced() {
+    if testbed::privilege::skip() {
+        return;
+    }
+    let mut node = settled();
+    node.limit_services_to(3);
+    node.resolve();
+    check(&node, &[("switchyard_refused_services", 1.0)]);
+    node.limit_services_to(100);
+    node.resolve();
+    check(&node, &[("switchyard_refused_services", 0.0)]);
+}
+
+#[test]
 fn stale_flows_are_counted_in_the_family_where_they_were_looked_for() {
     if testbed::privilege::skip() {
         return;

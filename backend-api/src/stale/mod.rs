@@ -15,7 +15,7 @@
 //! **Invariant:** an entry of TCP that was answered, or to a destination that is not and was not a frontend, is never
 //! stale (`an_answered_tcp_entry_is_never_deleted`).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
 mod half_open;
@@ -222,17 +222,15 @@ fn endangered(
     mut each: impl FnMut(FrontendKey),
 ) {
     let of = |service| frontends(service).filter(|(_, frontend)| is_meant(frontend.key.protocol()));
+    let mut coming: HashMap<FrontendKey, _> =
+        after.into_iter().flat_map(of).map(|(port, frontend)| (frontend.key, (port, frontend))).collect();
     for (port, frontend) in before.into_iter().flat_map(of) {
-        let successor = after.and_then(|after| of(after).find(|(_, other)| other.key == frontend.key));
+        let successor = coming.remove(&frontend.key);
         if successor.is_none_or(|successor| endangers((port, frontend), successor)) {
             each(frontend.key);
         }
     }
-    for (_, frontend) in after.into_iter().flat_map(of) {
-        if !before.is_some_and(|before| of(before).any(|(_, other)| other.key == frontend.key)) {
-            each(frontend.key);
-        }
-    }
+    coming.into_keys().for_each(each);
 }
 
 fn frontends(service: &Service) -> impl Iterator<Item = (&ServicePort, &Frontend)> {

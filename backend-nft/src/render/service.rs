@@ -18,6 +18,7 @@ use crate::ruleset::{By, Element, Key, LOCAL_STICKY_SLOT, Mark, Policy, SetName,
 /// nowhere, so that 50,000 services weigh little.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Assignment {
+    /// In order of ports and pools.
     slots: Vec<(usize, Pool, Slots)>,
     /// What answers, port by port, in order, in tables that mark; none in tables that translate.
     marks: Option<Box<[Answering]>>,
@@ -49,8 +50,10 @@ impl Assignment {
 
     /// The slots of the port at `index` in one of its pools.
     pub(crate) fn slots(&self, service: &Service, index: usize, pool: Pool) -> Slots {
-        let past = self.slots.iter().find(|(i, of, _)| (*i, *of) == (index, pool));
-        past.map_or_else(|| assign(None, &service.ports[index], pool), |(.., slots)| slots.clone())
+        match self.slots.binary_search_by_key(&(index, pool), |(index, pool, _)| (*index, *pool)) {
+            Ok(at) => self.slots[at].2.clone(),
+            Err(_) => assign(None, &service.ports[index], pool),
+        }
     }
 
     /// What answers a frontend of the port at `index` for `target`.
@@ -67,11 +70,8 @@ impl Assignment {
         }
     }
 
-    /// The slots of the port of `service` that is `port` in another form: the same name, family and protocol.
-    pub(crate) fn slots_of(&self, service: &Service, port: &ServicePort, pool: Pool) -> Option<Slots> {
-        let index = service.ports.iter().position(|other| {
-            (&other.name, other.family, other.protocol) == (&port.name, port.family, port.protocol)
-        })?;
+    /// The slots of the port at `index`, if it has this pool.
+    pub(crate) fn slots_of(&self, service: &Service, index: usize, pool: Pool) -> Option<Slots> {
         pools(&service.ports[index]).contains(&pool).then(|| self.slots(service, index, pool))
     }
 }

@@ -98,7 +98,7 @@ async fn agent(masters: Vec<String>, committed: mpsc::Sender<Commit>) -> Result<
     let inner = Backend::Nftables.open().await?;
     let (told, objects) = channel();
     let (found, addresses) = watch::channel(None);
-    let config = ApiConfig { masters, ..ApiConfig::default() };
+    let config = ApiConfig::of_servers(&masters)?;
     let _following =
         [tokio::spawn(api::watch_api(config, node_name.clone(), told)), tokio::spawn(watch_addresses(found))];
     let settings = Settings {
@@ -108,6 +108,7 @@ async fn agent(masters: Vec<String>, committed: mpsc::Sender<Commit>) -> Result<
         node_ports: "all".parse()?,
         masquerade_all: false,
         flowtable_after: None,
+        budget: kubernetes::settings::Budget::default(),
     };
     let dataplane = Box::new(Timed { inner, committed });
     let inputs = Inputs::new(objects, addresses);

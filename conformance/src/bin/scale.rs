@@ -36,7 +36,7 @@ struct Flags {
     /// For how long.
     #[arg(long)]
     seconds: Option<u32>,
-    /// Rounds of new connections, of a quarter of a second for each kind of rules; 0 for none.
+    /// Rounds of first packets, of a quarter of a second for each kind of rules; 0 for none.
     #[arg(long, default_value_t = 12)]
     rounds: usize,
     /// Rounds of one bulk connection each with and without the flowtable, of eight seconds; 0 for none.

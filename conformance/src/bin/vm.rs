@@ -19,7 +19,7 @@ use switchyard_conformance::{BACKEND, PATIENCE};
 #[derive(Debug, Parser)]
 #[command(name = "vm")]
 struct Flags {
-    /// Debian's kernel to boot: 6.1 or 6.12.
+    /// Debian's kernel to boot: 5.10, 6.1, 6.12 or sid.
     #[arg(long, default_value = "6.12")]
     kernel: Kernel,
     /// The backend under test.

@@ -31,7 +31,7 @@ pub struct Plan {
     pub changes: u64,
     /// Changes at a steady rate, afterwards.
     pub rate: Option<Rate>,
-    /// Rounds of new connections; none are made where it is 0.
+    /// Rounds of first packets; none are sent where it is 0.
     pub rounds: usize,
     /// Rounds of bulk connections; none are made where it is 0.
     pub throughput: usize,
@@ -51,23 +51,23 @@ pub fn measure(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Measured, String>
         return Err(format!("{} services of {}: more than there are addresses", cluster.services, cluster.endpoints));
     }
     let load_before = load();
-    let ours = Place::build("ours")?;
+    let mut ours = Place::build("ours")?;
     let order = Order { backend: backend.name().to_owned(), cluster, changes, rate };
     progress(&format!("{} services of {}: first sync and {changes} changes", cluster.services, cluster.endpoints));
     let programmed = run_pipeline(&ours.node, &plan.program, &order)?;
     progress("restart");
     let restarted = run_pipeline(&ours.node, &plan.program, &Order { changes: 0, rate: None, ..order })?;
     let mut compared = Compared::default();
-    let single = Place::build("single")?;
+    let mut single = Place::build("single")?;
     run(&single.node, &["nft", "-f", "-"], &rivals::single_dnat(cluster))?;
-    let for_all = Place::build("for-all")?;
+    let mut for_all = Place::build("for-all")?;
     run(&for_all.node, &["nft", "-f", "-"], &rivals::single_dnat_for_all(cluster))?;
-    let chains = compare(plan, &ours.node, &mut compared, progress)?;
+    let mut chains = compare(plan, &ours.node, &mut compared, progress)?;
     let connected = match plan.rounds {
         0 => None,
         rounds => {
-            progress("new connections");
-            Some(connect(cluster, [&ours, &single, &for_all], chains.as_ref(), rounds)?)
+            progress("first packets");
+            Some(connect(cluster, [&mut ours, &mut single, &mut for_all], chains.as_mut(), rounds)?)
         }
     };
     let carried = match plan.throughput {
@@ -171,15 +171,18 @@ fn loadable(listed: &str) -> String {
 
 fn connect(
     cluster: Cluster,
-    [ours, single, for_all]: [&Place; 3],
-    chains: Option<&Place>,
+    [ours, single, for_all]: [&mut Place; 3],
+    mut chains: Option<&mut Place>,
     rounds: usize,
 ) -> Result<Connect, String> {
-    let static_rules = [("static rule", Some(single)), ("static rule for all", Some(for_all))];
-    for (name, place) in static_rules.into_iter().chain([("ours", Some(ours)), ("chains", chains)]) {
-        if place.is_some_and(|place| !answers(place, cluster.frontend(0))) {
+    for (name, place) in [("ours", &mut *ours), ("static rule", &mut *single), ("static rule for all", &mut *for_all)]
+        .into_iter()
+        .chain(chains.as_mut().map(|place| ("chains", &mut **place)))
+    {
+        if !answers(place, cluster.frontend(0)) {
             return Err(format!("{name}: the first service does not answer"));
         }
+        place.refuse();
     }
     let services = cluster.services;
     let mut targets = vec![
@@ -187,7 +190,7 @@ fn connect(
         Target { place: single, services: 1 },
         Target { place: for_all, services },
     ];
-    targets.extend(chains.map(|place| Target { place, services }));
+    targets.extend(chains.as_deref().map(|place| Target { place, services }));
     let dialled = dial_in_turns(cluster, &targets, rounds)?;
     Ok(Connect::of(&dialled[0], [&dialled[1], &dialled[2]], dialled.get(3)))
 }

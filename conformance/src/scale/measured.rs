@@ -44,7 +44,7 @@ pub struct Measured {
     pub kernel_bytes: u64,
     /// What was sent to the kernel in the first sync.
     pub netlink_bytes: u64,
-    /// New connections.
+    /// First packets.
     pub connect: Option<Connect>,
     /// What one established connection carries, where that was asked for.
     #[serde(default)]
@@ -57,26 +57,27 @@ pub struct Measured {
     pub load: f64,
 }
 
-/// New connections per second through each kind of rules, in turns.
+/// First packets through each kind of rules, in turns: how long the tenth part of new connections took at most, from
+/// the first packet to the endpoint's refusal, in seconds; the median of the rounds, and of the rounds' ratios.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Connect {
     /// Through ours.
-    pub per_second: f64,
+    pub seconds: f64,
     /// Through one static DNAT rule.
-    pub single_dnat_per_second: f64,
+    pub single_dnat_seconds: f64,
     /// Through one static DNAT rule for all services, of which as many are dialled as of ours.
-    pub single_dnat_for_all_per_second: f64,
+    pub single_dnat_for_all_seconds: f64,
     /// Through a chain for each service, where that was loaded.
-    pub chain_per_service_per_second: Option<f64>,
-    /// Ours over the static rule's: the median of all rounds' ratios.
+    pub chain_per_service_seconds: Option<f64>,
+    /// Ours over the static rule's.
     pub ratio_to_single_dnat: f64,
     /// Ours over the static rule's for all services.
     pub ratio_to_single_dnat_for_all: f64,
     /// Ours over the chains'.
     pub ratio_to_chain_per_service: Option<f64>,
-    /// From a connection's first packet to its answer, through ours.
+    /// All connections through ours.
     pub first_packet_seconds: Percentiles,
-    /// Through the static rule.
+    /// All connections through the static rule.
     pub single_dnat_first_packet_seconds: Percentiles,
 }
 
@@ -98,10 +99,10 @@ pub struct Compared {
 impl Connect {
     pub(super) fn of(ours: &Dialled, [single, for_all]: [&Dialled; 2], chains: Option<&Dialled>) -> Self {
         Self {
-            per_second: ours.per_second(),
-            single_dnat_per_second: single.per_second(),
-            single_dnat_for_all_per_second: for_all.per_second(),
-            chain_per_service_per_second: chains.map(Dialled::per_second),
+            seconds: ours.seconds(),
+            single_dnat_seconds: single.seconds(),
+            single_dnat_for_all_seconds: for_all.seconds(),
+            chain_per_service_seconds: chains.map(Dialled::seconds),
             ratio_to_single_dnat: ours.ratio(single),
             ratio_to_single_dnat_for_all: ours.ratio(for_all),
             ratio_to_chain_per_service: chains.map(|chains| ours.ratio(chains)),

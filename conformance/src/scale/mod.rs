@@ -3,7 +3,7 @@
 //! ```text
 //! Plan ──► measure ──► place (client, node, server) ──► pipeline, in a process of its own ─► first sync, changes, restart
 //!                                 │                ──► rivals by nft and ipvsadm       ─► load, one change
-//!                                 ├──► dials: new connections through all of them, in turns
+//!                                 ├──► dials: first packets through all of them, in turns
 //!                                 └──► throughput: what one connection carries, with and without the flowtable
 //! Vec<Measured> ──► table, plot, JSON
 //! ```

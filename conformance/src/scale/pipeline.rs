@@ -119,6 +119,7 @@ fn settings() -> Settings {
         node_ports: "all".parse().expect("the word is known"),
         masquerade_all: false,
         flowtable_after: None,
+        budget: kubernetes::settings::Budget::UNLIMITED,
         node_address: None,
     }
 }

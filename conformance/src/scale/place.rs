@@ -1,4 +1,4 @@
-//! Where packets go in this benchmark: a client, a node and a server that answers at every endpoint's address.
+//! Where packets go in this benchmark: a client, a node and a server that has every endpoint's address.
 //!
 //! ```text
 //! client 10.64.0.2 ── node (the rules under test) ── server 10.128.0.0/9, port 8080
@@ -24,8 +24,6 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 65, 0, 2);
 const NODE_TO_SERVER: Ipv4Addr = Ipv4Addr::new(10, 65, 0, 1);
 /// Prefix length of both links.
 const LINK: u8 = 24;
-/// Connections that the server keeps open behind the newest: their clients have closed them by then.
-const KEPT: usize = 64;
 
 /// A client, a node and a server, connected.
 #[derive(Debug)]
@@ -46,13 +44,7 @@ impl Place {
         let (client, node, server) = (create(label, "client")?, create(label, "node")?, create(label, "server")?);
         let runtime = Runtime::new().map_err(|error| format!("runtime: {error}"))?;
         wire(&runtime, &client, &node, &server).map_err(|error| format!("links of {label}: {error}"))?;
-        let settings = [
-            (&node, "net/ipv4/ip_forward", "1"),
-            // What is reset is forgotten at once, so that no run is slower for what another left.
-            (&node, "net/netfilter/nf_conntrack_tcp_timeout_close", "1"),
-            (&client, "net/ipv4/ip_local_port_range", "1024 65535"),
-            (&server, "net/core/somaxconn", "65535"),
-        ];
+        let settings = [(&node, "net/ipv4/ip_forward", "1"), (&client, "net/ipv4/ip_local_port_range", "1024 65535")];
         for (namespace, key, value) in settings {
             namespace.sysctl(key, value).map_err(|error| error.to_string())?;
         }
@@ -62,18 +54,24 @@ impl Place {
         Ok(place)
     }
 
+    /// From now on the server refuses connections.
+    pub(super) fn refuse(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Wakes it up; where that fails, the process' end will do.
+        if self.server.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, ENDPOINT_PORT))).is_ok()
+            && let Some(listening) = self.listening.take()
+        {
+            let _ = listening.join();
+        }
+    }
+
     fn listen(&mut self) -> io::Result<()> {
         let listener = self.server.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, ENDPOINT_PORT)))?;
         let stop = self.stop.clone();
         self.listening = Some(self.server.spawn("server", move || {
-            let mut kept: Vec<Option<TcpStream>> = Vec::new();
-            kept.resize_with(KEPT, || None);
-            for number in 0.. {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
+            while !stop.load(Ordering::Relaxed) {
                 // One that is reset while it waits is none.
-                kept[number % KEPT] = listener.accept().ok().map(|(stream, _)| stream);
+                drop(listener.accept());
             }
         })?);
         Ok(())
@@ -82,12 +80,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // Wakes it up; where that fails, the process' end will do.
-        if self.server.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, ENDPOINT_PORT))).is_ok()
-            && let Some(listening) = self.listening.take()
-        {
-            let _ = listening.join();
+        if self.listening.is_some() {
+            self.refuse();
         }
     }
 }

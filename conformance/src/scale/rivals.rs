@@ -1,7 +1,8 @@
 //! The rules that ours are compared with, written here as text for `nft -f`. Pure.
 //!
 //! The shape is what matters, and the shape alone is taken from elsewhere: chains of their own for each service and
-//! each endpoint, reached by a verdict map, as kube-proxy's nftables mode has it (KEP-3866).
+//! each endpoint, reached by a verdict map, beside filter chains that look at each new connection, as kube-proxy's
+//! nftables mode has it (KEP-3866).
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -69,6 +70,11 @@ pub(super) fn chain_per_service(cluster: Cluster) -> String {
         let _ = writeln!(text, "      {address} . tcp . {FRONTEND_PORT} : goto service-{service},");
     }
     text.push_str("    }\n  }\n}\n");
+    text.push_str(&format!("table ip {CHAINS} {{\n  set cluster-ips {{\n    type ipv4_addr\n    elements = {{\n"));
+    for service in 0..cluster.services {
+        let _ = writeln!(text, "      {},", cluster.frontend(service));
+    }
+    text.push_str("    }\n  }\n}\n");
     text
 }
 
@@ -79,6 +85,42 @@ fn write_base(text: &mut String) {
   }
   chain services {
     ip daddr . meta l4proto . th dport vmap @services
+  }
+  map refused {
+    type ipv4_addr . inet_proto . inet_service : verdict
+  }
+  map firewalled {
+    type ipv4_addr . inet_proto . inet_service : verdict
+  }
+  set cluster-ips {
+    type ipv4_addr
+  }
+  chain firewall-check {
+    ip daddr . meta l4proto . th dport vmap @firewalled
+  }
+  chain endpoints-check {
+    ip daddr . meta l4proto . th dport vmap @refused
+  }
+  chain cluster-ips-check {
+    ip daddr @cluster-ips reject
+  }
+  chain filter-prerouting {
+    type filter hook prerouting priority dstnat - 10; policy accept;
+    ct state new jump firewall-check
+  }
+  chain filter-input {
+    type filter hook input priority filter; policy accept;
+    ct state new jump endpoints-check
+  }
+  chain filter-forward {
+    type filter hook forward priority filter; policy accept;
+    ct state new jump endpoints-check
+    ct state new jump cluster-ips-check
+  }
+  chain filter-output {
+    type filter hook output priority filter; policy accept;
+    ct state new jump endpoints-check
+    ct state new jump cluster-ips-check
   }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;

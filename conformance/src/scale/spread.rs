@@ -19,9 +19,12 @@ pub(super) struct Spread {
     max: u64,
 }
 
-/// A spread in three numbers, in seconds.
+/// A spread in four numbers, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
+    /// A tenth took no longer.
+    #[serde(default)]
+    pub p10: f64,
     /// Half took no longer.
     pub p50: f64,
     /// 99 of 100 took no longer.
@@ -42,16 +45,27 @@ impl Spread {
         self.max = self.max.max(nanoseconds);
     }
 
+    /// Adds all that `other` has.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count += more;
+        }
+        self.count += other.count;
+        self.max = self.max.max(other.max);
+    }
+
     /// Nothing where nothing was added.
     pub(super) fn percentiles(&self) -> Option<Percentiles> {
         (self.count > 0).then(|| Percentiles {
+            p10: self.percentile(10),
             p50: self.percentile(50),
             p99: self.percentile(99),
             max: self.max as f64 / 1e9,
         })
     }
 
-    fn percentile(&self, percent: u64) -> f64 {
+    /// So many of a hundred took no longer; in seconds, 0 of none.
+    pub(super) fn percentile(&self, percent: u64) -> f64 {
         let mut left = (self.count * percent).div_ceil(100);
         for (index, count) in self.buckets.iter().enumerate() {
             left = left.saturating_sub(u64::from(*count));
@@ -93,6 +107,6 @@ mod tests {
         let mut spread = Spread::new();
         assert_eq!(spread.percentiles(), None);
         (1..=100).for_each(|n| spread.add(Duration::from_nanos(n)));
-        assert_eq!(spread.percentiles(), Some(Percentiles { p50: 50e-9, p99: 99e-9, max: 100e-9 }));
+        assert_eq!(spread.percentiles(), Some(Percentiles { p10: 10e-9, p50: 50e-9, p99: 99e-9, max: 100e-9 }));
     }
 }

@@ -30,7 +30,7 @@ const ROWS: [Row; 27] = [
     ("memory after all changes", |m| Some(bytes(m.rss_bytes.after_changes))),
     ("the kernel's memory", |m| Some(bytes(m.kernel_bytes))),
     ("netlink, first sync", |m| Some(bytes(m.netlink_bytes))),
-    ("new connections per second", |m| m.connect.as_ref().map(|connect| format!("{:.0}", connect.per_second))),
+    ("first packet and its answer, p10", |m| m.connect.as_ref().map(|connect| time(connect.seconds))),
     ("  over one static DNAT rule", |m| {
         m.connect.as_ref().map(|connect| format!("{:.3}", connect.ratio_to_single_dnat))
     }),
@@ -40,7 +40,7 @@ const ROWS: [Row; 27] = [
     ("  over a chain for each service", |m| {
         m.connect.as_ref()?.ratio_to_chain_per_service.map(|ratio| format!("{ratio:.3}"))
     }),
-    ("first packet, p50", |m| m.connect.as_ref().map(|connect| time(connect.first_packet_seconds.p50))),
+    ("  p50", |m| m.connect.as_ref().map(|connect| time(connect.first_packet_seconds.p50))),
     ("one connection, bytes per second", |m| m.throughput.as_ref().map(|carried| rate(carried.bytes_per_second))),
     ("  through the flowtable", |m| m.throughput.as_ref()?.flowtable_bytes_per_second.map(rate)),
     ("  in single frames", |m| m.throughput.as_ref().map(|carried| rate(carried.frames_bytes_per_second))),

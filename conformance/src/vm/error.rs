@@ -3,17 +3,14 @@
 use std::io;
 use std::time::Duration;
 
+use crate::debian::Unavailable;
+
 /// A machine that could not be had, or that did not get to the end of its order.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
     /// Something that the machine is made of is not here and could not be fetched.
-    #[error("{what}: {reason}")]
-    Unavailable {
-        /// The program, package or kernel module.
-        what: String,
-        /// Why not, and what was tried.
-        reason: String,
-    },
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
     /// A file, a process or a pipe of ours.
     #[error("{what}: {source}")]
     Io {
@@ -59,7 +56,7 @@ impl VmError {
     }
 
     pub(super) fn unavailable(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Unavailable { what: what.into(), reason: reason.into() }
+        Unavailable::new(what, reason).into()
     }
 }
 

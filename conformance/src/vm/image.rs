@@ -7,6 +7,7 @@ use std::process::Command;
 
 use super::modules::{self, Module, Offer};
 use super::{Kernel, VmError, packages};
+use crate::debian;
 
 /// A kernel and the modules that the suite needs, in load order, on this machine's disk.
 #[derive(Clone, Debug)]
@@ -26,9 +27,9 @@ impl Image {
     ///
     /// [`VmError::Unavailable`] names the package or module that could not be had.
     pub fn prepare(kernel: Kernel) -> Result<Self, VmError> {
-        packages::have_program(packages::QEMU, "qemu-system-x86")?;
-        packages::have_program("setpriv", "util-linux")?;
-        let kept = shelf()?;
+        debian::have_program(packages::QEMU, "qemu-system-x86")?;
+        debian::have_program("setpriv", "util-linux")?;
+        let kept = debian::shelf("vm")?;
         fs::create_dir_all(&kept).map_err(VmError::io(format!("create {}", kept.display())))?;
         // One fetches, the others wait and find it done.
         let lock = kept.join("lock");
@@ -96,16 +97,6 @@ impl Image {
     }
 }
 
-/// `target/vm`, found from where cargo put this program: cargo tags the target directory.
-fn shelf() -> Result<PathBuf, VmError> {
-    let program = std::env::current_exe().map_err(VmError::io("this program's path"))?;
-    program
-        .ancestors()
-        .find(|directory| directory.join("CACHEDIR.TAG").exists())
-        .map(|target| target.join("vm"))
-        .ok_or_else(|| VmError::unavailable("target directory", format!("{} is not inside one", program.display())))
-}
-
 /// A kernel's package, unpacked.
 struct Unpacked {
     vmlinuz: PathBuf,
@@ -115,11 +106,15 @@ struct Unpacked {
 
 impl Unpacked {
     fn open(root: &Path, kernel: Kernel) -> Result<Self, VmError> {
-        let vmlinuz = only_child(&root.join("boot"), |name| name.starts_with("vmlinuz-"))?;
         let tree =
             ["lib/modules", "usr/lib/modules"].map(|path| root.join(path)).into_iter().find(|path| path.exists());
         let tree = tree.ok_or_else(|| VmError::unavailable(kernel.metapackage(), "its package holds no modules"))?;
         let tree = only_child(&tree, |_| true)?;
+        // Beside the modules since Linux 7.
+        let vmlinuz = match tree.join("vmlinuz") {
+            beside if beside.exists() => beside,
+            _ => only_child(&root.join("boot"), |name| name.starts_with("vmlinuz-"))?,
+        };
         let builtin = tree.join("modules.builtin");
         let builtin = fs::read_to_string(&builtin).map_err(VmError::io(format!("read {}", builtin.display())))?;
         let builtin = builtin.lines().filter_map(|line| modules::module_name(line.rsplit('/').next()?)).collect();
@@ -141,8 +136,8 @@ impl Offer for Unpacked {
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, VmError> {
         let Some(file) = self.modules.get(name) else { return Ok(None) };
         if file.extension().is_some_and(|extension| extension == "xz") {
-            packages::have_program("xz", "xz-utils")?;
-            return packages::run("xz", Command::new("xz").args(["-d", "-c"]).arg(file)).map(Some);
+            debian::have_program("xz", "xz-utils")?;
+            return debian::run("xz", Command::new("xz").args(["-d", "-c"]).arg(file)).map(Some).map_err(VmError::from);
         }
         fs::read(file).map(Some).map_err(VmError::io(format!("read {}", file.display())))
     }

@@ -7,7 +7,8 @@ use std::process::Command;
 use super::cpio::Archive;
 use super::modules::Module;
 use super::order::ORDER_FILE;
-use super::{Order, VmError, packages};
+use super::{Order, VmError};
+use crate::debian;
 
 /// Where the modules lie, named `000-first`, `001-second`, … in load order.
 pub(super) const MODULES: &str = "/modules";
@@ -55,7 +56,7 @@ pub(super) fn pack(init: &Init, modules: &[Module], order: &Order) -> Result<Vec
 /// `nft`, by which scenarios compare rulesets several times each, and all that its loader opens. Nothing where it is
 /// not installed; a test that needs it says so.
 pub(super) fn resident() -> Vec<PathBuf> {
-    let Some(nft) = packages::on_path("nft") else { return Vec::new() };
+    let Some(nft) = debian::on_path("nft") else { return Vec::new() };
     let mut files = libraries(&nft).unwrap_or_default();
     files.extend([nft, PathBuf::from("/etc/ld.so.cache")]);
     files
@@ -63,7 +64,7 @@ pub(super) fn resident() -> Vec<PathBuf> {
 
 /// The shared libraries of a program and its loader, as the loader itself finds them.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>, VmError> {
-    let printed = packages::run(&format!("ldd {}", program.display()), Command::new("ldd").arg(program))?;
+    let printed = debian::run(&format!("ldd {}", program.display()), Command::new("ldd").arg(program))?;
     let printed = String::from_utf8_lossy(&printed);
     // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)"
     let paths = printed.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));

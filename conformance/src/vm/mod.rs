@@ -1,7 +1,7 @@
 //! A virtual machine with a stock Debian kernel: the suite on kernels that this machine does not run.
 //!
 //! ```text
-//! Kernel ──► packages [apt, dpkg-deb] ──► Image: vmlinuz, modules in load order     cached under target/vm/
+//! Kernel ──► packages [debian] ──────────► Image: vmlinuz, modules in load order     cached under target/vm/
 //! Order, this binary, Image ──► initramfs [cpio] ──► machine [qemu] ──► init ──► the order's commands
 //!                                                      │ output  ◄── virtio port ◄────────┘
 //!                                                      └ Outcome ◄── virtio port ◄── exit status

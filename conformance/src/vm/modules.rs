@@ -9,15 +9,13 @@ use super::VmError;
 
 /// Must be there, as a module or built in. Not `sctp`: the worlds' pods speak SCTP themselves, for kernels without it,
 /// and the kernel's own stack would answer their clients with ABORT. Conntrack, NAT and IPVS need no such module.
-const REQUIRED: [&str; 26] = [
+const REQUIRED: [&str; 25] = [
     // the way to the host: console ports, its file system, a layer to write on
     "virtio_pci",
     "virtio_console",
     "9pnet_virtio",
     "9p",
     "overlay",
-    // asked for by name at run time (`softdep`), so no dependency tells of it: checksums
-    "crc32c_generic",
     "nf_tables",
     "nf_conntrack",
     "nf_conntrack_netlink",
@@ -41,6 +39,10 @@ const REQUIRED: [&str; 26] = [
     "udp_diag",
 ];
 
+/// Taken along where the kernel has it as a module, ahead of the others: older kernels ask for their checksums by name
+/// when a module that computes some is loaded (`softdep`), so that no dependency tells of it.
+const FIRST: &str = "crc32c_generic";
+
 /// Taken along whatever they are called exactly: every IPVS scheduler and every nftables expression that the kernel
 /// has.
 const FAMILIES: [&str; 2] = ["ip_vs_", "nft_"];
@@ -60,7 +62,7 @@ pub(super) trait Offer {
 
 /// Everything that decides which modules are taken, as text: a kept image is thrown away when it changes.
 pub(super) fn wanted() -> String {
-    REQUIRED.into_iter().chain(FAMILIES).collect::<Vec<_>>().join("\n")
+    [FIRST].into_iter().chain(REQUIRED).chain(FAMILIES).collect::<Vec<_>>().join("\n")
 }
 
 /// The modules to load, in order.
@@ -70,10 +72,11 @@ pub(super) fn wanted() -> String {
 /// Names what is neither a module nor built in, and what needs it.
 pub(super) fn load_order(offer: &dyn Offer) -> Result<Vec<Module>, VmError> {
     let mut families = offer.modules();
+    let first = families.iter().any(|name| name == FIRST).then_some(FIRST);
     families.retain(|name| FAMILIES.iter().any(|family| name.starts_with(family)));
     families.sort();
     let mut order = Vec::new();
-    for name in REQUIRED.into_iter().chain(families.iter().map(String::as_str)) {
+    for name in first.into_iter().chain(REQUIRED).chain(families.iter().map(String::as_str)) {
         visit(offer, name, "the suite", &mut order)?;
     }
     Ok(order)
@@ -148,6 +151,14 @@ mod tests {
         check(
             &[("ip_vs_twos", ""), ("ip_vs_mh", ""), ("nft_xfrm", ""), ("drm", "")],
             &["ip_vs_mh", "ip_vs_twos", "nft_xfrm"],
+        );
+    }
+
+    #[test]
+    fn checksums_come_before_what_asks_for_them_by_name() {
+        check(
+            &[("nf_nat", "libcrc32c"), ("libcrc32c", ""), ("crc32c_generic", "")],
+            &["crc32c_generic", "libcrc32c", "nf_nat"],
         );
     }
 

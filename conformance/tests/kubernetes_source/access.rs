@@ -102,11 +102,88 @@ async fn a_kubeconfig_that_is_not_there_is_waited_for() {
     followed.until("listed").await;
 }
 
+/// How long a mended file may take to be used: it is looked at twice a second.
+const MENDED: Duration = Duration::from_secs(2);
+
+/// Waits until the next try is seconds away.
+async fn until_waits_are_long(followed: &Followed) {
+    until("several requests", || followed.asked("services").len() > 6).await;
+}
+
+#[tokio::test]
+async fn a_mended_file_is_used_at_once_however_long_the_wait_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, token) = (folder.path().join("kubeconfig"), folder.path().join("token"));
+    for mended in ["kubeconfig", "token"] {
+        let api = guarded("right").await;
+        let url = api.urls().remove(0);
+        write(&token, "wrong\n");
+        match mended {
+            "token" => write(&path, &kubeconfig(&url, "tokenFile: token")),
+            _ => write(&path, &kubeconfig(&url, "token: wrong")),
+        }
+        let config = ApiConfig { kubeconfig: Some(path.clone()), ..ApiConfig::default() };
+        let mut followed = Followed::with(api, |given| *given = config);
+        let told = followed.until("! ").await;
+        assert!(
+            told[0].contains("refuses the credentials (401): it does not accept the token of kubeconfig"),
+            "{told:?}"
+        );
+        until_waits_are_long(&followed).await;
+        match mended {
+            "token" => write(&token, "right\n"),
+            _ => write(&path, &kubeconfig(&url, "token: right")),
+        }
+        tokio::time::timeout(MENDED, followed.until("listed")).await.unwrap_or_else(|_| panic!("{mended}: not used"));
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_token_is_shown_before_the_old_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, token) = (folder.path().join("kubeconfig"), folder.path().join("token"));
+    let api = guarded("first").await;
+    write(&token, "first");
+    write(&path, &kubeconfig(&api.urls()[0], "tokenFile: token"));
+    let config = ApiConfig { kubeconfig: Some(path.clone()), ..ApiConfig::default() };
+    let mut followed = Followed::with(api, |given| *given = config);
+    followed.until("listed").await;
+    write(&token, "second");
+    followed.api.set(|abilities| abilities.token = Some("second".to_owned()));
+    followed.api.put(service("web", 81));
+    followed.api.cut();
+    followed.api.put(service("web", 82));
+    let told = followed.until("web:82").await;
+    assert!(told.iter().all(|word| !word.starts_with("! ")), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_was_read_before_is_used_while_a_file_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, token) = (folder.path().join("kubeconfig"), folder.path().join("token"));
+    let api = guarded("first").await;
+    write(&token, "first");
+    write(&path, &kubeconfig(&api.urls()[0], "tokenFile: token"));
+    let config = ApiConfig { kubeconfig: Some(path.clone()), ..ApiConfig::default() };
+    let mut followed = Followed::with(api, |given| *given = config);
+    followed.until("listed").await;
+    fs::remove_file(&token).unwrap();
+    for text in [kubeconfig(&followed.api.urls()[0], "tokenFile: token"), "{".to_owned()] {
+        write(&path, &text);
+        followed.api.cut();
+        followed.api.put(service("web", 81));
+        let told = followed.until("web:81").await;
+        assert!(told.iter().all(|word| !word.starts_with("! ")), "{told:?}");
+        followed.api.put(service("web", 80));
+        followed.until("web:80").await;
+    }
+}
+
 #[tokio::test]
 async fn where_one_server_does_not_answer_the_next_one_is_asked() {
     let api = Api::local().await.unwrap();
     api.put(node("node2"));
-    let mut followed = Followed::with(api, |config| config.masters.insert(0, "http://127.0.0.1:1".to_owned()));
+    let mut followed = Followed::with(api, |config| config.masters.insert(0, "http://127.0.0.1:1".parse().unwrap()));
     let told = followed.until("listed").await;
     assert_eq!(told, ["Node node2", "listed"], "an outage without effect is not told");
 }
@@ -139,7 +216,7 @@ async fn others_reach_the_same_servers() {
     let mut api = Api::start(&FREE).await.unwrap();
     let mut masters = api.urls();
     masters.insert(0, "http://127.0.0.1:1".to_owned());
-    let config = ApiConfig { masters, ..ApiConfig::default() };
+    let config = ApiConfig::of_servers(&masters).unwrap();
     let client = kubernetes::source::api::connect(&config).await.unwrap();
     let events: kube::Api<Event> = kube::Api::namespaced(client.clone(), "default");
     let event: Event = serde_json::from_value(json!({

@@ -22,7 +22,7 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts one that programs `dataplane`.
     pub(crate) fn start(masters: Vec<String>, dataplane: Box<dyn Dataplane>) -> Self {
-        let config = ApiConfig { masters, ..ApiConfig::default() };
+        let config = ApiConfig::of_servers(&masters).unwrap();
         let node_name: kubernetes::settings::NodeName = "node2".parse().unwrap();
         let (told, objects) = channel();
         let source = tokio::spawn(api::watch_api(config, node_name.clone(), told));
@@ -35,6 +35,7 @@ impl Agent {
             node_address: None,
             masquerade_all: false,
             flowtable_after: None,
+            budget: kubernetes::settings::Budget::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let loops = tokio::spawn(async move {

@@ -11,7 +11,7 @@ use switchyard_conformance::api::{Api, Offered, Resource};
 use crate::followed::service;
 
 async fn connected(api: &Api) -> Client {
-    connect(&ApiConfig { masters: api.urls(), ..ApiConfig::default() }).await.unwrap()
+    connect(&ApiConfig::of_servers(&api.urls()).unwrap()).await.unwrap()
 }
 
 /// The status of the answer, and its text read as JSON.

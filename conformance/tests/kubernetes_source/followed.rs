@@ -23,7 +23,7 @@ pub(crate) struct Followed {
 impl Followed {
     /// Follows `api`, with this much of its usual configuration changed.
     pub(crate) fn with(api: Api, change: impl FnOnce(&mut ApiConfig)) -> Self {
-        let mut config = ApiConfig { masters: api.urls(), ..ApiConfig::default() };
+        let mut config = ApiConfig::of_servers(&api.urls()).unwrap();
         change(&mut config);
         let (sender, told) = channel();
         let source = SourceConfig::Kubernetes(config);

@@ -47,7 +47,7 @@ async fn lists_are_read_as_api_servers_print_them() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let masters = vec![format!("http://{}", listener.local_addr().unwrap())];
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(replay)).await });
-    let events = told(ApiConfig { masters, ..ApiConfig::default() }, "node2").await;
+    let events = told(ApiConfig::of_servers(&masters).unwrap(), "node2").await;
     let objects: Vec<_> = events
         .iter()
         .filter_map(|event| match event {

@@ -4,11 +4,15 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use kubernetes::source::ApiConfig;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use serde_json::json;
 use switchyard_conformance::api::Api;
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
@@ -18,7 +22,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::followed::{Followed, service};
+use crate::followed::{Followed, service, until};
 
 /// The authority that a cluster trusts.
 struct Authority {
@@ -53,8 +57,13 @@ impl Authority {
     }
 
     fn signs(&self, name: &str) -> Identity {
+        self.signs_until(name, 2999)
+    }
+
+    fn signs_until(&self, name: &str, year: i32) -> Identity {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity {
             certificate: certificate.pem(),
@@ -71,6 +80,8 @@ struct Cluster {
     api: Api,
     address: SocketAddr,
     folder: TempDir,
+    /// How many connections.
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Cluster {
@@ -78,6 +89,10 @@ impl Cluster {
     async fn new(name: &str, asks: Asks) -> Self {
         let authority = Authority::new();
         let shown = authority.signs(name);
+        Self::showing(authority, shown, asks).await
+    }
+
+    async fn showing(authority: Authority, shown: Identity, asks: Asks) -> Self {
         let config = ServerConfig::builder();
         let config = match asks {
             Asks::No => config.with_no_client_auth(),
@@ -93,8 +108,9 @@ impl Cluster {
         let plain: SocketAddr = api.urls()[0].trim_start_matches("http://").parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), plain));
-        Self { authority, api, address, folder: TempDir::new().unwrap() }
+        let accepted = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), plain, accepted.clone()));
+        Self { authority, api, address, folder: TempDir::new().unwrap(), accepted }
     }
 
     fn file(&self, name: &str, content: &str) -> PathBuf {
@@ -119,8 +135,9 @@ impl Cluster {
     }
 }
 
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, plain: SocketAddr) {
+async fn serve(listener: TcpListener, acceptor: TlsAcceptor, plain: SocketAddr, accepted: Arc<AtomicUsize>) {
     while let Ok((stream, _)) = listener.accept().await {
+        accepted.fetch_add(1, Ordering::Relaxed);
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
             // A client that is refused or goes away sees that itself.
@@ -164,7 +181,10 @@ async fn a_client_without_a_certificate_is_told_so() {
     let config = cluster.kubeconfig(&trusted, "token: any");
     let (mut followed, _folder) = cluster.followed(config);
     let told = followed.until("! ").await;
-    assert!(told.iter().all(|word| word.starts_with("! ") && word.contains("CertificateRequired")), "{told:?}");
+    assert!(
+        told.iter().all(|word| word.starts_with("! ") && word.contains("requires a client certificate; give")),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
@@ -174,7 +194,7 @@ async fn a_server_of_another_authority_is_not_believed() {
     let config = cluster.kubeconfig(&other, "token: secret");
     let (mut followed, _folder) = cluster.followed(config);
     let told = followed.until("! ").await;
-    assert!(told.iter().all(|word| word.starts_with("! ") && word.contains("certificate")), "{told:?}");
+    assert!(told.iter().all(|word| word.contains("is of no authority that is trusted here; give")), "{told:?}");
     assert_eq!(followed.api.requests(), [""; 0], "a token is not told to strangers");
 }
 
@@ -189,7 +209,8 @@ async fn a_certificate_is_for_the_name_that_the_kubeconfig_gives() {
             true => assert_eq!(followed.until("listed").await, ["web:80", "listed"]),
             false => {
                 let told = followed.until("! ").await;
-                assert!(told[0].contains("certificate"), "{told:?}");
+                assert!(told[0].contains("its certificate is for other names"), "{told:?}");
+                assert!(told[0].contains("kubernetes.default.svc"), "{told:?}");
             }
         }
     }
@@ -210,4 +231,73 @@ async fn a_program_may_give_the_token() {
     let config = cluster.kubeconfig(&trusted, &exec);
     let (mut followed, _folder) = cluster.followed(config);
     assert_eq!(followed.until("listed").await, ["web:80", "listed"]);
+}
+
+#[tokio::test]
+async fn a_program_may_give_a_certificate() {
+    let cluster = Cluster::new("127.0.0.1", Asks::Clients).await;
+    let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
+    let client = cluster.authority.signs("system:kube-proxy");
+    let status = json!({"clientCertificateData": client.certificate, "clientKeyData": client.key});
+    let credential =
+        json!({"apiVersion": "client.authentication.k8s.io/v1beta1", "kind": "ExecCredential", "status": status});
+    cluster.file("credential", &credential.to_string());
+    cluster.file("plugin", "#!/bin/sh\ncat \"${0%/*}/credential\"\n");
+    let exec = "exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: ./plugin}";
+    fs::set_permissions(cluster.folder.path().join("plugin"), fs::Permissions::from_mode(0o700)).unwrap();
+    let config = cluster.kubeconfig(&trusted, exec);
+    let (mut followed, _folder) = cluster.followed(config);
+    assert_eq!(followed.until("listed").await, ["web:80", "listed"]);
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_said() {
+    let own = Authority::new();
+    let shown = own.signs_until("127.0.0.1", 2001);
+    let cluster = Cluster::showing(own, shown, Asks::No).await;
+    let trusted = authority(&cluster.file("ca.crt", &cluster.authority.pem));
+    let config = cluster.kubeconfig(&trusted, "token: any");
+    let (mut followed, _folder) = cluster.followed(config);
+    let told = followed.until("! ").await;
+    assert!(told[0].contains("its certificate has expired; renew it, or correct this node's clock"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_said() {
+    let mut cluster = Cluster::new("127.0.0.1", Asks::No).await;
+    cluster.address = cluster.api.urls()[0].trim_start_matches("http://").parse().unwrap();
+    let config = cluster.kubeconfig("", "token: any");
+    let (mut followed, _folder) = cluster.followed(config);
+    let told = followed.until("! ").await;
+    assert!(told[0].contains("it does not speak TLS; is the port right"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_kubeconfig_may_say_that_the_certificate_is_not_verified() {
+    let cluster = Cluster::new("another.name", Asks::No).await;
+    let config = cluster.kubeconfig("insecure-skip-tls-verify: true", "token: any");
+    let (mut followed, _folder) = cluster.followed(config);
+    assert_eq!(followed.until("listed").await, ["web:80", "listed"]);
+}
+
+#[tokio::test]
+async fn a_mended_authority_is_used_at_once() {
+    let cluster = Cluster::new("127.0.0.1", Asks::No).await;
+    let folder = cluster.folder.path().to_owned();
+    for (version, pem) in [("..first", Authority::new().pem), ("..second", cluster.authority.pem.clone())] {
+        fs::create_dir(folder.join(version)).unwrap();
+        fs::write(folder.join(version).join("ca.crt"), pem).unwrap();
+    }
+    symlink("..first", folder.join("..data")).unwrap();
+    symlink("..data/ca.crt", folder.join("ca.crt")).unwrap();
+    let config = cluster.kubeconfig("certificate-authority: ca.crt", "token: any");
+    let accepted = cluster.accepted.clone();
+    let (mut followed, _folder) = cluster.followed(config);
+    let told = followed.until("! ").await;
+    assert!(told[0].contains("is of no authority that is trusted here"), "{told:?}");
+    // By then the next try is seconds away.
+    until("several tries", || accepted.load(Ordering::Relaxed) > 24).await;
+    symlink("..second", folder.join("..new")).unwrap();
+    fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+    tokio::time::timeout(Duration::from_secs(2), followed.until("listed")).await.expect("the authority is used");
 }

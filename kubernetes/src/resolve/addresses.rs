@@ -1,5 +1,6 @@
 //! Which addresses a service is dialled on.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -35,29 +36,29 @@ pub(super) fn of_service(service: &Service, log: &mut Log<'_>) -> PerFamily<Opti
             none => *none = Some(empty),
         }
     }
-    for (i, ingress) in service.status.load_balancer.ingress.iter().enumerate() {
+    let (ingresses, external_ips) = (&service.status.load_balancer.ingress, &service.spec.external_ips);
+    if ingresses.is_empty() && external_ips.is_empty() {
+        return families;
+    }
+    let mut seen: HashSet<IpAddr> =
+        [&families.v4, &families.v6].into_iter().flatten().map(|addresses| addresses.cluster_ip).collect();
+    for (i, ingress) in ingresses.iter().enumerate() {
         let field = format_args!("status.loadBalancer.ingress[{i}]");
         let Some(written) = captured(ingress, field, log) else { continue };
         if let Some((ip, addresses)) = placed(written, format_args!("{field}.ip"), &mut families, log)
-            && !addresses.contains(ip)
+            && seen.insert(ip)
         {
             addresses.vips.push(ip);
         }
     }
-    for (i, written) in service.spec.external_ips.iter().enumerate() {
+    for (i, written) in external_ips.iter().enumerate() {
         if let Some((ip, addresses)) = placed(written, format_args!("spec.externalIPs[{i}]"), &mut families, log)
-            && !addresses.contains(ip)
+            && seen.insert(ip)
         {
             addresses.external.push(ip);
         }
     }
     families
-}
-
-impl ServiceAddresses {
-    fn contains(&self, ip: IpAddr) -> bool {
-        self.cluster_ip == ip || self.vips.contains(&ip) || self.external.contains(&ip)
-    }
 }
 
 /// The address of a load balancer if the node answers in its place: it has an address and not just a hostname, and

@@ -86,32 +86,48 @@ pub(super) fn of_endpoints<'a>(endpoints: &'a Endpoints, warnings: &mut Vec<Warn
 
 type Families<'a> = BTreeMap<Family, Vec<Candidate<'a>>>;
 
-/// Everything in `groups` that offers `port`, in order of addresses.
-///
-/// An address that is described twice is one endpoint (a new pod may have the address of one that still terminates).
-/// The description that makes more use of it counts: not terminating before terminating, ready before not ready,
-/// serving before not serving; then the first, in order of slices' names.
-pub(super) fn offering<'a>(
-    port: &PortIdentity,
-    family: Family,
-    groups: &[Group<'a>],
-) -> BTreeMap<EndpointAddress, Candidate<'a>> {
-    let mut found: BTreeMap<EndpointAddress, Candidate<'a>> = BTreeMap::new();
-    for group in groups.iter().filter(|group| group.family == family) {
-        for offer in &group.ports {
-            if *offer.name != *port.name || offer.protocol != port.protocol {
-                continue;
-            }
-            for candidate in &group.candidates {
-                let address = EndpointAddress { ip: candidate.ip, port: offer.port };
+/// Which groups offer which port, so that a port is not looked for in all of them.
+#[derive(Debug)]
+pub(super) struct Offers<'a> {
+    groups: &'a [Group<'a>],
+    /// In order, so that what is offered for one port stands together, in order of groups.
+    places: Vec<(Family, Protocol, &'a str, usize, u16)>,
+}
+
+impl<'a> Offers<'a> {
+    pub(super) fn of(groups: &'a [Group<'a>]) -> Self {
+        let mut places = Vec::with_capacity(groups.iter().map(|group| group.ports.len()).sum());
+        for (index, group) in groups.iter().enumerate() {
+            places
+                .extend(group.ports.iter().map(|offer| (group.family, offer.protocol, offer.name, index, offer.port)));
+        }
+        places.sort_unstable();
+        Self { groups, places }
+    }
+
+    /// Every endpoint that offers `port`, in order of addresses.
+    ///
+    /// An address that is described twice is one endpoint (a new pod may have the address of one that still
+    /// terminates). The description that makes more use of it counts: not terminating before terminating, ready before
+    /// not ready, serving before not serving; then the first, in order of slices' names.
+    pub(super) fn of_port(&self, port: &PortIdentity, family: Family) -> BTreeMap<EndpointAddress, Candidate<'a>> {
+        let wanted = (family, port.protocol, &*port.name);
+        let first = self.places.partition_point(|(family, protocol, name, ..)| (*family, *protocol, *name) < wanted);
+        let offering = self.places[first..].iter();
+        let mut found: BTreeMap<EndpointAddress, Candidate<'a>> = BTreeMap::new();
+        for (.., group, port) in
+            offering.take_while(|(family, protocol, name, ..)| (*family, *protocol, *name) == wanted)
+        {
+            for candidate in &self.groups[*group].candidates {
+                let address = EndpointAddress { ip: candidate.ip, port: *port };
                 let known = found.entry(address).or_insert(*candidate);
                 if use_of(candidate) > use_of(known) {
                     *known = *candidate;
                 }
             }
         }
+        found
     }
-    found
 }
 
 fn use_of(candidate: &Candidate<'_>) -> (bool, bool, bool) {

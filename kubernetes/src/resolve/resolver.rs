@@ -11,14 +11,15 @@ use std::time::SystemTime;
 
 use backend_api::{FlawedService, NodeNetwork, PerFamily, Scope, ServiceName, ServiceState};
 
-use super::node::{InKernel, NodeFacts, resolve_node};
+use super::budget::{self, Ledger, Limit, Refusal};
+use super::node::{InKernel, LastSaid, NodeFacts, resolve_node};
 use super::on_node::OnNode;
 use super::service::{Resolution, resolve};
 use super::warning::Warning;
 use crate::objects::{
     AddressType, EndpointSlice, Endpoints, Kind, Node, Object, ObjectKey, Service, ServiceCidr, Word,
 };
-use crate::settings::Settings;
+use crate::settings::{Budget, Settings};
 
 /// Every object that is known, and which services they leave unresolved.
 #[derive(Clone, Debug)]
@@ -26,6 +27,10 @@ pub struct Resolver {
     settings: Settings,
     /// All that are known; one of them is this node's own.
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// This node's own, as it was when it was deleted or when the operator named another. It counts until there is one
+    /// again: a node whose object is gone still serves.
+    former_node: Option<Arc<Node>>,
+    last_said: LastSaid,
     service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     kernel: InKernel,
     services: HashMap<ServiceName, KnownService>,
@@ -40,6 +45,9 @@ pub struct Resolver {
     /// As last resolved.
     facts: Option<NodeFacts>,
     node_warnings: Vec<Warning>,
+    ledger: Ledger,
+    /// How many services are refused at present.
+    refused: usize,
     /// Since the last time, of slices that changed.
     triggers: PerFamily<Vec<SystemTime>>,
 }
@@ -53,6 +61,9 @@ struct KnownService {
     endpoints: Option<Arc<Endpoints>>,
     /// As last resolved.
     warnings: Vec<Warning>,
+    /// As last counted; 0 where it is too large for a service.
+    size: u32,
+    refusal: Option<Limit>,
 }
 
 /// What has changed since the last time.
@@ -68,6 +79,10 @@ pub struct Changes {
     pub triggers: PerFamily<Vec<SystemTime>>,
     /// What is wrong and was not the last time, to be logged.
     pub warnings: Vec<Warning>,
+    /// Services that are too large to be programmed and were not the last time, or exceeded another limit then.
+    pub refused: BTreeMap<ServiceName, Refusal>,
+    /// How many services are too large, in all.
+    pub refused_in_all: usize,
 }
 
 /// What changes did to a [`ServiceState`].
@@ -88,6 +103,8 @@ impl Resolver {
         Self {
             settings,
             nodes: BTreeMap::new(),
+            former_node: None,
+            last_said: LastSaid::default(),
             service_cidrs: BTreeMap::new(),
             kernel: InKernel::default(),
             services: HashMap::new(),
@@ -97,6 +114,8 @@ impl Resolver {
             node_is_dirty: true,
             facts: None,
             node_warnings: Vec::new(),
+            ledger: Ledger::default(),
+            refused: 0,
             triggers: PerFamily::default(),
         }
     }
@@ -115,8 +134,14 @@ impl Resolver {
             }
             Object::EndpointSlice(slice) => self.upsert_slice(slice),
             Object::Node(node) => {
-                let before = self.nodes.insert(node.metadata.name.clone(), node.clone());
-                self.node_is_dirty |= self.is_this_node(&node.metadata.name) && before.as_ref() != Some(node);
+                let mut before = self.nodes.insert(node.metadata.name.clone(), node.clone());
+                if self.is_this_node(&node.metadata.name) {
+                    before = before.or(self.former_node.take());
+                    self.node_is_dirty |= before.as_ref() != Some(node);
+                    if before.is_some_and(|before| before.metadata.name != node.metadata.name) {
+                        self.last_said = LastSaid::default();
+                    }
+                }
             }
             Object::ServiceCidr(cidr) => {
                 let before = self.service_cidrs.insert(cidr.metadata.name.clone(), cidr.clone());
@@ -136,8 +161,10 @@ impl Resolver {
                 self.change(&name_of(key), |known| known.endpoints.take().is_some());
             }
             Kind::Node => {
-                let removed = self.nodes.remove(&key.name).is_some();
-                self.node_is_dirty |= removed && self.is_this_node(&key.name);
+                let removed = self.nodes.remove(&key.name);
+                if self.is_this_node(&key.name) {
+                    self.former_node = removed.or(self.former_node.take());
+                }
             }
             Kind::ServiceCidr => self.node_is_dirty |= self.service_cidrs.remove(&key.name).is_some(),
         }
@@ -183,12 +210,32 @@ impl Resolver {
     /// Replaces what the operator decided.
     pub fn set_settings(&mut self, settings: Settings) {
         self.node_is_dirty |= self.settings != settings;
+        if self.settings.budget != settings.budget {
+            self.dirty.extend(self.services.keys().cloned());
+        }
+        if self.settings.node_name != settings.node_name {
+            if self.nodes.contains_key(settings.node_name.as_str()) {
+                self.former_node = None;
+                self.last_said = LastSaid::default();
+            } else {
+                self.former_node = self.own_node().cloned();
+            }
+        }
         self.settings = settings;
     }
 
-    /// This node's Node object, if it is known.
+    /// This node's Node object, if one was ever known: as it is, or as it was before it was deleted.
     pub fn node(&self) -> Option<&Node> {
-        self.nodes.get(self.settings.node_name.as_str()).map(|node| &**node)
+        self.own_node().map(|node| &**node)
+    }
+
+    /// Whether [`Resolver::node`] is what a former object said: there is none now.
+    pub fn node_is_gone(&self) -> bool {
+        self.former_node.is_some()
+    }
+
+    fn own_node(&self) -> Option<&Arc<Node>> {
+        self.nodes.get(self.settings.node_name.as_str()).or(self.former_node.as_ref())
     }
 
     fn is_this_node(&self, name: &str) -> bool {
@@ -211,24 +258,44 @@ impl Resolver {
     pub fn resolve(&mut self) -> Changes {
         let mut changes = Changes { triggers: mem::take(&mut self.triggers), ..Changes::default() };
         let facts = self.resolve_node(&mut changes);
+        self.settle();
         let mut dirty: Vec<ServiceName> = mem::take(&mut self.dirty).into_iter().collect();
         dirty.sort_unstable();
         // Maps of what is in order already are made at once, and not name by name.
         let (mut services, mut on_nodes) = (Vec::with_capacity(dirty.len()), Vec::with_capacity(dirty.len()));
         for name in dirty {
-            let known = self.services.get_mut(&name);
-            let Resolution { service, on_node, warnings, skipped: _ } =
-                known.as_ref().map_or_else(Resolution::default, |known| known.resolve(&facts));
-            if let Some(known) = known {
-                changes.warnings.extend(new_ones(&warnings, &known.warnings));
-                known.warnings = warnings;
+            let mut resolution = Resolution::default();
+            if let Some(known) = self.services.get_mut(&name) {
+                let refusal = known.refusal(&name, &self.settings.budget, &self.ledger);
+                if refusal.is_none() {
+                    resolution = known.resolve(&facts);
+                }
+                changes.warnings.extend(new_ones(&resolution.warnings, &known.warnings));
+                known.warnings = mem::take(&mut resolution.warnings);
+                let before = mem::replace(&mut known.refusal, refusal.map(|refusal| refusal.limit));
+                self.refused = self.refused + usize::from(refusal.is_some()) - usize::from(before.is_some());
+                changes.refused.extend(refusal.filter(|now| before != Some(now.limit)).map(|now| (name.clone(), now)));
             }
-            on_nodes.push((name.clone(), on_node));
-            services.push((name, service));
+            on_nodes.push((name.clone(), resolution.on_node));
+            services.push((name, resolution.service));
         }
         (changes.services, changes.on_node) = (services.into_iter().collect(), on_nodes.into_iter().collect());
+        changes.refused_in_all = self.refused;
         self.facts = Some(facts);
         changes
+    }
+
+    /// Counts the services that changed, and decides which go without; one that is let in again is dirty too.
+    fn settle(&mut self) {
+        let of_service = self.settings.budget.of_service.get();
+        for name in &self.dirty {
+            let Some(known) = self.services.get_mut(name) else { continue };
+            let size = Some(known.count()).filter(|size| *size <= of_service).unwrap_or(0);
+            self.ledger.change(name, known.size, size);
+            known.size = size;
+        }
+        let all = self.services.iter().map(|(name, known)| (name, known.size));
+        self.dirty.extend(self.ledger.settle(self.settings.budget.in_all.get().into(), all));
     }
 
     /// The facts about the node; where they are others than before, every service is dirty.
@@ -237,7 +304,8 @@ impl Resolver {
             Some(facts) if !self.node_is_dirty => facts,
             before => {
                 let cidrs = self.service_cidrs.values().map(|cidr| &**cidr);
-                let resolved = resolve_node(&self.settings, self.node(), cidrs, &self.kernel);
+                let resolved = resolve_node(&self.settings, self.node(), cidrs, &self.kernel, &self.last_said);
+                self.last_said = resolved.last_said;
                 changes.node = Some(resolved.network);
                 changes.warnings.extend(new_ones(&resolved.warnings, &self.node_warnings));
                 self.node_warnings = resolved.warnings;
@@ -284,6 +352,8 @@ impl Resolver {
         let known = self.services.entry(name.clone()).or_default();
         let changed = change(known);
         if known.is_nothing() {
+            self.ledger.change(name, known.size, 0);
+            self.refused -= usize::from(known.refusal.is_some());
             self.services.remove(name);
         }
         if changed {
@@ -301,6 +371,22 @@ impl KnownService {
 
     fn is_nothing(&self) -> bool {
         self.service.is_none() && self.slices.is_empty() && self.endpoints.is_none()
+    }
+
+    /// The elements that it needs.
+    fn count(&self) -> u32 {
+        let slices = self.slices.iter().map(|slice| &**slice);
+        self.service.as_ref().map_or(0, |service| budget::size(service, slices, self.endpoints.as_deref()))
+    }
+
+    /// Why it is not programmed, if it is too large; to be asked once it was counted.
+    fn refusal(&self, name: &ServiceName, budget: &Budget, ledger: &Ledger) -> Option<Refusal> {
+        if self.size > 0 {
+            let limit = Limit::InAll(budget.in_all.get());
+            return ledger.refuses(name, self.size).then_some(Refusal { elements: self.size, limit });
+        }
+        let elements = self.count();
+        (elements > 0).then_some(Refusal { elements, limit: Limit::OfService(budget.of_service.get()) })
     }
 
     fn resolve(&self, node: &NodeFacts) -> Resolution {
@@ -356,6 +442,7 @@ fn name_of(key: &ObjectKey) -> ServiceName {
     ServiceName { namespace: key.namespace.clone(), name: key.name.clone() }
 }
 
-fn new_ones<'a>(now: &'a [Warning], before: &'a [Warning]) -> impl Iterator<Item = Warning> {
-    now.iter().filter(|warning| !before.contains(warning)).cloned()
+fn new_ones(now: &[Warning], before: &[Warning]) -> Vec<Warning> {
+    let before: HashSet<&Warning> = before.iter().collect();
+    now.iter().filter(|warning| !before.contains(warning)).cloned().collect()
 }

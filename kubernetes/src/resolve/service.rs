@@ -3,7 +3,7 @@
 use backend_api::{Endpoint, Family, Frontend, FrontendKey, FrontendKind, Service, ServicePort, SourceRanges};
 
 use super::addresses::ServiceAddresses;
-use super::endpoints::{self, Group, offering};
+use super::endpoints::{self, Group, Offers};
 use super::node::NodeFacts;
 use super::on_node::{self, OnNode};
 use super::policies::{Policies, Usable, masquerade_of_external, usable};
@@ -42,12 +42,13 @@ pub fn resolve<'a>(
     let shared = Shared::read(service, node, &mut log);
     let ports = read_ports(&service.spec.ports, &mut log);
     let groups = read_groups(slices, endpoints, &mut warnings);
+    let offers = Offers::of(&groups);
     let mut resolved = Vec::new();
     for port in &ports {
         for family in Family::ALL {
             if let Some(addresses) = shared.addresses.of(family) {
                 let port = PortInFamily { shared: &shared, port, family, addresses, node };
-                resolved.push(port.resolve(&groups));
+                resolved.push(port.resolve(&offers));
             }
         }
     }
@@ -91,10 +92,10 @@ struct PortInFamily<'a> {
 }
 
 impl PortInFamily<'_> {
-    fn resolve(self, groups: &[Group<'_>]) -> ServicePort {
+    fn resolve(self, offers: &Offers<'_>) -> ServicePort {
         let Self { shared, port, family, node, .. } = self;
         let policies = self.policies();
-        let (addresses, candidates): (Vec<_>, Vec<_>) = offering(&port.identity, family, groups).into_iter().unzip();
+        let (addresses, candidates): (Vec<_>, Vec<_>) = offers.of_port(&port.identity, family).into_iter().unzip();
         let usable = usable(&candidates, policies, node);
         let mut endpoints = Vec::with_capacity(addresses.len());
         for ((address, candidate), pools) in addresses.into_iter().zip(&candidates).zip(&usable.pools) {

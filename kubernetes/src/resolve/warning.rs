@@ -104,9 +104,35 @@ pub enum Problem {
     /// Left out.
     #[error("{0} has no effect: spec.sessionAffinity is ClientIP, and decides")]
     AffinityDecides(Scheduler),
+    /// The address is used for as long as the node owns it.
+    #[error("no {family} address any more, though the node still has {address}: it stays the primary one")]
+    AddressWithdrawn {
+        /// The address that was the primary one.
+        address: IpAddr,
+        /// Its family.
+        family: Family,
+    },
+    /// All addresses of the node carry node ports.
+    #[error("no address of the node: node ports are served at all of its addresses")]
+    NoNodeAddress,
+    /// The ranges are used that the object had before.
+    #[error("no range any more: pods are still told by {}", Ranges(.0))]
+    PodRangesWithdrawn(Vec<Cidr>),
     /// The service counts as the youngest.
     #[error("{0:?} is no time")]
     Time(String),
+}
+
+/// Ranges, one after the other.
+struct Ranges<'a>(&'a [Cidr]);
+
+impl fmt::Display for Ranges<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, range) in self.0.iter().enumerate() {
+            write!(f, "{}{range}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
 }
 
 /// `Service default/web: spec.ports[1].nodePort: 70000 is no port, 1 to 65535`.

@@ -1,5 +1,6 @@
 //! What the operator decides, as far as it concerns resolving: each value is of a type that refuses nonsense.
 
+mod budget;
 mod local_traffic;
 mod names;
 mod node_ports;
@@ -7,9 +8,10 @@ mod node_ports;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+pub use budget::Budget;
 pub use local_traffic::{ClusterCidrs, LocalDetector};
 pub use names::{InterfaceName, NameError, NodeName};
-pub use node_ports::{NodePortSelection, SelectionError};
+pub use node_ports::{NodePortSelection, PrimaryAddress, SelectionError};
 
 /// What the operator decided, as far as it concerns resolving.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Settings {
     pub masquerade_all: bool,
     /// After about how many packets an established connection is handed to a flowtable; never if `None`.
     pub flowtable_after: Option<NonZeroU32>,
+    /// How many elements services may have.
+    pub budget: Budget,
 }
 
 impl Settings {
@@ -39,6 +43,7 @@ impl Settings {
             node_ports: NodePortSelection::default(),
             masquerade_all: false,
             flowtable_after: None,
+            budget: Budget::default(),
         }
     }
 }

@@ -27,32 +27,52 @@ impl Default for NodePortSelection {
     }
 }
 
+/// What a Node object says of the node's own address of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrimaryAddress {
+    /// This one.
+    Named(IpAddr),
+    /// There is none among its addresses.
+    NotNamed,
+    /// There is no Node object.
+    Unknown,
+}
+
 /// Why a text selects no addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?}: must be `primary`, `all`, `localhost` or ranges such as 192.168.0.0/16, separated by commas")]
 pub struct SelectionError(String);
 
 impl NodePortSelection {
-    /// What this means on a node whose Node object has `primary` addresses and which owns `owned`.
+    /// What this means on a node whose Node object says this of its addresses and which owns `owned`.
     ///
-    /// As kube-proxy does, a family that no range was given for has all addresses, if ranges alone were given.
-    pub fn on_node(&self, primary: &[IpAddr], owned: &BTreeSet<IpAddr>) -> PerFamily<NodePortAddresses> {
-        PerFamily { v4: self.in_family(Family::V4, primary, owned), v6: self.in_family(Family::V6, primary, owned) }
+    /// As kube-proxy does, a family for which nothing was given has all addresses: no range, if ranges alone were
+    /// given; no primary address, if the Node object names none.
+    pub fn on_node(
+        &self,
+        primary: &PerFamily<PrimaryAddress>,
+        owned: &BTreeSet<IpAddr>,
+    ) -> PerFamily<NodePortAddresses> {
+        PerFamily {
+            v4: self.in_family(Family::V4, primary.v4, owned),
+            v6: self.in_family(Family::V6, primary.v6, owned),
+        }
     }
 
-    fn in_family(&self, family: Family, primary: &[IpAddr], owned: &BTreeSet<IpAddr>) -> NodePortAddresses {
-        match self {
-            Self::All => NodePortAddresses::All,
-            Self::Chosen { primary: with_primary, ranges } => {
-                let ranges: Vec<_> = ranges.iter().filter(|range| range.family() == family).collect();
-                if ranges.iter().any(|range| range.prefix() == 0) || (ranges.is_empty() && !with_primary) {
-                    return NodePortAddresses::All;
-                }
-                let first = primary.iter().filter(|_| *with_primary).find(|address| Family::of(**address) == family);
-                let in_range = owned.iter().filter(|address| ranges.iter().any(|range| range.contains(**address)));
-                NodePortAddresses::These(first.into_iter().chain(in_range).copied().collect())
-            }
+    fn in_family(&self, family: Family, primary: PrimaryAddress, owned: &BTreeSet<IpAddr>) -> NodePortAddresses {
+        let Self::Chosen { primary: with_primary, ranges } = self else { return NodePortAddresses::All };
+        let ranges: Vec<_> = ranges.iter().filter(|range| range.family() == family).collect();
+        let (first, nothing_given) = match primary {
+            _ if !with_primary => (None, ranges.is_empty()),
+            PrimaryAddress::Named(address) => (Some(address), false),
+            PrimaryAddress::NotNamed => (None, ranges.iter().all(|range| is_loopback(**range))),
+            PrimaryAddress::Unknown => (None, false),
+        };
+        if nothing_given || ranges.iter().any(|range| range.prefix() == 0) {
+            return NodePortAddresses::All;
         }
+        let in_range = owned.iter().copied().filter(|address| ranges.iter().any(|range| range.contains(*address)));
+        NodePortAddresses::These(first.into_iter().chain(in_range).collect())
     }
 
     /// Whether the Node object's addresses count.
@@ -62,12 +82,9 @@ impl NodePortSelection {
 
     /// Whether a range within the loopback addresses of `family` was given.
     pub fn asks_for_localhost(&self, family: Family) -> bool {
-        let within = loopback(family);
         match self {
             Self::All => false,
-            Self::Chosen { ranges, .. } => {
-                ranges.iter().any(|range| range.prefix() >= within.prefix() && within.contains(range.network()))
-            }
+            Self::Chosen { ranges, .. } => ranges.iter().any(|range| range.family() == family && is_loopback(*range)),
         }
     }
 
@@ -141,6 +158,12 @@ fn loopback(family: Family) -> Cidr {
     }
 }
 
+/// Whether a range lies within the loopback addresses of its family.
+fn is_loopback(range: Cidr) -> bool {
+    let within = loopback(range.family());
+    range.prefix() >= within.prefix() && within.contains(range.network())
+}
+
 impl FromStr for NodePortSelection {
     type Err = SelectionError;
 
@@ -175,7 +198,8 @@ mod tests {
 
     #[test]
     fn words_and_ranges_select_addresses() {
-        let primary = addresses("192.168.67.8 fd00::8 192.168.68.8");
+        let named = |address: &str| PrimaryAddress::Named(address.parse().unwrap());
+        let primary = PerFamily::new(named("192.168.67.8"), named("fd00::8"));
         let owned = addresses("192.168.67.8 192.168.68.8 10.0.0.1 fd00::8 fd01::8").into_iter().collect();
         let all = NodePortAddresses::All;
         let cases = [
@@ -233,11 +257,25 @@ mod tests {
     }
 
     #[test]
-    fn without_a_node_object_primary_selects_nothing() {
-        let selection: NodePortSelection = "primary".parse().unwrap();
-        assert!(selection.needs_node_object());
-        let owned = addresses("192.168.67.8").into_iter().collect();
-        assert_eq!(selection.on_node(&[], &owned), PerFamily { v4: these(""), v6: these("") });
+    fn a_family_that_the_node_object_does_not_name_has_all_addresses_and_none_without_the_object() {
+        let owned = addresses("192.168.67.8 10.0.0.1 fd00::8").into_iter().collect();
+        let on_node = |text: &str, v6| {
+            let selection: NodePortSelection = text.parse().unwrap();
+            assert!(selection.needs_node_object());
+            selection.on_node(&PerFamily::new(PrimaryAddress::Named("192.168.67.8".parse().unwrap()), v6), &owned)
+        };
+        let v4 = these("192.168.67.8");
+        for (text, not_named, unknown) in [
+            ("primary", NodePortAddresses::All, these("")),
+            ("primary,localhost", NodePortAddresses::All, these("")),
+            ("primary,fd00::/64", these("fd00::8"), these("fd00::8")),
+            ("primary,fd01::/64", these(""), these("")),
+        ] {
+            let expected = PerFamily { v4: v4.clone(), v6: not_named };
+            assert_eq!(on_node(text, PrimaryAddress::NotNamed), expected, "{text:?}");
+            let expected = PerFamily { v4: v4.clone(), v6: unknown };
+            assert_eq!(on_node(text, PrimaryAddress::Unknown), expected, "{text:?}");
+        }
     }
 
     #[test]

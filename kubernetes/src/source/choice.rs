@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use super::files::watch_folder;
-use super::{Event, Sender};
+use super::{Event, Sender, ServerUrl, ServerUrlError};
 use crate::settings::NodeName;
 
 /// Where Services and their endpoints come from.
@@ -28,7 +28,7 @@ pub struct ApiConfig {
     pub kubeconfig: Option<PathBuf>,
     /// URLs in place of the one that the kubeconfig names, each a server of the same cluster. The next is tried where
     /// one does not answer.
-    pub masters: Vec<String>,
+    pub masters: Vec<ServerUrl>,
     /// How long nothing may come on a connection until it is taken for dead; none: 90 seconds.
     pub silence: Option<Duration>,
 }
@@ -40,6 +40,28 @@ pub struct SourceChoice {
     pub source: SourceConfig,
     /// Name of the node. The API is asked for this Node object alone; a folder tells all.
     pub node_name: NodeName,
+}
+
+impl ApiConfig {
+    /// API servers that ask for no credentials, or are given them in their URLs.
+    ///
+    /// # Errors
+    /// One of `urls` is none.
+    pub fn of_servers(urls: &[impl AsRef<str>]) -> Result<Self, ServerUrlError> {
+        let masters = urls.iter().map(|url| url.as_ref().parse()).collect::<Result<_, _>>()?;
+        Ok(Self { masters, ..Self::default() })
+    }
+}
+
+#[cfg(feature = "api")]
+impl ApiConfig {
+    /// Where credentials come from.
+    pub(super) fn credentials(&self) -> String {
+        match &self.kubeconfig {
+            Some(path) => format!("kubeconfig {}", path.display()),
+            None => "this pod's service account".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for SourceConfig {
@@ -54,7 +76,10 @@ impl fmt::Display for SourceConfig {
 impl fmt::Display for ApiConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.kubeconfig, self.masters.as_slice()) {
-            (_, masters @ [_, ..]) => write!(f, "Kubernetes API at {}", masters.join(", ")),
+            (_, masters @ [_, ..]) => {
+                let urls: Vec<_> = masters.iter().map(ToString::to_string).collect();
+                write!(f, "Kubernetes API at {}", urls.join(", "))
+            }
             (Some(kubeconfig), []) => write!(f, "Kubernetes API of {}", kubeconfig.display()),
             (None, []) => f.write_str("Kubernetes API of this pod's cluster"),
         }

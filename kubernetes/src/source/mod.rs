@@ -19,10 +19,12 @@ pub mod api;
 mod choice;
 pub mod files;
 pub mod list_watch;
+mod server_url;
 
 use tokio::sync::mpsc;
 
 pub use choice::{ApiConfig, SourceChoice, SourceConfig, follow_choice};
+pub use server_url::{ServerUrl, ServerUrlError};
 
 use crate::objects::{Object, ObjectKey};
 

@@ -45,6 +45,7 @@ pub(crate) fn settings() -> Settings {
         node_address: None,
         masquerade_all: false,
         flowtable_after: None,
+        budget: switchyard_kubernetes::settings::Budget::default(),
     }
 }
 
@@ -167,7 +168,7 @@ impl Given {
         for text in &self.texts {
             objects(text).iter().for_each(|object| resolver.upsert(object));
         }
-        let Changes { node, mut services, mut on_node, triggers: _, warnings } = resolver.resolve();
+        let Changes { node, mut services, mut on_node, warnings, .. } = resolver.resolve();
         Resolved {
             service: services.remove(&backend_api::ServiceName::new("default", "web")).flatten(),
             on_node: on_node.remove(&backend_api::ServiceName::new("default", "web")).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! What Kubernetes objects come to, topic by topic: objects as short YAML in, short sentences about the result out.
 
 mod addresses;
+mod budget;
 mod endpoints;
 mod given;
 mod mistakes;

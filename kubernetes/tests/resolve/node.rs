@@ -1,8 +1,10 @@
 //! The node's network: detectors (A13), node-port addresses (A8), ServiceCIDRs (A1.5), its own object alone (A1.4).
 
-use super::given::given;
+use super::given::{given, objects, settings};
 use backend_api::{LocalTraffic, NodePortAddresses};
-use switchyard_kubernetes::settings::LocalDetector;
+use switchyard_kubernetes::objects::Object;
+use switchyard_kubernetes::resolve::Resolver;
+use switchyard_kubernetes::settings::{LocalDetector, Settings};
 
 const NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: here}, \
     spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, 'fd00:10:244:1::/64', 10.99.0.0/24]}, \
@@ -51,8 +53,13 @@ fn pod_ranges_may_stand_in_the_old_field_and_may_be_missing_or_wrong() {
     ];
     for (spec, expected, warnings) in cases {
         let node = format!("{{apiVersion: v1, kind: Node, metadata: {{name: here}}, spec: {spec}}}");
-        let outcome =
-            given().settings(|settings| settings.local_traffic = LocalDetector::NodeCidrs).object(node).resolved();
+        let outcome = given()
+            .settings(|settings| {
+                settings.local_traffic = LocalDetector::NodeCidrs;
+                settings.node_ports = "all".parse().unwrap();
+            })
+            .object(node)
+            .resolved();
         let expected = expected.map_or(LocalTraffic::Unknown, |text| LocalTraffic::Source(text.parse().unwrap()));
         assert_eq!(outcome.network.local_traffic.v4, expected, "{spec}");
         assert_eq!(outcome.warnings.len(), warnings, "{spec}");
@@ -134,4 +141,128 @@ fn the_configured_address_goes_before_those_of_the_node_object_in_its_family() {
         assert_eq!(outcome.network.node_ports.v4, these(v4), "{address}");
         assert_eq!(outcome.network.node_ports.v6, these(v6), "{address}");
     }
+}
+
+/// Node `here` with these addresses, each an InternalIP, and pod ranges.
+fn node(addresses: &str, pod_ranges: &str) -> Object {
+    let address = |address| format!("{{type: InternalIP, address: '{address}'}}");
+    let addresses: Vec<_> = addresses.split_whitespace().map(address).collect();
+    let text = format!(
+        "{{apiVersion: v1, kind: Node, metadata: {{name: here}}, spec: {{podCIDRs: [{pod_ranges}]}}, \
+         status: {{addresses: [{}]}}}}",
+        addresses.join(", ")
+    );
+    objects(&text).remove(0)
+}
+
+/// A node that owns three addresses, and whose Node object changes.
+struct Followed(Resolver);
+
+impl Followed {
+    fn new() -> Self {
+        let mut resolver = Resolver::new(Settings { local_traffic: LocalDetector::NodeCidrs, ..settings() });
+        resolver.set_addresses(["192.168.0.1", "192.168.0.2", "fd00::1"].map(|ip| ip.parse().unwrap()).into());
+        Self(resolver)
+    }
+
+    /// Where node ports are served, how pods are told in IPv4, and what is newly wrong.
+    fn now(&mut self) -> (Vec<NodePortAddresses>, LocalTraffic, Vec<String>) {
+        let changes = self.0.resolve();
+        let node = changes.node.expect("the node has changed");
+        let warnings = changes.warnings.iter().map(ToString::to_string).collect();
+        (vec![node.node_ports.v4, node.node_ports.v6], node.local_traffic.v4, warnings)
+    }
+
+    fn told(&mut self, object: &Object) -> (Vec<NodePortAddresses>, LocalTraffic, Vec<String>) {
+        self.0.upsert(object);
+        self.now()
+    }
+}
+
+fn these(address: &str) -> NodePortAddresses {
+    NodePortAddresses::These([address.parse().unwrap()].into())
+}
+
+fn pods(range: &str) -> LocalTraffic {
+    LocalTraffic::Source(range.parse().unwrap())
+}
+
+#[test]
+fn the_first_address_that_others_can_dial_is_the_primary_one() {
+    for (addresses, v4, v6) in [
+        ("169.254.1.0 fe80::1 192.168.0.1 fd00::1", these("192.168.0.1"), these("fd00::1")),
+        ("169.254.1.0 fe80::1", these("169.254.1.0"), NodePortAddresses::All),
+        ("192.168.0.1", these("192.168.0.1"), NodePortAddresses::All),
+        ("fd00::1", NodePortAddresses::All, these("fd00::1")),
+    ] {
+        let (node_ports, _, warnings) = Followed::new().told(&node(addresses, ""));
+        assert_eq!((node_ports, warnings), (vec![v4, v6], Vec::new()), "{addresses}");
+    }
+}
+
+#[test]
+fn an_object_that_names_no_address_at_all_leaves_node_ports_open_everywhere_and_is_warned_of() {
+    let (node_ports, _, warnings) = Followed::new().told(&node("", ""));
+    assert_eq!(node_ports, [NodePortAddresses::All, NodePortAddresses::All]);
+    let expected = "Node here: status.addresses: no address of the node: node ports are served at all of its addresses";
+    assert_eq!(warnings, [expected]);
+}
+
+#[test]
+fn an_address_that_the_object_names_no_more_holds_while_the_node_owns_it() {
+    let mut known = Followed::new();
+    known.told(&node("192.168.0.1 fd00::1", ""));
+    let (node_ports, _, warnings) = known.told(&node("fd00::1", ""));
+    assert_eq!(node_ports, [these("192.168.0.1"), these("fd00::1")]);
+    assert_eq!(
+        warnings,
+        ["Node here: status.addresses: no IPv4 address any more, though the node still has 192.168.0.1: it stays the \
+          primary one"]
+    );
+    known.0.set_addresses(["192.168.0.2".parse().unwrap()].into());
+    let (node_ports, _, _) = known.now();
+    assert_eq!(node_ports, [NodePortAddresses::All, these("fd00::1")]);
+    let (node_ports, _, warnings) = known.told(&node("192.168.0.2 fd00::1", ""));
+    assert_eq!((node_ports, warnings.len()), (vec![these("192.168.0.2"), these("fd00::1")], 0));
+}
+
+#[test]
+fn a_deleted_node_object_holds_until_there_is_one_again() {
+    let mut known = Followed::new();
+    let (before, _) = (known.told(&node("192.168.0.1", "10.244.1.0/24")), known.0.remove(&node("", "").key()));
+    assert!(known.0.resolve().is_empty() && known.0.node_is_gone() && known.0.node().is_some());
+    known.0.set_settings(Settings { masquerade_all: true, local_traffic: LocalDetector::NodeCidrs, ..settings() });
+    assert_eq!(known.now(), before, "resolved again");
+    let again = known.told(&node("192.168.0.2", "10.244.9.0/24"));
+    assert_eq!(again, (vec![these("192.168.0.2"), NodePortAddresses::All], pods("10.244.9.0/24"), Vec::new()));
+    assert!(!known.0.node_is_gone());
+}
+
+#[test]
+fn a_node_that_registers_anew_keeps_its_pod_ranges_until_it_is_given_others() {
+    let mut known = Followed::new();
+    known.told(&node("192.168.0.1", "10.244.1.0/24"));
+    known.0.remove(&node("", "").key());
+    let (_, local, warnings) = known.told(&node("192.168.0.1", ""));
+    assert_eq!(local, pods("10.244.1.0/24"));
+    assert_eq!(warnings, ["Node here: spec.podCIDRs: no range any more: pods are still told by 10.244.1.0/24"]);
+    assert_eq!(known.told(&node("192.168.0.1", "10.244.9.0/24")).1, pods("10.244.9.0/24"));
+}
+
+#[test]
+fn another_node_name_takes_what_the_former_object_said_until_its_own_is_known() {
+    let mut known = Followed::new();
+    known.told(&node("192.168.0.1", "10.244.1.0/24"));
+    let named = |name: &str| Settings {
+        node_name: name.parse().unwrap(),
+        local_traffic: LocalDetector::NodeCidrs,
+        ..settings()
+    };
+    known.0.set_settings(named("there"));
+    let (node_ports, local, _) = known.now();
+    assert_eq!((node_ports[0].clone(), local), (these("192.168.0.1"), pods("10.244.1.0/24")));
+    let there = "{apiVersion: v1, kind: Node, metadata: {name: there}, \
+                 status: {addresses: [{type: InternalIP, address: 192.168.0.2}]}}";
+    let (node_ports, local, _) = known.told(&objects(there).remove(0));
+    assert_eq!((node_ports[0].clone(), local), (these("192.168.0.2"), LocalTraffic::Unknown));
 }

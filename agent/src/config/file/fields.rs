@@ -26,7 +26,7 @@ use crate::config::{ByService, Verbosity};
 
 /// Every field that has an effect, the flag that has the same, and what else is to be said. Fields without effect are
 /// in [`IDLE`].
-pub(in crate::config) const EFFECTS: [(&str, Option<&str>, &str); 40] = [
+pub(in crate::config) const EFFECTS: [(&str, Option<&str>, &str); 42] = [
     ("apiVersion", None, "Must be `kubeproxy.config.k8s.io/v1alpha1`"),
     ("kind", None, "Must be `KubeProxyConfiguration`"),
     ("mode", Some("proxy-mode"), ""),
@@ -72,6 +72,8 @@ pub(in crate::config) const EFFECTS: [(&str, Option<&str>, &str); 40] = [
     ("switchyard.cleanupKubeProxy", Some("cleanup-kube-proxy"), ""),
     ("switchyard.connectionsByService", Some("connections-by-service"), ""),
     ("switchyard.flowtableAfter", Some("flowtable-after"), ""),
+    ("switchyard.maxServiceElements", Some("max-service-elements"), ""),
+    ("switchyard.maxElements", Some("max-elements"), ""),
     ("switchyard.ipvsDrainTimeout", Some("ipvs-drain-timeout"), ""),
     ("switchyard.serversOff", None, "Servers that do not listen: `healthz`, `metrics`"),
     ("switchyard.verbosity", Some("v"), "Overrides `logging.verbosity`; 0 is 0 here"),
@@ -278,7 +280,7 @@ fn write_source(source: &SourceConfig) -> Json {
         "clientConnection": {
             "kubeconfig": kubeconfig.as_ref().map_or_else(String::new, |path| path.display().to_string()),
         },
-        "switchyard": {"source": folder, "masters": masters, "apiSilence": duration(*silence)},
+        "switchyard": {"source": folder, "masters": masters.iter().map(ToString::to_string).collect::<Vec<_>>(), "apiSilence": duration(*silence)},
     })
 }
 
@@ -374,6 +376,8 @@ fn read_switchyard(root: &mut Section<'_>, written: &mut Written, findings: &mut
     written.drain = section.duration("ipvsDrainTimeout", findings);
     written.by_service = section.whole("connectionsByService", COUNT, findings).map(ByService::at_most);
     written.flowtable_after = section.whole("flowtableAfter", COUNT, findings);
+    written.max_service_elements = section.whole("maxServiceElements", COUNT, findings);
+    written.max_elements = section.whole("maxElements", COUNT, findings);
     written.kube_proxy = section.switch("cleanupKubeProxy", findings).map(KubeProxyRules::cleanup);
     let level: Option<u8> = section.whole("verbosity", 0..=10, findings);
     written.verbosity = level.and_then(|level| Verbosity::new(level).ok()).or(written.verbosity);
@@ -393,8 +397,15 @@ fn write_switchyard(config: &Config) -> Json {
             "verbosity": config.verbosity.number(),
             "cleanupKubeProxy": config.kube_proxy == KubeProxyRules::Removed,
             "flowtableAfter": config.flowtable_after.map_or(0, NonZeroU32::get),
+            "maxServiceElements": limit(config.budget.of_service),
+            "maxElements": limit(config.budget.in_all),
         },
     })
+}
+
+/// 0 where any number is allowed.
+fn limit(at_most: NonZeroU32) -> u32 {
+    if at_most == NonZeroU32::MAX { 0 } else { at_most.get() }
 }
 
 /// A server of the agent, in `switchyard.serversOff`: an empty address means the default in kube-proxy's file.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use kubernetes::source::ServerUrl;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
@@ -54,7 +55,8 @@ impl Value {
             Self::Switch(on) => on.to_string(),
             Self::Whole(number) => number.to_string(),
             Self::Fraction(number) => number.to_string(),
-            Self::Text(text) => format!("{text:?}"),
+            // Perhaps it was to be a URL with a password.
+            Self::Text(text) => format!("{:?}", ServerUrl::redacted(text)),
             Self::List(_) => "a list".into(),
             Self::Section(_) => "a section".into(),
         }

@@ -9,9 +9,10 @@ use super::on;
 use crate::config::duration::GoDuration;
 use crate::config::ipvs::DrainTimeout;
 use crate::config::settings::Written;
-use crate::config::words::{Master, MasterError, Switch, Unless};
+use crate::config::words::{Switch, Unless};
 use crate::config::{Backend, ByService, KubeProxyRules};
 use kubernetes::settings::NodeName;
+use kubernetes::source::{ServerUrl, ServerUrlError};
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options that override --config")]
@@ -55,6 +56,16 @@ pub(super) struct OwnFlags {
     #[arg(long, value_name = "PACKETS", value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
     flowtable_after: Option<u32>,
 
+    /// The most elements that one service may need: each address and port counts as one, and as many as it has
+    /// endpoints. A larger service is refused; 0 allows any size [default: 250000]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
+    max_service_elements: Option<u32>,
+
+    /// The most elements that all services may need together. Where they need more, the largest are refused; 0 allows
+    /// any number [default: 1000000]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
+    max_elements: Option<u32>,
+
     /// IPVS: how long TCP connections to a removed endpoint may continue; 0 cuts them within seconds [default: 24h]
     #[arg(long, value_name = "DURATION")]
     ipvs_drain_timeout: Option<DrainTimeout>,
@@ -62,7 +73,7 @@ pub(super) struct OwnFlags {
 
 /// URLs; none if empty.
 #[derive(Clone, Debug)]
-struct Masters(Vec<Master>);
+struct Masters(Vec<ServerUrl>);
 
 impl OwnFlags {
     pub(super) fn written(&self) -> Written {
@@ -75,6 +86,8 @@ impl OwnFlags {
             kube_proxy: on(self.cleanup_kube_proxy).map(KubeProxyRules::cleanup),
             by_service: self.connections_by_service.map(ByService::at_most),
             flowtable_after: self.flowtable_after,
+            max_service_elements: self.max_service_elements,
+            max_elements: self.max_elements,
             drain: self.ipvs_drain_timeout,
             ..Written::default()
         }
@@ -82,9 +95,9 @@ impl OwnFlags {
 }
 
 impl FromStr for Masters {
-    type Err = MasterError;
+    type Err = ServerUrlError;
 
-    fn from_str(text: &str) -> Result<Self, MasterError> {
+    fn from_str(text: &str) -> Result<Self, ServerUrlError> {
         let urls = text.split(',').map(str::trim).filter(|url| !url.is_empty());
         Ok(Self(urls.map(str::parse).collect::<Result<_, _>>()?))
     }

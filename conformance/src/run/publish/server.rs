@@ -78,7 +78,7 @@ impl Server {
     /// The Kubernetes source, with the mirror behind it.
     pub(super) fn follow(&mut self, node: &NodeName) -> Follow {
         node.as_str().clone_into(&mut self.node);
-        let config = ApiConfig { masters: self.api.urls(), ..ApiConfig::default() };
+        let config = ApiConfig::of_servers(&self.api.urls()).expect("the double has a URL");
         let node = node.clone();
         let (shown, told) = watch::channel(Mirror::new());
         self.told = told;

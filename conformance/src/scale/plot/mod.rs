@@ -3,7 +3,7 @@
 //! ```text
 //! first sync │ one change
 //! ───────────┼────────────────
-//! memory     │ new connections
+//! memory     │ first packet
 //! ```
 
 mod canvas;
@@ -62,8 +62,8 @@ enum Axis {
     Seconds,
     /// Megabytes, a decade as high as the next.
     Megabytes,
-    /// So many a second, from 0.
-    PerSecond,
+    /// Microseconds, from 0.
+    Microseconds,
 }
 
 const OURS: RGBColor = RGBColor(0, 110, 180);
@@ -97,7 +97,7 @@ fn draw<B: DrawingBackend>(measured: &[Measured], area: DrawingArea<B, Shift>) -
     area.fill(&WHITE).map_err(drawing)?;
     for (part, panel) in area.split_evenly((2, 2)).iter().zip(panels(measured)) {
         match panel.axis {
-            Axis::PerSecond => draw_panel(part, &panel, 0.0..1.15 * highest(&panel))?,
+            Axis::Microseconds => draw_panel(part, &panel, 0.0..1.15 * highest(&panel))?,
             Axis::Seconds | Axis::Megabytes => draw_panel(part, &panel, decades(&panel).log_scale())?,
         }
     }
@@ -139,12 +139,14 @@ fn panels(measured: &[Measured]) -> [Panel; 4] {
             ],
         },
         Panel {
-            title: "new connections per second",
-            axis: Axis::PerSecond,
+            title: "first packet of a connection and its answer",
+            axis: Axis::Microseconds,
             curves: vec![
-                curve("Switchyard", OURS, &|m| m.connect.as_ref().map(|c| c.per_second)),
-                curve("one static DNAT rule", LIMIT, &|m| m.connect.as_ref().map(|c| c.single_dnat_per_second)),
-                curve("a chain per service", CHAINS, &|m| m.connect.as_ref()?.chain_per_service_per_second),
+                curve("Switchyard", OURS, &|m| m.connect.as_ref().map(|c| c.seconds * 1e6)),
+                curve("one static DNAT rule", LIMIT, &|m| m.connect.as_ref().map(|c| c.single_dnat_seconds * 1e6)),
+                curve("a chain per service", CHAINS, &|m| {
+                    m.connect.as_ref()?.chain_per_service_seconds.map(|s| s * 1e6)
+                }),
             ],
         },
     ]
@@ -204,7 +206,7 @@ where
         chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, color.filled()))).map_err(drawing)?;
     }
     let place = match axis {
-        Axis::PerSecond => SeriesLabelPosition::LowerLeft,
+        Axis::Microseconds => SeriesLabelPosition::LowerLeft,
         Axis::Seconds | Axis::Megabytes => SeriesLabelPosition::UpperLeft,
     };
     chart
@@ -222,7 +224,7 @@ impl Axis {
         match self {
             Self::Seconds => time(value),
             Self::Megabytes => format!("{value} MB"),
-            Self::PerSecond => format!("{value:.0}"),
+            Self::Microseconds => format!("{value:.0} µs"),
         }
     }
 }

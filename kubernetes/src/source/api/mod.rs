@@ -1,6 +1,8 @@
 //! The Kubernetes API as a source.
 //!
 //! ```text
+//!                        credentials [I/O]
+//!                               ▼
 //! list_watch (what to ask) ──► servers (which one) ──► body (bytes, lines) ──► list_watch (what it means) ──► Event
 //!      [pure]                   [I/O]              [I/O]                   [pure]
 //! ```
@@ -10,6 +12,7 @@
 //! and nothing is stored but keys.
 
 mod body;
+mod credentials;
 mod outage;
 mod servers;
 mod watcher;
@@ -19,7 +22,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use self::outage::Outage;
-use self::servers::Servers;
+use self::servers::{Servers, Warnings};
 use self::watcher::{KindWatcher, Session};
 use super::list_watch::Resource;
 use super::{ApiConfig, Sender};
@@ -39,17 +42,23 @@ pub async fn watch_api(config: ApiConfig, node_name: NodeName, told: Sender) {
     let place = config.to_string();
     let session = Arc::new(Session {
         silence: config.silence.unwrap_or(SILENCE),
-        servers: Servers::new(config),
+        servers: Servers::new(config, Warnings::Logged),
         outage: Outage::new(place.clone()),
         place,
         told,
         unlisted: AtomicUsize::new(4),
     });
     // In one task: when that is ended, nothing more is told.
-    tokio::join!(
-        KindWatcher::new(session.clone(), Resource::services()).watch_kind(),
-        KindWatcher::new(session.clone(), Resource::slices()).watch_kind(),
-        KindWatcher::new(session.clone(), Resource::service_cidrs()).watch_kind(),
-        KindWatcher::new(session, Resource::node(&node_name)).watch_kind(),
-    );
+    let watching = async {
+        tokio::join!(
+            KindWatcher::new(session.clone(), Resource::services()).watch_kind(),
+            KindWatcher::new(session.clone(), Resource::slices()).watch_kind(),
+            KindWatcher::new(session.clone(), Resource::service_cidrs()).watch_kind(),
+            KindWatcher::new(session.clone(), Resource::node(&node_name)).watch_kind(),
+        )
+    };
+    tokio::select! {
+        _ = watching => {}
+        never = session.servers.watch_files() => match never {},
+    }
 }

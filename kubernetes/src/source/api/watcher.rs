@@ -106,6 +106,7 @@ impl KindWatcher {
         };
         tokio::select! {
             () = sleep(wait) => Ok(()),
+            () = self.session.servers.changed() => Ok(()),
             () = self.session.told.closed() => Err(Stop::Unheard),
         }
     }
@@ -120,7 +121,7 @@ impl KindWatcher {
         };
         let Reply { response, server } = asked.map_err(|error| match error {
             ConnectError::Config(reason) => Failure::Unreachable(reason),
-            error @ ConnectError::Unreachable { .. } => Failure::Unreachable(error.to_string()),
+            other => Failure::Unreachable(other.to_string()),
         })?;
         if self.server.as_ref() != Some(&server) {
             self.server = Some(server.clone());
@@ -152,10 +153,8 @@ impl KindWatcher {
     }
 
     async fn refused(&mut self, refusal: Refusal, server: &Arc<str>) -> Result<(), Stop> {
-        match refusal.code {
-            401 => self.session.servers.forget().await,
-            500.. => self.session.servers.leave(server).await,
-            _ => {}
+        if refusal.code >= 500 {
+            self.session.servers.leave(server).await;
         }
         Err(Failure::Refused(refusal).into())
     }
