@@ -216,7 +216,7 @@ impl Transaction {
         let empty = || Transaction { delivery: *delivery, counters: self.counters.clone(), ..Transaction::default() };
         let mut parts = vec![first, empty()];
         for (go, come) in frontends.into_values() {
-            if parts.last().is_some_and(|part| part.len() > 0 && part.len() + go.len() + come.len() > most) {
+            if parts.last().is_some_and(|part| !part.is_empty() && part.len() + go.len() + come.len() > most) {
                 parts.push(empty());
             }
             let part = parts.last_mut().expect("there are two from the start");
