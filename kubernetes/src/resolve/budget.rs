@@ -32,6 +32,9 @@ pub enum Limit {
     InAll(u32),
 }
 
+/// What an endpoint by which clients are remembered needs once for all frontends: a chain with its rules.
+const OF_SLOT: u64 = 12;
+
 /// The elements that a service needs at most, from objects as they are written; 0 if a proxy has nothing to do with it.
 ///
 /// Each frontend counts as one and as many as it has endpoints: as many again where clients are remembered, and where
@@ -58,7 +61,8 @@ pub(super) fn size<'a>(
             let (vips, external) = (vips.of(family), external.of(family));
             let frontends = ports * (1 + vips + external) + node_ports;
             let ranges = ports * vips * spec.load_balancer_source_ranges.len() as u64;
-            size += frontends.saturating_mul(1 + endpoints.of(family) * times).saturating_add(ranges);
+            let chains = if remembered { endpoints.of(family) * OF_SLOT } else { 0 };
+            size += frontends.saturating_mul(1 + endpoints.of(family) * times).saturating_add(ranges + chains);
         }
     }
     u32::try_from(size).unwrap_or(u32::MAX)

@@ -42,7 +42,7 @@ fn every_address_has_every_port_and_each_of_these_every_endpoint() {
             24,
         ),
         ("clusterIP: 10.96.0.1, ports: [{port: 80, nodePort: 30080}]", &[three], 8),
-        ("clusterIP: 10.96.0.1, sessionAffinity: ClientIP, ports: [{port: 80}]", &[three], 7),
+        ("clusterIP: 10.96.0.1, sessionAffinity: ClientIP, ports: [{port: 80}]", &[three], 43),
         ("clusterIP: 10.96.0.1, externalTrafficPolicy: Local, ports: [{port: 80}]", &[three], 7),
         ("clusterIPs: [10.96.0.1, 'fd00:96::1'], ports: [{port: 80}]", &[three, "fd00::1"], 6),
         ("clusterIP: 10.96.0.1, externalIPs: ['fd00::7'], ports: [{port: 80}, {port: 81, name: b}]", &[], 2),
