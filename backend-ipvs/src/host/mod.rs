@@ -97,6 +97,7 @@ impl Host {
 
     async fn set(&mut self) -> Result<usize, SyncError> {
         let sysctls = self.sysctls.current(self.strict_arp)?;
+        self.sysctls.warn_of_bridges();
         let current = timeouts::read(&mut self.ipvs).await?;
         let mut now = sysctls.now;
         now.extend(timeouts::values(current));

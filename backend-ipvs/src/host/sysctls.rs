@@ -149,6 +149,11 @@ impl Sysctls {
                 current.wanted.insert(sysctl.name, sysctl.value);
             }
         }
+        Ok(current)
+    }
+
+    /// Warns once where packets between pods on one bridge bypass netfilter.
+    pub(crate) fn warn_of_bridges(&mut self) {
         for (name, file) in &self.bridged {
             if file.as_ref().is_ok_and(|file| read(file).is_ok_and(|value| value == 0)) && self.warned.insert(name) {
                 let sysctl = format!("net.bridge.{name}");
@@ -159,7 +164,6 @@ impl Sysctls {
                 );
             }
         }
-        Ok(current)
     }
 
     /// The value of each that can be read.
