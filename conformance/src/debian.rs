@@ -85,14 +85,13 @@ impl Suite {
     }
 
     fn apt(&self, program: &str, arguments: &[&str]) -> Result<String, Unavailable> {
-        let path = |name: &str| self.directory.join(name).display().to_string();
         let options = [
-            format!("Dir::Etc::sourcelist={}", path("sources.list")),
+            format!("Dir::Etc::sourcelist={}", self.path("sources.list")),
             "Dir::Etc::sourceparts=/dev/null".to_owned(),
-            format!("Dir::State::lists={}", path("lists")),
+            format!("Dir::State::lists={}", self.path("lists")),
             // An installed version would count as the one to fetch.
             "Dir::State::status=/dev/null".to_owned(),
-            format!("Dir::Cache={}", path("cache")),
+            format!("Dir::Cache={}", self.path("cache")),
             // apt's own user cannot write into our directory.
             "APT::Sandbox::User=root".to_owned(),
         ];
@@ -103,6 +102,10 @@ impl Suite {
             .args(arguments);
         let printed = run(&format!("{program} {}, from {}", arguments.join(" "), self.archive), &mut command)?;
         Ok(String::from_utf8_lossy(&printed).into_owned())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.join(name).display().to_string()
     }
 }
 
