@@ -48,8 +48,8 @@ async fn read_addresses(handle: Handle) -> Result<BTreeSet<IpAddr>, rtnetlink::E
     Ok(messages.iter().filter_map(own_address).filter(|address| !address.is_loopback()).collect())
 }
 
-/// The node's own address in `message`: on a point-to-point interface `IFA_ADDRESS` is the peer's.
-fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+/// The node's own address in an rtnetlink message: on a point-to-point interface `IFA_ADDRESS` is the peer's.
+pub fn own_address(message: &AddressMessage) -> Option<IpAddr> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
@@ -71,7 +71,8 @@ async fn read_links(handle: Handle) -> Result<BTreeMap<u32, String>, rtnetlink::
         .collect())
 }
 
-fn index_and_name(link: &LinkMessage) -> Option<(u32, String)> {
+/// A link's index and name in an rtnetlink message.
+pub fn index_and_name(link: &LinkMessage) -> Option<(u32, String)> {
     let name = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,

@@ -32,6 +32,7 @@ use super::list_watch::Resource;
 use super::{ApiConfig, Sender};
 use crate::settings::NodeName;
 
+pub use credentials::check_kubeconfig;
 pub use servers::{ConnectError, connect};
 
 /// How long nothing may come on a watch: an API server sends a bookmark every minute.

@@ -7,7 +7,6 @@ use base64::prelude::BASE64_STANDARD;
 use kube::config::{AuthInfo, Cluster, ExecAuthCluster, Kubeconfig};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::files::SeenFiles;
 use super::plugin::Plugin;
 use crate::source::ServerUrl;
 
@@ -54,9 +53,12 @@ pub(super) enum Shown {
     },
 }
 
-/// Reads the kubeconfig at `path` and every file that it names.
-pub(super) fn read(path: &Path, seen: &mut SeenFiles) -> Result<Account, String> {
-    let file = parse(&seen.read(path)?)?;
+/// Reads the kubeconfig at `path` and every file that it names, each with `read_file`.
+pub(super) fn read(
+    path: &Path,
+    read_file: &mut dyn FnMut(&Path) -> Result<Vec<u8>, String>,
+) -> Result<Account, String> {
+    let file = parse(&read_file(path)?)?;
     let context = file.current_context.filter(|name| !name.is_empty()).ok_or("current-context: missing")?;
     let contexts = file.contexts.into_iter().find(|named| named.name == context).and_then(|named| named.context);
     let chosen = contexts.ok_or_else(|| format!("contexts: no context {context:?}"))?;
@@ -69,7 +71,7 @@ pub(super) fn read(path: &Path, seen: &mut SeenFiles) -> Result<Account, String>
     if user.is_none() {
         account.warnings.push(format!("users: no user {user_name:?}: requests show no credentials"));
     }
-    let mut files = Files { folder: path.parent().unwrap_or(Path::new("")), seen };
+    let mut files = Files { folder: path.parent().unwrap_or(Path::new("")), read_file };
     account.read_cluster(&cluster, &mut files)?;
     account.read_user(&user.unwrap_or_default(), &cluster, &mut files)?;
     Ok(account)
@@ -213,12 +215,12 @@ impl Account {
 /// The files of a kubeconfig, whose paths may be relative to its folder.
 struct Files<'a> {
     folder: &'a Path,
-    seen: &'a mut SeenFiles,
+    read_file: &'a mut dyn FnMut(&Path) -> Result<Vec<u8>, String>,
 }
 
 impl Files<'_> {
     fn read(&mut self, name: &str, path: &str) -> Result<Vec<u8>, String> {
-        self.seen.read(&self.folder.join(path)).map_err(|reason| format!("{name} {path}: {reason}"))
+        (self.read_file)(&self.folder.join(path)).map_err(|reason| format!("{name} {path}: {reason}"))
     }
 }
 
@@ -259,6 +261,7 @@ fn filled(text: Option<&String>) -> Option<&String> {
 mod tests {
     use std::fs;
 
+    use super::super::files::SeenFiles;
     use super::*;
 
     /// What is read of a cluster and a user with these fields, in a folder with some files.
@@ -279,7 +282,7 @@ mod tests {
         );
         let path = folder.path().join("kubeconfig");
         fs::write(&path, text).unwrap();
-        read(&path, &mut SeenFiles::default())
+        read(&path, &mut |path| SeenFiles::default().read(path))
     }
 
     const SERVER: &str = "server: https://a:6443";
@@ -380,7 +383,7 @@ mod tests {
             "current-context: x\ncontexts: []\nusers: [{name: u, user: {token: \"hunter2\n\t\u{1}\"}}]",
         ] {
             fs::write(&path, text).unwrap();
-            let reason = read(&path, &mut SeenFiles::default()).err().unwrap_or_default();
+            let reason = read(&path, &mut |path| SeenFiles::default().read(path)).err().unwrap_or_default();
             assert!(!reason.is_empty() && !reason.contains("hunter2"), "{text}: {reason}");
         }
     }

@@ -15,7 +15,7 @@ mod files;
 mod kubeconfig;
 mod plugin;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -49,6 +49,20 @@ pub(super) struct Access {
     /// When credentials have to be had again.
     pub(super) expires: Option<Timestamp>,
     pub(super) warnings: Vec<String>,
+}
+
+/// Whether the kubeconfig at `path` says how to reach an API, as [`watch_api`](super::watch_api) would take it. It and
+/// every file that it names are read with `read_file`; no program that it names is run. Returns what an operator should
+/// know.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_kubeconfig(
+    path: &Path,
+    mut read_file: impl FnMut(&Path) -> Result<Vec<u8>, String>,
+) -> Result<Vec<String>, String> {
+    let account = kubeconfig::read(path, &mut read_file)?;
+    Ok(access(&ApiConfig::default(), account, None)?.warnings)
 }
 
 /// What a program gave last.
@@ -109,7 +123,7 @@ fn in_kubeconfig(config: &ApiConfig, reason: String) -> String {
 
 fn read_account(config: &ApiConfig, seen: &mut SeenFiles) -> Result<Account, String> {
     let account = match &config.kubeconfig {
-        Some(path) => kubeconfig::read(path, seen),
+        Some(path) => kubeconfig::read(path, &mut |path| seen.read(path)),
         None => {
             let pod = Pod {
                 host: std::env::var("KUBERNETES_SERVICE_HOST").ok(),
@@ -221,7 +235,6 @@ fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
 
     use super::*;
 
