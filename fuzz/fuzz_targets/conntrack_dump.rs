@@ -1,17 +1,5 @@
-//! Any bytes are some flows or none, and a flow's addresses are of its family.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netlink::Family;
-use netlink::conntrack::Flow;
-use netlink::message::Messages;
 
-fuzz_target!(|bytes: &[u8]| {
-    for message in Messages(bytes) {
-        let Some(flow) = Flow::decode(&message) else { continue };
-        for tuple in [flow.original, flow.reply] {
-            assert_eq!(Family::of(tuple.source), flow.family);
-            assert_eq!(Family::of(tuple.destination), flow.family);
-        }
-    }
-});
+fuzz_target!(|bytes: &[u8]| switchyard_fuzz::checks::check("conntrack_dump", bytes));

@@ -1,0 +1,3 @@
+//! Fuzz targets, without the fuzzer.
+
+pub mod checks;
