@@ -5,7 +5,6 @@
 
 mod access;
 mod agents;
-mod cuts;
 mod double;
 mod followed;
 mod lists;
