@@ -78,11 +78,12 @@ impl Cleaner {
         Self { shared, task }
     }
 
-    /// Everything was looked at by a sync: nothing is owed for this node.
-    pub(crate) fn begin_anew(&self, node: &Arc<NodeNetwork>) {
+    /// Owes this, and nothing of what was owed before.
+    pub(crate) fn begin_anew(&self, owed: HalfOpen) {
         let mut work = self.shared.work();
-        work.owed = HalfOpen::new(node.clone());
-        work.asked = work.owed.clone();
+        work.asked = owed.emptied();
+        work.owed = owed;
+        self.shared.wake_if_owed(&work);
     }
 
     /// Services changed: each as it was programmed before and as it is now.
@@ -99,9 +100,7 @@ impl Cleaner {
             owed.service_changed(before, after);
             asked.follow(before, after);
         }
-        if !owed.is_empty() {
-            self.shared.wake.notify_one();
-        }
+        self.shared.wake_if_owed(&work);
     }
 
     /// Looks at once, and returns when nothing is owed, or could not be looked at.
@@ -135,6 +134,12 @@ impl Work {
 impl Shared {
     fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_if_owed(&self, work: &Work) {
+        if !work.owed.is_empty() {
+            self.wake.notify_one();
+        }
     }
 
     async fn rest(&self, time: Duration) {

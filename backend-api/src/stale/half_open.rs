@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{Flow, endangered, frontends, is_cut, leads_astray};
-use crate::{Family, FrontendKey, NodeNetwork, Protocol, Service, ServicePort};
+use crate::{Family, FrontendKey, NodeNetwork, Protocol, Service, ServicePort, ServiceState};
 
 /// The test for connections of TCP without an answer that changes have left stale. It follows the changes that come
 /// after those that it was told first, so it may be asked at any later time.
@@ -47,6 +47,17 @@ impl HalfOpen {
     /// Nothing has changed on this node.
     pub fn new(node: Arc<NodeNetwork>) -> Self {
         Self { node, suspects: HashMap::new() }
+    }
+
+    /// For the first sync of a process, as [`StaleFlows::after_restart`](super::StaleFlows::after_restart): every
+    /// frontend that the kernel held before or holds now is suspect.
+    pub fn after_restart(held: impl IntoIterator<Item = FrontendKey>, now: &ServiceState) -> Self {
+        let held = held.into_iter().map(|key| (key, None));
+        let holds = now
+            .services_unordered()
+            .flat_map(|service| frontends(service).map(move |(_, frontend)| (frontend.key, Some(service.clone()))));
+        let suspects = held.chain(holds).filter(|(key, _)| is_tcp(key.protocol())).collect();
+        Self { node: now.node().clone(), suspects }
     }
 
     /// Nothing has changed on this one's node.
