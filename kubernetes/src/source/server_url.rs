@@ -57,10 +57,12 @@ impl FromStr for ServerUrl {
             ("", rest) => ("https://", rest),
             halves => halves,
         };
-        let (_, place) = userinfo(rest);
+        let (secrets, place) = userinfo(rest);
         let host = place.split('/').next().unwrap_or_default();
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#');
-        if host.is_empty() || rest.contains("://") || rest.contains(odd) {
+        // Printed by us, and copied from there.
+        let is_redacted = secrets == Some("***");
+        if is_redacted || host.is_empty() || rest.contains("://") || rest.contains(odd) {
             return Err(ServerUrlError(ServerUrl::redacted(text)));
         }
         Ok(Self(format!("{scheme}{rest}")))
@@ -109,7 +111,17 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ServerUrl>().unwrap().to_string(), url);
         }
-        for text in ["", "https://", "ftp://x", "a b", "https:///path", "https://a?b", "https://a#b", "https://u:p@"] {
+        for text in [
+            "",
+            "https://",
+            "ftp://x",
+            "a b",
+            "https:///path",
+            "https://a?b",
+            "https://a#b",
+            "https://u:p@",
+            "https://***@a",
+        ] {
             assert_eq!(text.parse::<ServerUrl>(), Err(ServerUrlError(ServerUrl::redacted(text))), "{text:?}");
         }
     }
