@@ -259,7 +259,7 @@ proptest! {
         prop_assert_eq!(replaced, state);
     }
 
-    /// After each step: the older wins, the younger is reported, nobody is forgotten.
+    /// After each step: the older wins, the younger is reported, none is forgotten.
     #[test]
     fn the_older_wins(steps in history()) {
         let (mut state, mut model) = (ServiceState::new(NodeNetwork::unknown()), Model::default());
@@ -293,8 +293,7 @@ proptest! {
                     (before, after) => prop_assert!(touched.contains(name) && before != after, "{name}"),
                 }
             }
-            let nobody_else = touched.iter().all(|name| before.contains_key(name) || after.contains_key(name));
-            prop_assert!(nobody_else);
+            prop_assert!(touched.iter().all(|name| before.contains_key(name) || after.contains_key(name)));
             prop_assert!(apply(&mut state, step).is_empty(), "the same again changes nothing");
         }
     }
@@ -354,7 +353,7 @@ proptest! {
         }
     }
 
-    /// Nobody answers who may not, chances add up to one, and what is remembered only narrows the choice.
+    /// No endpoint answers that may not, chances add up to one, and what is remembered only narrows the choice.
     #[test]
     fn candidates_are_of_the_pool(network in node(), steps in history()) {
         let mut state = ServiceState::new(network);

@@ -174,11 +174,11 @@ async fn look_at_times(shared: Arc<Shared>, mut conntrack: Conntrack) {
             let started = Instant::now();
             let asked = shared.clone();
             // The kernel walks on the calling thread, for as long as its table is large.
-            let look = move || {
+            let looking = tokio::task::spawn_blocking(move || {
                 let outcome = Handle::current().block_on(look(&asked, &mut conntrack));
                 (conntrack, outcome)
-            };
-            let Ok((opened, outcome)) = tokio::task::spawn_blocking(look).await else { return };
+            });
+            let Ok((opened, outcome)) = looking.await else { return };
             conntrack = opened;
             shared.answered(&outcome);
             let rest = match &outcome {
@@ -200,12 +200,13 @@ async fn look(shared: &Shared, conntrack: &mut Conntrack) -> Result<(), ReadErro
     for family in families {
         let started = Instant::now();
         let mut found = Vec::new();
-        let each = |flow| {
-            if shared.work().asked.is_stale(&as_seen(&flow, Protocol::Tcp)) {
-                found.push(flow);
-            }
-        };
-        conntrack.unanswered(kernel_family(family), Protocol::Tcp.number(), each).await?;
+        conntrack
+            .unanswered(kernel_family(family), Protocol::Tcp.number(), |flow| {
+                if shared.work().asked.is_stale(&as_seen(&flow, Protocol::Tcp)) {
+                    found.push(flow);
+                }
+            })
+            .await?;
         // What changed during the dump counts too.
         found.retain(|flow| shared.work().asked.is_stale(&as_seen(flow, Protocol::Tcp)));
         let deleted = conntrack.delete(&found).await?;

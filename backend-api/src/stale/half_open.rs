@@ -1,4 +1,4 @@
-//! Connections of TCP that nobody has answered yet, and that lead where no frontend leads any more.
+//! Connections of TCP that are not answered yet, and that lead where no frontend leads any more.
 //!
 //! Kept apart from [`StaleFlows`](super::StaleFlows) because nearly every change can leave such connections, and
 //! looking for them costs a walk through all of connection tracking. So what changed is gathered here, owned and over
@@ -108,7 +108,7 @@ impl HalfOpen {
         self.suspects.keys().map(|key| key.family()).collect()
     }
 
-    /// Whether this entry is to be deleted: it is one of TCP that nobody has answered, its destination is (or was) a
+    /// Whether this entry is to be deleted: it is an unanswered one of TCP, its destination is (or was) a
     /// frontend that changed, and its answer would come from elsewhere than this frontend's endpoints. Where a node port
     /// changed, an external address that is the node's own and has the same port is not told apart: its client begins
     /// once more.

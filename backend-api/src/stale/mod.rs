@@ -2,7 +2,7 @@
 //!
 //! The kernel asks our rules about the first packet of a flow only. UDP and SCTP clients go on for ever along what was
 //! decided once: to an endpoint that no longer exists, or untranslated since before the frontend existed. TCP notices
-//! when the other end is gone, once there was one: a client whose first packet nobody answers repeats it along the same
+//! when the other end is gone, once there was one: a client whose first packet is not answered repeats it along the same
 //! decision until it gives up. Such entries are deleted, and the next packet is decided anew. Kept apart from the
 //! backends because both need the same answer, and from netlink because the answer is pure.
 //!
@@ -130,7 +130,7 @@ impl<'a> StaleFlows<'a> {
         self.changed.is_empty()
     }
 
-    /// The families and protocols whose entries need to be looked at; of TCP those that nobody has answered.
+    /// The families and protocols whose entries need to be looked at; of TCP the unanswered ones.
     pub fn kinds(&self) -> impl ExactSizeIterator<Item = (Family, Protocol)> {
         self.kinds.iter().copied()
     }
@@ -221,10 +221,16 @@ fn endangered(
     is_meant: impl Fn(Protocol) -> bool,
     mut each: impl FnMut(FrontendKey),
 ) {
-    let of = |service| frontends(service).filter(|(_, frontend)| is_meant(frontend.key.protocol()));
-    let mut coming: HashMap<FrontendKey, _> =
-        after.into_iter().flat_map(of).map(|(port, frontend)| (frontend.key, (port, frontend))).collect();
-    for (port, frontend) in before.into_iter().flat_map(of) {
+    let mut coming = HashMap::new();
+    for (port, frontend) in after.into_iter().flat_map(frontends) {
+        if is_meant(frontend.key.protocol()) {
+            coming.insert(frontend.key, (port, frontend));
+        }
+    }
+    for (port, frontend) in before.into_iter().flat_map(frontends) {
+        if !is_meant(frontend.key.protocol()) {
+            continue;
+        }
         let successor = coming.remove(&frontend.key);
         if successor.is_none_or(|successor| endangers((port, frontend), successor)) {
             each(frontend.key);

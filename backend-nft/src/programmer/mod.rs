@@ -225,7 +225,7 @@ impl<P: Port> Programmer<P> {
             let Some(table) = in_family(&tables, family) else { continue };
             let (port, ownership) = self.port.owner();
             *found.of_mut(family) = match Layout::from(self.delivery).whose(table) {
-                // Nobody watches tables that can have an owner, and one that never had any cannot get one.
+                // Tables that can have an owner are not watched, and one that never had any cannot get one.
                 Whose::Ours if ownership == Ownership::Kept && !table.is_kept() => Found::OfOld,
                 Whose::Ours => {
                     self.other_owner = self.other_owner.or(table.owner.filter(|owner| *owner != port));
