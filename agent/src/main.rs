@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use switchyard_agent::command::CommandLine;
 
 fn main() -> ExitCode {
-    CommandLine::parse().execute()
+    CommandLine::given().execute()
 }

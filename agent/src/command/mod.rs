@@ -21,7 +21,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::{io, thread};
 
+use clap::error::ContextValue;
 use clap::{Parser, Subcommand};
+use kubernetes::source::ServerUrl;
 use tokio::runtime::Runtime;
 use tracing::error;
 
@@ -110,6 +112,12 @@ pub(crate) enum CommandError {
 }
 
 impl CommandLine {
+    /// What this process was called with; ends it where that makes no sense. Unlike [`Parser::parse`] the message holds
+    /// no password.
+    pub fn given() -> Self {
+        Self::try_parse().unwrap_or_else(|mistake| redacted(mistake).exit())
+    }
+
     /// Does what was asked. The exit code is 0 if it is done; if not, it says what kind of failure it was
     /// (docs/operating.md), and the last line on stderr says why.
     pub fn execute(self) -> ExitCode {
@@ -128,6 +136,17 @@ impl CommandLine {
             }
         }
     }
+}
+
+/// A mistake is shown with what was written, which may be the URL of a server, or become one by a quote that is missing.
+fn redacted(mut mistake: clap::Error) -> clap::Error {
+    let written: Vec<_> = mistake.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in written {
+        if let ContextValue::String(text) = value {
+            mistake.insert(kind, ContextValue::String(ServerUrl::redacted(&text)));
+        }
+    }
+    mistake
 }
 
 /// Does `work` with a log, whose last lines are written before the program ends.
@@ -180,11 +199,25 @@ fn start_threads(count: usize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::CommandLine;
-    use clap::CommandFactory;
+    use super::{CommandLine, redacted};
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistake_shows_no_password() {
+        for (arguments, shown) in [
+            (&["--master", "https://user:hunter2@"][..], "'https://***@'"),
+            (&["--master=https://a,https://user:hunter2@b c"], "'https://***@b c'"),
+            (&["--master", "https://a,", "https://user:hunter2@b"], "'https://***@b'"),
+            (&["--backend", "user:hunter2@b"], "'***@b'"),
+        ] {
+            let given = ["switchyard", "run"].iter().chain(arguments);
+            let mistake = redacted(CommandLine::try_parse_from(given).unwrap_err()).to_string();
+            assert!(mistake.contains(shown) && !mistake.contains("hunter2"), "{mistake}");
+        }
     }
 }

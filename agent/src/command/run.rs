@@ -52,7 +52,7 @@ fn log_confinement(confined: &Result<Confinement, ConfineError>) {
 async fn act(action: Action, level: LogLevel) -> Result<(), CommandError> {
     match action {
         Action::Run { config, file } => run(*config, file.map(|file| *file), level).await,
-        Action::WriteConfig { config, to } => match std::fs::write(&to, config::yaml(&config)) {
+        Action::WriteConfig { config, to } => match std::fs::write(&to, config::yaml(&config)?) {
             Ok(()) => {
                 info!(file = %to.display(), "configuration was written");
                 Ok(())

@@ -67,8 +67,7 @@ fn event(notice: &Notice) -> Event {
 
 /// One line of at most [`ERROR`] characters.
 fn bounded(error: &str) -> String {
-    let line = |c: char| if c.is_control() { ' ' } else { c };
-    error.chars().take(ERROR).map(line).collect()
+    error.chars().take(ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn reference(subject: &Subject, node: &NodeName, uids: &Uids) -> ObjectReference {

@@ -15,7 +15,7 @@ mod files;
 mod wanted;
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::{fmt, io};
 
 use tracing::{info, warn};
 
@@ -53,7 +53,7 @@ pub struct Unset {
 
 impl Host {
     /// Sets what is not yet as `config` says, and returns what could not be set. Logs both, a failure only the first
-    /// time.
+    /// time. What was left by default, and needs a privilege that most containers lack, is no failure.
     pub fn prepare(&mut self, config: &HostConfig) -> Vec<Unset> {
         let present = self.files.present(config);
         let kept = kept(config, self.files.cores(), &present);
@@ -66,7 +66,14 @@ impl Host {
             let before = present.get(&setting.knob).copied();
             match self.files.write(setting) {
                 Ok(()) => info!(setting = %setting, ?before, "set on this node"),
-                Err(error) => all.push(Unset { setting, present: before, reason: error.to_string() }),
+                Err(error) => {
+                    let unset = Unset { setting, present: before, reason: error.to_string() };
+                    if !is_optional(setting, &error) {
+                        all.push(unset);
+                    } else if self.logged.insert(unset.clone()) {
+                        info!("{unset}; it is left as it is");
+                    }
+                }
             }
         }
         for unset in &all {
@@ -89,6 +96,13 @@ impl Host {
         let holds = |setting: &Setting| !is_unset(setting) && self.kept != Some(*setting);
         if unset.is_empty() || all.iter().any(holds) { Ok(()) } else { Err(NothingSet) }
     }
+}
+
+/// Whether it is no loss: the default score, which no operator has asked for, in a container without
+/// CAP_SYS_RESOURCE.
+fn is_optional(Setting { knob, value }: Setting, error: &io::Error) -> bool {
+    let default = HostConfig::default().oom_score_adj.map(i64::from);
+    knob == Knob::OomScoreAdj && Some(value) == default && error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// `net.netfilter.nf_conntrack_max: cannot be set to 131072, is 65536: Read-only file system`
@@ -170,5 +184,15 @@ mod tests {
         assert_eq!((read(&root, Knob::TcpCloseWait), host.logged.len()), ("3600".to_owned(), 2));
         assert_eq!(host.prepare(&HostConfig::default()), missing);
         assert_eq!(host.logged.len(), 2);
+    }
+
+    #[test]
+    fn a_score_that_is_not_permitted_is_a_failure_only_if_it_was_asked_for() {
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        let score = |value| Setting { knob: Knob::OomScoreAdj, value };
+        assert!(is_optional(score(-999), &refused));
+        assert!(!is_optional(score(-998), &refused));
+        assert!(!is_optional(score(-999), &io::Error::from(io::ErrorKind::NotFound)));
+        assert!(!is_optional(Setting { knob: Knob::ConntrackMax, value: -999 }, &refused));
     }
 }

@@ -58,9 +58,10 @@ impl Queue {
 
     /// Waits until everything is written, but no longer than this.
     pub(super) fn flush(&self, patience: Duration) {
-        let waits = |queued: &mut Queued| queued.busy || queued.lost > 0 || !queued.lines.is_empty();
         // After the time there is nothing left to do.
-        let _ = self.0.written.wait_timeout_while(self.0.lock(), patience, waits);
+        let _ = self.0.written.wait_timeout_while(self.0.lock(), patience, |queued| {
+            queued.busy || queued.lost > 0 || !queued.lines.is_empty()
+        });
     }
 
     fn push(&self, line: &[u8]) {
@@ -98,8 +99,10 @@ impl Shared {
         if queued.lines.is_empty() {
             queued.busy = false;
             self.written.notify_all();
-            let waits = |queued: &mut Queued| queued.lines.is_empty();
-            queued = self.filled.wait_while(queued, waits).expect("nothing panics while it holds the lines");
+            queued = self
+                .filled
+                .wait_while(queued, |queued| queued.lines.is_empty())
+                .expect("nothing panics while it holds the lines");
             queued.busy = true;
             drop(queued);
             thread::sleep(GATHERED);

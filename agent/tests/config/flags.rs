@@ -296,7 +296,11 @@ fn what_is_to_be_done_is_told_by_flags_and_writing_goes_first() {
 fn a_password_of_a_server_is_not_shown() {
     let config = quiet("--master=https://user:hunter2@a:6443");
     assert_eq!(configz(&config)["switchyard"]["masters"][0], "https://***@a:6443");
-    assert!(!format!("{config:?} {} {}", config.source, yaml(&config)).contains("hunter2"));
+    let refused = yaml(&config).unwrap_err();
+    let expected =
+        "--write-config-to: https://***@a:6443 holds a password, which no file is to show: put it into a kubeconfig";
+    assert_eq!(refused.to_string(), expected);
+    assert!(!format!("{config:?} {} {refused:?}", config.source).contains("hunter2"));
     let mistakes = file_with(
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
          switchyard: {masters: ['https://user:hunter2@']}\n",

@@ -138,7 +138,7 @@ fn configuration() -> impl Strategy<Value = Config> {
 proptest! {
     #[test]
     fn what_is_written_is_read_as_the_same_configuration(config in configuration()) {
-        let (read, remarks) = file_with(&yaml(&config), &[]).unwrap();
+        let (read, remarks) = file_with(&yaml(&config).unwrap(), &[]).unwrap();
         prop_assert_eq!(read, config.clone());
         prop_assert_eq!(remarks, Vec::<String>::new());
         let (read, _) = file_with(&configz(&config).to_string(), &[]).unwrap();
@@ -208,7 +208,7 @@ proptest! {
     #[test]
     fn any_fields_with_any_values_are_refused_or_mean_what_is_written_of_them(document in document()) {
         if let Ok((config, _)) = parse_file("file", &document) {
-            prop_assert_eq!(parse_file("file", &yaml(&config)), Ok((config, Vec::new())));
+            prop_assert_eq!(parse_file("file", &yaml(&config).unwrap()), Ok((config, Vec::new())));
         }
     }
 
@@ -217,7 +217,7 @@ proptest! {
         let header = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
         for text in [text.clone(), format!("{header}{text}")] {
             if let Ok((config, _)) = parse_file("file", &text) {
-                prop_assert_eq!(parse_file("file", &yaml(&config)), Ok((config, Vec::new())));
+                prop_assert_eq!(parse_file("file", &yaml(&config).unwrap()), Ok((config, Vec::new())));
             }
         }
     }
@@ -294,6 +294,6 @@ fn every_field_of_kube_proxy_is_written() {
 #[test]
 fn a_file_that_is_written_can_serve_other_nodes() {
     let (config, _) = super::given::read(&[]).unwrap();
-    assert!(yaml(&config).contains("hostnameOverride: \"\"\n"), "{}", yaml(&config));
+    assert!(yaml(&config).unwrap().contains("hostnameOverride: \"\"\n"), "{}", yaml(&config).unwrap());
     assert_eq!(configz(&config)["hostnameOverride"], config.node_name.as_str());
 }

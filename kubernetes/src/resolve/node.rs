@@ -200,11 +200,14 @@ impl ReadNode<'_> {
 /// IPv6 never: it means nothing without the link's name.
 fn best_of(addresses: &[IpAddr], family: Family) -> Option<IpAddr> {
     let of_family = || addresses.iter().copied().filter(|address| Family::of(*address) == family);
-    let on_link = |address: IpAddr| match address {
+    of_family().find(|address| !is_of_link(*address)).or_else(|| of_family().find(|_| family == Family::V4))
+}
+
+fn is_of_link(address: IpAddr) -> bool {
+    match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    of_family().find(|address| !on_link(*address)).or_else(|| of_family().find(|_| family == Family::V4))
+    }
 }
 
 fn read_service_ranges(object: &ServiceCidr, warnings: &mut Vec<Warning>) -> Vec<Cidr> {

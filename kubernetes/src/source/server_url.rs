@@ -57,10 +57,11 @@ impl FromStr for ServerUrl {
             ("", rest) => ("https://", rest),
             halves => halves,
         };
-        let (_, place) = userinfo(rest);
+        let (secrets, place) = userinfo(rest);
         let host = place.split('/').next().unwrap_or_default();
-        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#');
-        if host.is_empty() || rest.contains("://") || rest.contains(odd) {
+        // Printed by us, and copied from there.
+        let is_redacted = secrets == Some("***");
+        if is_redacted || host.is_empty() || rest.contains("://") || rest.contains(is_odd) {
             return Err(ServerUrlError(ServerUrl::redacted(text)));
         }
         Ok(Self(format!("{scheme}{rest}")))
@@ -77,6 +78,11 @@ impl fmt::Debug for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&Self::redacted(&self.0), f)
     }
+}
+
+/// Whether it belongs in no URL of a server.
+fn is_odd(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || matches!(c, '?' | '#')
 }
 
 /// The scheme with its `://`, if it is one of ours, and the rest.
@@ -109,7 +115,17 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ServerUrl>().unwrap().to_string(), url);
         }
-        for text in ["", "https://", "ftp://x", "a b", "https:///path", "https://a?b", "https://a#b", "https://u:p@"] {
+        for text in [
+            "",
+            "https://",
+            "ftp://x",
+            "a b",
+            "https:///path",
+            "https://a?b",
+            "https://a#b",
+            "https://u:p@",
+            "https://***@a",
+        ] {
             assert_eq!(text.parse::<ServerUrl>(), Err(ServerUrlError(ServerUrl::redacted(text))), "{text:?}");
         }
     }

@@ -14,10 +14,11 @@ mod tree;
 
 use kubernetes::objects::yaml::documents;
 use kubernetes::settings::NodeName;
+use kubernetes::source::SourceConfig;
 use serde_json::{Value, json};
 
 use self::tree::Node;
-use super::findings::{Findings, Mistake, Place};
+use super::findings::{ConfigError, Findings, Mistake, Place};
 use super::settings::{Config, Written};
 
 pub(super) use self::fields::EFFECTS;
@@ -56,11 +57,20 @@ pub fn configz(config: &Config) -> Value {
 }
 
 /// The same as a YAML file. A node's name that is its host's is left out, so that the file can serve other nodes too.
-pub fn yaml(config: &Config) -> String {
+///
+/// # Errors
+/// If it holds a password. What is written shows none, and would be another configuration without.
+pub fn yaml(config: &Config) -> Result<String, ConfigError> {
+    if let SourceConfig::Kubernetes(way) = &config.source
+        && let Some(url) = way.masters.iter().find(|url| url.to_string() != url.with_secrets())
+    {
+        let reason = format!("{url} holds a password, which no file is to show: put it into a kubeconfig");
+        return Err(Mistake { place: Place::Flag("write-config-to".into()), reason }.into());
+    }
     let mut form = configz(config);
     if NodeName::of_host().as_ref() == Ok(&config.node_name) {
         fields::merge(&mut form, json!({"hostnameOverride": ""}));
     }
     let text = serde_saphyr::to_string(&form).expect("JSON values can be written as YAML");
-    format!("{}\n", text.trim_end())
+    Ok(format!("{}\n", text.trim_end()))
 }

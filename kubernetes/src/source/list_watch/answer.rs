@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
-use super::json::{fields, items, lenient};
+use super::json::{fields, lenient};
 use crate::objects::{Kind, Object, ObjectKey};
 
 /// How many characters of what a server says are kept.
@@ -54,6 +54,13 @@ pub(super) enum Line {
     Error(Refusal),
     /// A kind of line that did not exist when this was written.
     Unknown,
+}
+
+/// Whether the versions of objects are read, which takes a second look at their text. A list has one of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Versions {
+    Read,
+    Skipped,
 }
 
 /// What a bookmark says of the objects that were there at the start.
@@ -127,11 +134,17 @@ impl Page {
     /// delete everything.
     pub(super) fn read(kind: Kind, text: &[u8]) -> Result<Self, serde_json::Error> {
         let (mut said, mut metadata, mut list) = (None, None, None);
-        fields(text, |name, value| match name {
-            "kind" => said = Some(value),
-            "metadata" => metadata = Some(value),
-            "items" => list = Some(value),
-            _ => {}
+        fields(text, |name, rest| {
+            match name {
+                "kind" => said = Some(rest.value()?),
+                "metadata" => metadata = Some(rest.value()?),
+                "items" => {
+                    let items = list.insert(Vec::new());
+                    rest.items(|item| items.push(Answered::read(kind, item)))?;
+                }
+                _ => drop(rest.value()?),
+            }
+            Ok(())
         })?;
         let expected = format!("{}List", kind.as_str());
         if lenient::<String>(said)? != expected {
@@ -141,9 +154,8 @@ impl Page {
         if version.is_empty() {
             return Err(serde::de::Error::custom("no metadata.resourceVersion"));
         }
-        let list = list.ok_or_else(|| serde::de::Error::custom("no items"))?;
-        let objects = items(list)?.into_iter().map(|item| Answered::read(kind, item)).collect();
-        Ok(Self { items: objects, version, rest: r#continue.filter(|rest| !rest.is_empty()) })
+        let items = list.ok_or_else(|| serde::de::Error::custom("no items"))?;
+        Ok(Self { items, version, rest: r#continue.filter(|rest| !rest.is_empty()) })
     }
 }
 
@@ -162,19 +174,25 @@ impl Answered {
 
 impl Line {
     /// Reads a line's text.
-    pub(super) fn read(kind: Kind, text: &[u8]) -> Result<Self, serde_json::Error> {
+    pub(super) fn read(kind: Kind, text: &[u8], versions: Versions) -> Result<Self, serde_json::Error> {
+        if let Some((object, told)) = plain_change(kind, text) {
+            let item = Answered { item: Item::Object(object), length: told.len() };
+            return Ok(Self::Changed { item, version: versions.of(told)? });
+        }
         let (mut what, mut told) = (None, None);
-        fields(text, |name, value| match name {
-            "type" => what = Some(value),
-            "object" => told = Some(value),
-            _ => {}
+        fields(text, |name, rest| {
+            let value = rest.value()?;
+            match name {
+                "type" => what = Some(value),
+                "object" => told = Some(value),
+                _ => {}
+            }
+            Ok(())
         })?;
         let what: String = lenient(what)?;
         let told = told.ok_or_else(|| serde::de::Error::custom("no object"))?;
         Ok(match what.as_str() {
-            "ADDED" | "MODIFIED" => {
-                Self::Changed { item: Answered::read(kind, told), version: outline(told)?.metadata.resource_version }
-            }
+            "ADDED" | "MODIFIED" => Self::Changed { item: Answered::read(kind, told), version: versions.of(told)? },
             "DELETED" => {
                 let deleted = outline(told)?;
                 let key = deleted.key(kind).ok_or_else(|| serde::de::Error::custom("no metadata.name"))?;
@@ -191,6 +209,15 @@ impl Line {
             "ERROR" => Self::Error(Refusal::read(0, told)),
             _ => Self::Unknown,
         })
+    }
+}
+
+impl Versions {
+    fn of(self, object: &[u8]) -> Result<Option<String>, serde_json::Error> {
+        match self {
+            Self::Read => Ok(outline(object)?.metadata.resource_version),
+            Self::Skipped => Ok(None),
+        }
     }
 }
 
@@ -240,6 +267,15 @@ pub(super) fn short(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
+}
+
+/// The object of a line in the form in which API servers print it, and its text. Any other line, and an object that
+/// cannot be read, is looked at field by field: that takes as long again.
+fn plain_change(kind: Kind, text: &[u8]) -> Option<(Object, &[u8])> {
+    let starts = [br#"{"type":"ADDED","object":"#.as_slice(), br#"{"type":"MODIFIED","object":"#];
+    let told = starts.into_iter().find_map(|start| text.strip_prefix(start))?;
+    let told = told.trim_ascii_end().strip_suffix(b"}")?;
+    Some((object(kind, told).ok()?, told))
 }
 
 fn outline(text: &[u8]) -> Result<Outline, serde_json::Error> {
@@ -323,7 +359,10 @@ mod tests {
     }
 
     fn line(text: &str) -> Line {
-        Line::read(Kind::Service, text.as_bytes()).unwrap()
+        let [plain, other] = [text.to_owned(), format!(" {text}")]
+            .map(|text| Line::read(Kind::Service, text.as_bytes(), Versions::Read).unwrap());
+        assert_eq!(plain, other);
+        plain
     }
 
     #[test]
@@ -341,6 +380,24 @@ mod tests {
         let deleted = Line::Deleted { key: key("a"), version: Some("5".into()) };
         assert_eq!(line(&format!(r#"{{"type":"DELETED","object":{object}}}"#)), deleted);
         assert_eq!(line(r#"{"type":"SPARKLE","object":{}}"#), Line::Unknown);
+    }
+
+    #[test]
+    fn what_follows_an_object_counts() {
+        let object = r#"{"metadata":{"name":"a","namespace":"shop"}}"#;
+        let deleted = line(&format!(r#"{{"type":"ADDED","object":{object},"type":"DELETED"}}"#));
+        assert_eq!(deleted, Line::Deleted { key: key("a"), version: None });
+        let text = format!(r#"{{"type":"ADDED","object":{object}"#);
+        assert!(Line::read(Kind::Service, text.as_bytes(), Versions::Skipped).is_err());
+    }
+
+    #[test]
+    fn a_list_reads_no_versions_of_its_objects() {
+        let text = br#"{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"shop","resourceVersion":"5"}}}"#;
+        let Line::Changed { version, .. } = Line::read(Kind::Service, text, Versions::Skipped).unwrap() else {
+            panic!()
+        };
+        assert_eq!(version, None);
     }
 
     #[test]

@@ -6,42 +6,28 @@
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Deserializer, Error};
 
-/// Calls `each` with every field of the object `text`: its name, and the text of its value.
+/// Calls `each` with every field of the object `text`: its name, and the text that begins with its value, which `each`
+/// takes.
 ///
 /// # Errors
 /// `text` is no JSON object.
-pub(super) fn fields<'a>(text: &'a [u8], mut each: impl FnMut(&str, &'a [u8])) -> Result<(), Error> {
+pub(super) fn fields<'a>(
+    text: &'a [u8],
+    mut each: impl FnMut(&str, &mut Rest<'a>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut rest = Rest { text, at: 0 };
     rest.opens_with(b'{')?;
     while !rest.closes_with(b'}') {
         let name: String = serde_json::from_slice(rest.value()?)?;
         rest.skip(b':');
-        let value = rest.value()?;
-        each(&name, value);
+        each(&name, &mut rest)?;
         rest.skip(b',');
     }
     Ok(())
 }
 
-/// The texts of the items of the array `text`; none of null.
-///
-/// # Errors
-/// `text` is no JSON array.
-pub(super) fn items(text: &[u8]) -> Result<Vec<&[u8]>, Error> {
-    if text.trim_ascii() == b"null" {
-        return Ok(Vec::new());
-    }
-    let mut rest = Rest { text, at: 0 };
-    rest.opens_with(b'[')?;
-    let mut items = Vec::new();
-    while !rest.closes_with(b']') {
-        items.push(rest.value()?);
-        rest.skip(b',');
-    }
-    Ok(items)
-}
-
-struct Rest<'a> {
+/// A text that is read up to some place.
+pub(super) struct Rest<'a> {
     text: &'a [u8],
     at: usize,
 }
@@ -71,8 +57,27 @@ impl<'a> Rest<'a> {
         self.at += usize::from(self.text.get(self.at) == Some(&separator));
     }
 
-    /// The next value, of any kind.
-    fn value(&mut self) -> Result<&'a [u8], Error> {
+    /// Takes an array, and calls `each` with the text of every item; null has none.
+    ///
+    /// # Errors
+    /// What comes next is no JSON array.
+    pub(super) fn items(&mut self, mut each: impl FnMut(&'a [u8])) -> Result<(), Error> {
+        self.space();
+        if self.text[self.at..].starts_with(b"null") {
+            self.at += b"null".len();
+            return Ok(());
+        }
+        self.opens_with(b'[')?;
+        while !self.closes_with(b']') {
+            each(self.value()?);
+            self.skip(b',');
+        }
+        self.skip(b']');
+        Ok(())
+    }
+
+    /// Takes the next value, of any kind.
+    pub(super) fn value(&mut self) -> Result<&'a [u8], Error> {
         self.space();
         let text = &self.text[self.at..];
         let mut values = Deserializer::from_slice(text).into_iter::<IgnoredAny>();
@@ -103,8 +108,18 @@ mod tests {
 
     fn named(text: &str) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
-        fields(text.as_bytes(), |name, value| found.push(format!("{name}={}", String::from_utf8_lossy(value))))?;
+        fields(text.as_bytes(), |name, rest| {
+            found.push(format!("{name}={}", String::from_utf8_lossy(rest.value()?)));
+            Ok(())
+        })?;
         Ok(found)
+    }
+
+    /// The items of an array, and what comes behind it.
+    fn pieces(text: &str) -> Result<(Vec<&str>, &str), Error> {
+        let (mut rest, mut found) = (Rest { text: text.as_bytes(), at: 0 }, Vec::new());
+        rest.items(|item| found.push(str::from_utf8(item).unwrap()))?;
+        Ok((found, &text[rest.at..]))
     }
 
     #[test]
@@ -116,10 +131,9 @@ mod tests {
 
     #[test]
     fn items_are_pieces_of_the_text() {
-        let pieces = |text: &'static str| items(text.as_bytes()).unwrap();
-        assert_eq!(pieces("null"), [b""; 0]);
-        assert_eq!(pieces(" [ ]"), [b""; 0]);
-        assert_eq!(pieces(r#"[{"a":"]"}, 7,[ ]]"#), [br#"{"a":"]"}"#.as_slice(), b"7", b"[ ]"]);
+        assert_eq!(pieces(" null,").unwrap(), (vec![], ","));
+        assert_eq!(pieces(" [ ]}").unwrap(), (vec![], "}"));
+        assert_eq!(pieces(r#"[{"a":"]"}, 7,[ ]]"#).unwrap(), (vec![r#"{"a":"]"}"#, "7", "[ ]"], ""));
     }
 
     #[test]
@@ -128,7 +142,7 @@ mod tests {
             assert!(named(text).is_err(), "{text}");
         }
         for text in ["", "{}", "[", "[1", "[1, {]"] {
-            assert!(items(text.as_bytes()).is_err(), "{text}");
+            assert!(pieces(text).is_err(), "{text}");
         }
     }
 }

@@ -46,7 +46,7 @@ mod json;
 mod request;
 mod told;
 
-use self::answer::{Initial, Line, Page, beginning, short};
+use self::answer::{Initial, Line, Page, Versions, beginning, short};
 use self::request::{Ask, Fields, Size};
 use self::told::Told;
 use super::{Event, Trouble};
@@ -204,7 +204,8 @@ impl ListWatch {
     /// # Errors
     /// [`Failure::Nonsense`], [`Failure::TooLong`], and [`Failure::Refused`] where the line says that the watch fails.
     pub fn line(&mut self, text: &[u8], events: &mut Vec<Event>) -> Result<(), Failure> {
-        match Line::read(self.resource.kind(), text) {
+        let versions = if self.is_current() { Versions::Read } else { Versions::Skipped };
+        match Line::read(self.resource.kind(), text, versions) {
             Ok(line) => self.take_line(line, events),
             Err(error) => {
                 let (reason, came) = (short(&error.to_string()), beginning(text));

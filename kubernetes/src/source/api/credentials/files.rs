@@ -123,7 +123,7 @@ mod tests {
     fn settle(seen: &mut SeenFiles) {
         let deadline = Instant::now() + Duration::from_secs(5);
         while seen.look_again() == Change::Some {
-            assert!(Instant::now() < deadline, "files that nobody writes settle");
+            assert!(Instant::now() < deadline, "files that are not written settle");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -115,6 +115,10 @@ impl Plugin {
         match (error.kind(), self.hint.as_str()) {
             (ErrorKind::NotFound, "") => "not found".to_owned(),
             (ErrorKind::NotFound, hint) => format!("not found; its installHint is {hint:?}"),
+            // ENOSYS: a filter of system calls, which an agent sets whose kubeconfig names no program at its start.
+            (ErrorKind::Unsupported, _) => {
+                "cannot be started: this process may start no programs; restart it with this kubeconfig".to_owned()
+            }
             _ => format!("cannot be started: {error}"),
         }
     }

@@ -280,8 +280,8 @@ impl Servers {
 
     async fn read(&self, known: &mut KnownServers, now: Age) -> Result<(), String> {
         let reuse = if known.read_at.refusals == now.refusals { Reuse::Yes } else { Reuse::No };
-        let remember = |seen| *self.seen() = seen;
-        let access = read_access(&self.config, remember, &mut known.given, reuse, self.patience).await?;
+        let access =
+            read_access(&self.config, |seen| *self.seen() = seen, &mut known.given, reuse, self.patience).await?;
         let servers: Vec<_> =
             access.servers.iter().map(|url| connection::open(url, &access)).collect::<Result<_, _>>()?;
         known.current = known.current.min(servers.len().saturating_sub(1));
