@@ -16,8 +16,9 @@ use super::changes::Tenants;
 use super::cluster::{CHANGING, CLIENT, Dialled, OUTSIDER, PODS, STEADY, TENANTS, pod_number};
 use crate::scale::Spread;
 
-/// How long a pod that has left a service may still get its connections.
-const LATE: Duration = Duration::from_secs(1);
+/// How long a pod that has left a service may still get its connections: on a machine that does much else, the agent
+/// waits its turn.
+const LATE: Duration = Duration::from_secs(5);
 /// How long an answer may take: over TCP a lost packet is repeated after 1, 3 and 7 seconds.
 const TCP_DEADLINE: Duration = Duration::from_secs(10);
 const UDP_DEADLINE: Duration = Duration::from_secs(1);
