@@ -28,7 +28,7 @@ use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 ///   own endpoint is removed. `churn/connections-survive-changes-of-other-services`,
 ///   `churn/connections-survive-the-removal-of-their-own-endpoint`
 /// - **Stale flows.** Conntrack entries of UDP and SCTP that lead to an endpoint that is gone, or past a frontend that
-///   is new, are deleted; of TCP those that nobody has answered, within about a second; answered ones never.
+///   is new, are deleted; of TCP those that are unanswered, within about a second; answered ones never.
 ///   [`crate::StaleFlows`] and [`crate::HalfOpen`] decide which.
 ///   `stale-flows/a-tcp-client-from-before-the-service-is-let-in`,
 ///   `stale-flows/a-client-with-a-fixed-port-follows-its-endpoint`,

@@ -2,7 +2,9 @@
 //!
 //! Read once when nothing is known: at the start, after an error, after another program's change.
 
-use crate::ruleset::Element;
+use backend_api::FrontendKey;
+
+use crate::ruleset::{Element, Key, SetName};
 use crate::transaction::Strange;
 use netlink::nftables::{Chain, Counter, Flowtable, Rule as KernelRule, Set};
 
@@ -45,5 +47,15 @@ impl Found {
             Self::Table(content) => Some(content),
             Self::Nothing | Self::OfOld => None,
         }
+    }
+}
+
+impl Content {
+    /// What services are dialled at.
+    pub(crate) fn frontends(&self) -> impl Iterator<Item = FrontendKey> {
+        self.elements.iter().filter_map(|element| match (element.set, element.key) {
+            (SetName::Services(_), Key::Frontend(frontend)) => Some(frontend),
+            _ => None,
+        })
     }
 }

@@ -78,11 +78,12 @@ impl Cleaner {
         Self { shared, task }
     }
 
-    /// Everything was looked at by a sync: nothing is owed for this node.
-    pub(crate) fn begin_anew(&self, node: &Arc<NodeNetwork>) {
+    /// Owes this, and nothing of what was owed before.
+    pub(crate) fn begin_anew(&self, owed: HalfOpen) {
         let mut work = self.shared.work();
-        work.owed = HalfOpen::new(node.clone());
-        work.asked = work.owed.clone();
+        work.asked = owed.emptied();
+        work.owed = owed;
+        self.shared.wake_if_owed(&work);
     }
 
     /// Services changed: each as it was programmed before and as it is now.
@@ -99,9 +100,7 @@ impl Cleaner {
             owed.service_changed(before, after);
             asked.follow(before, after);
         }
-        if !owed.is_empty() {
-            self.shared.wake.notify_one();
-        }
+        self.shared.wake_if_owed(&work);
     }
 
     /// Looks at once, and returns when nothing is owed, or could not be looked at.
@@ -135,6 +134,12 @@ impl Work {
 impl Shared {
     fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_if_owed(&self, work: &Work) {
+        if !work.owed.is_empty() {
+            self.wake.notify_one();
+        }
     }
 
     async fn rest(&self, time: Duration) {
@@ -174,11 +179,11 @@ async fn look_at_times(shared: Arc<Shared>, mut conntrack: Conntrack) {
             let started = Instant::now();
             let asked = shared.clone();
             // The kernel walks on the calling thread, for as long as its table is large.
-            let look = move || {
+            let looking = tokio::task::spawn_blocking(move || {
                 let outcome = Handle::current().block_on(look(&asked, &mut conntrack));
                 (conntrack, outcome)
-            };
-            let Ok((opened, outcome)) = tokio::task::spawn_blocking(look).await else { return };
+            });
+            let Ok((opened, outcome)) = looking.await else { return };
             conntrack = opened;
             shared.answered(&outcome);
             let rest = match &outcome {
@@ -200,12 +205,13 @@ async fn look(shared: &Shared, conntrack: &mut Conntrack) -> Result<(), ReadErro
     for family in families {
         let started = Instant::now();
         let mut found = Vec::new();
-        let each = |flow| {
-            if shared.work().asked.is_stale(&as_seen(&flow, Protocol::Tcp)) {
-                found.push(flow);
-            }
-        };
-        conntrack.unanswered(kernel_family(family), Protocol::Tcp.number(), each).await?;
+        conntrack
+            .unanswered(kernel_family(family), Protocol::Tcp.number(), |flow| {
+                if shared.work().asked.is_stale(&as_seen(&flow, Protocol::Tcp)) {
+                    found.push(flow);
+                }
+            })
+            .await?;
         // What changed during the dump counts too.
         found.retain(|flow| shared.work().asked.is_stale(&as_seen(flow, Protocol::Tcp)));
         let deleted = conntrack.delete(&found).await?;

@@ -93,7 +93,7 @@ mod tests {
     fn counting(delivery: Delivery) -> Vec<Rule> {
         let range: Cidr = "10.96.0.0/12".parse().unwrap();
         let node = NodeNetwork { service_cidrs: [range].into(), ..NodeNetwork::unknown() };
-        let all = initial_chains(delivery).flat_map(|chain| {
+        let all = initial_chains(delivery).chain(ChainName::GUARDS).flat_map(|chain| {
             let of_chain = rules(chain, &node, Family::V4, delivery);
             of_chain.into_iter().map(move |rule| kernel_rule(&chain.to_string(), &rule, Family::V4))
         });

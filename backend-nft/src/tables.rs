@@ -1,7 +1,7 @@
 //! What both kinds of our tables need around their programmer: sockets, the watch for changes by other programs, stale
 //! flows.
 
-use backend_api::{Cleaning, Observed, PerFamily, ServiceState, StaleFlows, SyncError};
+use backend_api::{Cleaning, HalfOpen, PerFamily, ServiceState, StaleFlows, SyncError};
 
 use crate::errors::from_open;
 use crate::flows::delete_stale;
@@ -51,8 +51,7 @@ impl Tables {
         self.programmer.port.nftables.sent() + self.conntrack.sent()
     }
 
-    /// Deletes the flows that a sync made stale, but for half-open connections of services that changed: those are
-    /// looked for soon. Logs a failure and makes up for it next time. What all looks came to since the last sync.
+    /// Deletes the flows that a sync made stale, but for half-open connections: those are looked for soon. Logs a failure and makes up for it next time. What all looks came to since the last sync.
     pub(crate) async fn delete_stale_flows(
         &mut self,
         before: &Before,
@@ -72,9 +71,9 @@ impl Tables {
 
     fn stale<'a>(&self, before: &Before, desired: &'a ServiceState) -> StaleFlows<'a> {
         let (node, changed) = match before {
-            Before::Looked(looked) => {
-                self.cleaner.begin_anew(desired.node());
-                return StaleFlows::after_restart(looked, desired);
+            Before::Looked(held) => {
+                self.cleaner.begin_anew(HalfOpen::after_restart(held.iter().copied(), desired));
+                return StaleFlows::after_restart(held.iter().copied(), desired);
             }
             Before::Believed(node, changed) => (node, changed),
         };
@@ -85,7 +84,7 @@ impl Tables {
         });
         self.cleaner.services_changed(desired.node(), changes.clone());
         let mut stale = match self.owes_flows {
-            true => StaleFlows::after_restart(&Observed::default(), desired),
+            true => StaleFlows::after_restart([], desired),
             false => StaleFlows::new(node, desired),
         };
         for (before, now) in changes {

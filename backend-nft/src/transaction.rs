@@ -201,8 +201,8 @@ impl Transaction {
             frontends.entry(element.key.frontend().expect("just asked")).or_default().0.push(element);
         }
         let replaced: HashSet<_> = first.add_elements.iter().map(Element::place).collect();
-        let goes = |element: &mut Element| !replaced.contains(&element.place());
-        last.remove_elements = first.remove_elements.extract_if(.., goes).collect();
+        last.remove_elements =
+            first.remove_elements.extract_if(.., |element| !replaced.contains(&element.place())).collect();
         last.remove_chains = remove_chains.clone();
         last.remove_sets = remove_sets.clone();
         last.remove_flowtables = remove_flowtables.clone();
@@ -213,11 +213,11 @@ impl Transaction {
         first.remove_flowtables.clear();
         first.remove_devices.clear();
         first.add_devices.clear();
-        let empty = || Transaction { delivery: *delivery, counters: self.counters.clone(), ..Transaction::default() };
-        let mut parts = vec![first, empty()];
+        let empty = Transaction { delivery: *delivery, counters: self.counters.clone(), ..Transaction::default() };
+        let mut parts = vec![first, empty.clone()];
         for (go, come) in frontends.into_values() {
             if parts.last().is_some_and(|part| !part.is_empty() && part.len() + go.len() + come.len() > most) {
-                parts.push(empty());
+                parts.push(empty.clone());
             }
             let part = parts.last_mut().expect("there are two from the start");
             part.remove_elements.extend(go);
@@ -290,33 +290,43 @@ mod tests {
     /// Whatever the size, the parts are the whole, and one frontend is in one part.
     #[test]
     fn parts_are_the_whole_and_divide_no_frontend() {
-        let services = SetName::Services(By::Address);
-        let at = |port: u16| FrontendKey::address([10, 96, 0, 1].into(), Protocol::Tcp, port);
-        let element =
-            |port, code| Element::maps(Family::V4, services, Key::Frontend(at(port)), Value::Code(Code(code)));
-        let slot = |port, slot| Element::maps(Family::V4, services, Key::Slot(at(port), slot), Value::Code(Code(0)));
         let mut whole = everything();
-        whole.remove_elements = (1..40).map(|port| element(port, 1)).collect();
-        whole.add_elements = (1..40).flat_map(|port| [element(port, 2), slot(port, 0), slot(port, 1)]).collect();
-        let shared = |code| {
-            Element::maps(Family::V4, SetName::Policies(By::Address), Key::Code(Code(code)), Value::Code(Code(1)))
-        };
+        whole.remove_elements = (1..40).map(|port| frontend(port, 1)).collect();
+        whole.add_elements = (1..40).flat_map(|port| [frontend(port, 2), slot(port, 0), slot(port, 1)]).collect();
         whole.add_elements.extend([shared(1), shared(2)]);
         whole.remove_elements.extend([shared(2), shared(3)]);
         for most in [1, 7, 30, 1_000] {
             let parts = whole.parts(most);
             assert_eq!(parts.iter().map(Transaction::len).sum::<usize>(), whole.len());
             for port in 1..40 {
-                let mine = |element: &&Element| element.key.frontend() == Some(at(port));
-                let of =
-                    |part: &Transaction| part.remove_elements.iter().chain(&part.add_elements).filter(mine).count();
-                assert_eq!(parts.iter().map(of).filter(|count| *count > 0).collect::<Vec<_>>(), [4], "{port}, {most}");
+                let counts = parts.iter().map(|part| elements_of(part, at(port))).filter(|count| *count > 0);
+                assert_eq!(counts.collect::<Vec<_>>(), [4], "{port}, {most}");
             }
             let (first, last) = (&parts[0], &parts[parts.len() - 1]);
             assert_eq!((first.add_elements.len(), first.remove_elements.len()), (2, 1), "what is replaced, at once");
             assert_eq!(last.remove_elements, [shared(3)]);
             assert!(first.remove_chains.is_empty() && !last.remove_chains.is_empty());
         }
+    }
+
+    fn at(port: u16) -> FrontendKey {
+        FrontendKey::address([10, 96, 0, 1].into(), Protocol::Tcp, port)
+    }
+
+    fn frontend(port: u16, code: u32) -> Element {
+        Element::maps(Family::V4, SetName::Services(By::Address), Key::Frontend(at(port)), Value::Code(Code(code)))
+    }
+
+    fn slot(port: u16, slot: u32) -> Element {
+        Element::maps(Family::V4, SetName::Services(By::Address), Key::Slot(at(port), slot), Value::Code(Code(0)))
+    }
+
+    fn shared(code: u32) -> Element {
+        Element::maps(Family::V4, SetName::Policies(By::Address), Key::Code(Code(code)), Value::Code(Code(1)))
+    }
+
+    fn elements_of(part: &Transaction, key: FrontendKey) -> usize {
+        part.remove_elements.iter().chain(&part.add_elements).filter(|e| e.key.frontend() == Some(key)).count()
     }
 
     #[test]

@@ -39,7 +39,7 @@ async fn remembered() -> usize {
     nftables.elements(KernelFamily::Ipv4, "affinity", || 0, |count, _| *count += 1).await.unwrap()
 }
 
-/// As good as forged: every client has an address of its own, and nobody answers.
+/// As good as forged: every client has an address of its own, and no endpoint answers.
 #[test]
 fn a_flood_of_one_service_port_takes_no_more_than_its_share() {
     isolated(|| async {

@@ -67,13 +67,6 @@ fn nft_lists_the_tables_and_loads_what_it_lists() {
         dataplane.sync(&sample::everything(), Scope::All).await.unwrap();
         let Some(listing) = nft(&["list", "ruleset"], "") else { return };
         let listing = listing.unwrap();
-        // How a set was declared is for nft alone. We declare it as 1.0.6 does; later ones differ in details.
-        let comparable = |mut sets: Vec<kernel::Set>| {
-            if !nft(&["--version"], "").unwrap().unwrap().contains("v1.0.6") {
-                sets.iter_mut().for_each(|set| set.userdata.clear());
-            }
-            sets
-        };
         let ours = comparable(sets().await);
         dataplane.remove_all().await.unwrap();
         nft(&["-c", "-f", "-"], &listing).unwrap().unwrap();
@@ -313,15 +306,17 @@ fn listeners() -> usize {
     const NETLINK_NETFILTER: &str = "12";
     const NFNLGRP_NFTABLES: u32 = 7;
     let sockets = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
-    let listens = |line: &&str| {
+    let mut count = 0;
+    for line in sockets.lines().skip(1) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let groups = u32::from_str_radix(fields[3], 16).unwrap_or_default();
-        fields[1] == NETLINK_NETFILTER && groups & (1 << (NFNLGRP_NFTABLES - 1)) != 0
-    };
-    sockets.lines().skip(1).filter(listens).count()
+        count += usize::from(fields[1] == NETLINK_NETFILTER && groups & (1 << (NFNLGRP_NFTABLES - 1)) != 0);
+    }
+    count
 }
 
-/// An earlier process let others in: its tables cannot get an owner, and nobody would notice what others change.
+/// An earlier process let others in: its tables cannot get an owner, and what others change would not be
+/// noticed.
 #[test]
 fn tables_that_cannot_get_an_owner_are_made_anew() {
     isolated(|| async {
@@ -338,4 +333,12 @@ fn tables_that_cannot_get_an_owner_are_made_anew() {
         assert_eq!(dataplane.sync(&state, Scope::All).await.unwrap().writes, 0);
         assert_same(&dataplane.observe().await.unwrap(), &Observed::expected(&state));
     });
+}
+
+/// How a set was declared is for nft alone. We declare it as 1.0.6 does; later ones differ in details.
+fn comparable(mut sets: Vec<kernel::Set>) -> Vec<kernel::Set> {
+    if !nft(&["--version"], "").unwrap().unwrap().contains("v1.0.6") {
+        sets.iter_mut().for_each(|set| set.userdata.clear());
+    }
+    sets
 }

@@ -28,11 +28,6 @@ fn inside<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
     if testbed::privilege::skip() || testbed::privilege::skip_without("unshare") {
         return;
     }
-    let unshare = || {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
-        command
-    };
     if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
         println!("skipped: there can be no user namespace here");
         return;
@@ -40,6 +35,13 @@ fn inside<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
     let me = std::env::current_exe().unwrap();
     let status = unshare().arg(me).args(["--exact", name, "--nocapture"]).env(INSIDE, "1").status().unwrap();
     assert!(status.success(), "{status}");
+}
+
+/// Runs what follows in user and network namespaces of its own.
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
+    command
 }
 
 /// A service on a loopback address.
@@ -55,7 +57,7 @@ fn service(endpoint: u16) -> Service {
     Service::new(ServiceName::new("default", "web"), vec![port])
 }
 
-/// Who answers a client of the service.
+/// The name of the endpoint that answers a client of the service.
 fn dial() -> String {
     let mut line = String::new();
     BufReader::new(TcpStream::connect("127.0.0.96:80").unwrap()).read_line(&mut line).unwrap();

@@ -70,7 +70,7 @@ pub struct Message<'a> {
     pub flags: u16,
     /// `nlmsg_seq`
     pub sequence: u32,
-    /// `nlmsg_pid`: in a notification, who caused it.
+    /// `nlmsg_pid`: in a notification, the port of the socket that caused it.
     pub port: u32,
     /// What follows the header.
     body: &'a [u8],

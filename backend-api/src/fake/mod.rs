@@ -170,11 +170,14 @@ impl Dataplane for Fake {
         if matches!(scope, Scope::All) {
             kernel.node = (**desired.node()).clone();
         }
-        let mut stale = match restarted {
-            true => StaleFlows::after_restart(&before.observed(), desired),
-            false => StaleFlows::new(&before.node, desired),
+        let (mut stale, mut half_open) = match restarted {
+            true => {
+                let held = before.observed().frontends;
+                let stale = StaleFlows::after_restart(held.keys().copied(), desired);
+                (stale, HalfOpen::after_restart(held.keys().copied(), desired))
+            }
+            false => (StaleFlows::new(&before.node, desired), HalfOpen::new(Arc::new(kernel.node.clone()))),
         };
-        let mut half_open = HalfOpen::new(Arc::new(kernel.node.clone()));
         for name in &names {
             let (was, is) = (before.services.get(name), kernel.services.get(name));
             stale.service_changed(was.map(|was| &**was), is.map(|is| &**is));

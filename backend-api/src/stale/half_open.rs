@@ -1,4 +1,4 @@
-//! Connections of TCP that nobody has answered yet, and that lead where no frontend leads any more.
+//! Connections of TCP that are not answered yet, and that lead where no frontend leads any more.
 //!
 //! Kept apart from [`StaleFlows`](super::StaleFlows) because nearly every change can leave such connections, and
 //! looking for them costs a walk through all of connection tracking. So what changed is gathered here, owned and over
@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{Flow, endangered, frontends, is_cut, leads_astray};
-use crate::{Family, FrontendKey, NodeNetwork, Protocol, Service, ServicePort};
+use crate::{Family, FrontendKey, NodeNetwork, Protocol, Service, ServicePort, ServiceState};
 
 /// The test for connections of TCP without an answer that changes have left stale. It follows the changes that come
 /// after those that it was told first, so it may be asked at any later time.
@@ -47,6 +47,17 @@ impl HalfOpen {
     /// Nothing has changed on this node.
     pub fn new(node: Arc<NodeNetwork>) -> Self {
         Self { node, suspects: HashMap::new() }
+    }
+
+    /// For the first sync of a process, as [`StaleFlows::after_restart`](super::StaleFlows::after_restart): every
+    /// frontend that the kernel held before or holds now is suspect.
+    pub fn after_restart(held: impl IntoIterator<Item = FrontendKey>, now: &ServiceState) -> Self {
+        let held = held.into_iter().map(|key| (key, None));
+        let holds = now
+            .services_unordered()
+            .flat_map(|service| frontends(service).map(move |(_, frontend)| (frontend.key, Some(service.clone()))));
+        let suspects = held.chain(holds).filter(|(key, _)| is_tcp(key.protocol())).collect();
+        Self { node: now.node().clone(), suspects }
     }
 
     /// Nothing has changed on this one's node.
@@ -108,7 +119,7 @@ impl HalfOpen {
         self.suspects.keys().map(|key| key.family()).collect()
     }
 
-    /// Whether this entry is to be deleted: it is one of TCP that nobody has answered, its destination is (or was) a
+    /// Whether this entry is to be deleted: it is an unanswered one of TCP, its destination is (or was) a
     /// frontend that changed, and its answer would come from elsewhere than this frontend's endpoints. Where a node port
     /// changed, an external address that is the node's own and has the same port is not told apart: its client begins
     /// once more.

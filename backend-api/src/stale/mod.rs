@@ -2,12 +2,12 @@
 //!
 //! The kernel asks our rules about the first packet of a flow only. UDP and SCTP clients go on for ever along what was
 //! decided once: to an endpoint that no longer exists, or untranslated since before the frontend existed. TCP notices
-//! when the other end is gone, once there was one: a client whose first packet nobody answers repeats it along the same
+//! when the other end is gone, once there was one: a client whose first packet is not answered repeats it along the same
 //! decision until it gives up. Such entries are deleted, and the next packet is decided anew. Kept apart from the
 //! backends because both need the same answer, and from netlink because the answer is pure.
 //!
 //! ```text
-//! what changed ──► StaleFlows (UDP, SCTP; everything after a restart) ──► is_empty? no dump at all
+//! what changed ──► StaleFlows (UDP, SCTP; node ports that moved) ──► is_empty? no dump at all
 //!            │         └── kinds ──► dump of conntrack [backend] ── Flow ──► is_stale? delete it
 //!            └───► HalfOpen (TCP) ──► the same, gathered over several syncs and beside them
 //! ```
@@ -23,8 +23,8 @@ mod half_open;
 pub use half_open::HalfOpen;
 
 use crate::{
-    Answer, EndpointAddress, Family, Frontend, FrontendKey, NodeNetwork, Observed, Protocol, Route, Service,
-    ServicePort, ServiceState,
+    Answer, EndpointAddress, Family, Frontend, FrontendKey, NodeNetwork, Protocol, Route, Service, ServicePort,
+    ServiceState,
 };
 
 /// One connection-tracking entry.
@@ -98,18 +98,15 @@ impl<'a> StaleFlows<'a> {
         stale
     }
 
-    /// For the first sync of a process, and for the first after an error: `observed` is what the kernel held before.
+    /// For the first sync of a process, and for the first after an error: `held` is what the kernel held before.
     /// Every frontend is suspect, those that did not change too, because the process that programmed them may have died
-    /// before it deleted their stale flows. Flows to serving endpoints stay, so a restart cuts no connection. At which
-    /// of the node's addresses node ports were dialled before is not observed: now's count.
-    pub fn after_restart(observed: &Observed, now: &'a ServiceState) -> Self {
+    /// before it deleted their stale flows; those of TCP are [`HalfOpen`]'s to note. Flows to serving endpoints stay, so
+    /// a restart cuts no connection. At which of the node's addresses node ports were dialled before is not observed:
+    /// now's count.
+    pub fn after_restart(held: impl IntoIterator<Item = FrontendKey>, now: &'a ServiceState) -> Self {
         let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
-        for key in observed.frontends.keys() {
-            stale.note(*key);
-        }
-        for (_, frontend) in now.services_unordered().flat_map(|service| frontends(service)) {
-            stale.note(frontend.key);
-        }
+        let holds = now.services_unordered().flat_map(|service| frontends(service)).map(|(_, frontend)| frontend.key);
+        held.into_iter().chain(holds).filter(|key| key.protocol() != Protocol::Tcp).for_each(|key| stale.note(key));
         stale
     }
 
@@ -130,7 +127,7 @@ impl<'a> StaleFlows<'a> {
         self.changed.is_empty()
     }
 
-    /// The families and protocols whose entries need to be looked at; of TCP those that nobody has answered.
+    /// The families and protocols whose entries need to be looked at; of TCP the unanswered ones.
     pub fn kinds(&self) -> impl ExactSizeIterator<Item = (Family, Protocol)> {
         self.kinds.iter().copied()
     }
@@ -221,10 +218,16 @@ fn endangered(
     is_meant: impl Fn(Protocol) -> bool,
     mut each: impl FnMut(FrontendKey),
 ) {
-    let of = |service| frontends(service).filter(|(_, frontend)| is_meant(frontend.key.protocol()));
-    let mut coming: HashMap<FrontendKey, _> =
-        after.into_iter().flat_map(of).map(|(port, frontend)| (frontend.key, (port, frontend))).collect();
-    for (port, frontend) in before.into_iter().flat_map(of) {
+    let mut coming = HashMap::new();
+    for (port, frontend) in after.into_iter().flat_map(frontends) {
+        if is_meant(frontend.key.protocol()) {
+            coming.insert(frontend.key, (port, frontend));
+        }
+    }
+    for (port, frontend) in before.into_iter().flat_map(frontends) {
+        if !is_meant(frontend.key.protocol()) {
+            continue;
+        }
         let successor = coming.remove(&frontend.key);
         if successor.is_none_or(|successor| endangers((port, frontend), successor)) {
             each(frontend.key);

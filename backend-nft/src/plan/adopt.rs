@@ -8,7 +8,7 @@ use backend_api::{
 };
 use tracing::trace_span;
 
-use super::{Plan, Terms, add_chain, is_sized, sized_chains, unfit};
+use super::{Plan, Terms, add_chain, is_on_demand, needed_chains, unfit};
 use crate::assign::{Slots, Sticky, first_slot, first_sticky_slot};
 use crate::belief::{Belief, Programmed};
 use crate::content::{Content, Found};
@@ -59,7 +59,7 @@ impl Plan {
             belief.services.insert(service.name.clone(), programmed);
         }
         wanted.extend(belief.shared.elements());
-        let needed = sized_chains(&wanted);
+        let needed = needed_chains(&wanted);
         let mut there = Vec::new();
         for family in Family::ALL {
             let usable = match found.of(family) {
@@ -136,7 +136,7 @@ fn repair(
     for rule in &content.rules {
         there.entry(&rule.chain).or_default().push(rule);
     }
-    let known = there.keys().filter_map(|name| ChainName::parse(name)).filter(|chain| is_sized(*chain));
+    let known = there.keys().filter_map(|name| ChainName::parse(name)).filter(|chain| is_on_demand(*chain));
     let sized: BTreeSet<ChainName> = known.chain(needed.iter().copied()).collect();
     let to_flowtable = fastpath(node, transaction.delivery);
     for chain in initial_chains(transaction.delivery).chain(to_flowtable).chain(sized.iter().copied()) {

@@ -59,28 +59,31 @@ pub(crate) fn unfit(service: &Service, marks: Option<&dyn Marks>) -> Option<Fail
 }
 
 /// The chains that `elements` lead to and that are not always there.
-pub(crate) fn sized_chains(elements: &[Element]) -> PerFamily<BTreeSet<ChainName>> {
+pub(crate) fn needed_chains(elements: &[Element]) -> PerFamily<BTreeSet<ChainName>> {
     let mut chains = PerFamily::<BTreeSet<ChainName>>::default();
     for element in elements {
-        let Value::Code(code) = element.value else { continue };
-        let chain = match element.set {
-            SetName::Services(by) | SetName::Inside(by) | SetName::Outside(by) => {
-                Policy::of(code).and_then(|policy| policy.sized_chain(by))
+        let needed = chains.of_mut(element.family);
+        match (element.set, element.value) {
+            (SetName::Services(by) | SetName::Inside(by) | SetName::Outside(by), Value::Code(code)) => {
+                let sized = Policy::of(code).and_then(|policy| policy.sized_chain(by));
+                needed.extend(sized.filter(|chain| is_on_demand(*chain)));
             }
-            SetName::StickyPicks(by) => Some(ChainName::Slot(by, Tag::of(code))),
-            _ => None,
-        };
-        chains.of_mut(element.family).extend(chain.filter(|chain| is_sized(*chain)));
+            (SetName::StickyPicks(by), Value::Code(code)) => {
+                needed.insert(ChainName::Slot(by, Tag::of(code)));
+            }
+            (SetName::Restricted(_), _) => needed.extend(ChainName::GUARDS),
+            _ => {}
+        }
     }
     chains
 }
 
-/// Whether a chain comes with the first service that needs it.
-fn is_sized(chain: ChainName) -> bool {
+/// Whether a chain comes with the first service that needs it, and stays.
+fn is_on_demand(chain: ChainName) -> bool {
     match chain {
         ChainName::Pick(_, _, size) => size > INITIAL_SIZE,
         ChainName::Sticky(..) | ChainName::Slot(..) => true,
-        _ => false,
+        _ => ChainName::GUARDS.contains(&chain),
     }
 }
 
@@ -107,7 +110,7 @@ mod tests {
     fn initial_chains_are_those_that_are_always_there() {
         for delivery in [Delivery::Translate, Delivery::Mark] {
             for chain in initial_chains(delivery) {
-                assert!(!is_sized(chain));
+                assert!(!is_on_demand(chain));
                 assert!(sized_element(Family::V4, chain).is_none() || matches!(chain, ChainName::Pick(..)));
             }
         }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use backend_api::{Failure, Family, NodeNetwork, Scope, Service, ServiceName, ServiceState};
+use backend_api::{Failure, Family, NodeNetwork, PerFamily, Scope, Service, ServiceName, ServiceState};
 use tracing::trace_span;
 
-use super::{Plan, Terms, add_chain, all_names, is_sized, sized_chains, unfit};
+use super::{Plan, Terms, add_chain, all_names, is_on_demand, needed_chains, unfit};
 use crate::belief::{Belief, Programmed};
 use crate::diff::diff;
 use crate::render::{fastpath, initial_chains, node_elements, rules, sized_element};
@@ -44,9 +44,11 @@ impl Plan {
         let _diffing = trace_span!("diff").entered();
         let failed = std::mem::take(&mut change.failed);
         let changed = std::mem::take(&mut change.changed);
+        // Those that come with this change are filled for the new node.
+        let chains = if node_changed { belief.chains.clone() } else { PerFamily::default() };
         let mut transaction = change.transaction(&mut belief);
         if node_changed {
-            chains_of_node(&mut transaction, &node_before, &belief.node);
+            chains_of_node(&mut transaction, &chains, &node_before, &belief.node);
             fastpath_of_node(&mut transaction, &node_before, &belief.node);
         }
         Plan { transaction, belief, failed, changed }
@@ -147,9 +149,9 @@ impl<'a> Change<'a> {
         self.after.sort_unstable();
         let mut transaction = Transaction { delivery: self.terms.delivery(), ..Transaction::default() };
         for family in Family::ALL {
-            for chain in sized_chains(&self.after).of(family) {
+            for chain in needed_chains(&self.after).of(family) {
                 if belief.chains.of_mut(family).insert(*chain) {
-                    debug_assert!(is_sized(*chain));
+                    debug_assert!(is_on_demand(*chain));
                     add_chain(&mut transaction, family, *chain, &self.terms.node);
                     self.after.extend(sized_element(family, *chain));
                 }
@@ -173,9 +175,15 @@ impl<'a> Change<'a> {
 }
 
 /// Chains whose rules say something else on the new node: emptied and filled again. Those with a size never do.
-fn chains_of_node(transaction: &mut Transaction, before: &NodeNetwork, after: &NodeNetwork) {
+fn chains_of_node(
+    transaction: &mut Transaction,
+    on_demand: &PerFamily<BTreeSet<ChainName>>,
+    before: &NodeNetwork,
+    after: &NodeNetwork,
+) {
     for family in Family::ALL {
-        for chain in initial_chains(transaction.delivery).filter(|chain| sized_element(family, *chain).is_none()) {
+        let chains = initial_chains(transaction.delivery).chain(on_demand.of(family).iter().copied());
+        for chain in chains.filter(|chain| sized_element(family, *chain).is_none()) {
             refill(transaction, (family, chain), before, after);
         }
     }

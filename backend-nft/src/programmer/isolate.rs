@@ -15,7 +15,7 @@ use super::{Programmer, sorted};
 use crate::content::Found;
 use crate::errors::from_commit;
 use crate::marks::Marks;
-use crate::plan::{Plan, Terms, sized_chains, unfit};
+use crate::plan::{Plan, Terms, needed_chains, unfit};
 use crate::port::Port;
 use crate::render::{Assignment, service_elements};
 use crate::ruleset::{ChainName, Element, Key};
@@ -149,7 +149,7 @@ fn by_chain(chain: ChainName, desired: &ServiceState, marks: Option<&dyn Marks>)
         let mut elements = Vec::new();
         let slots = Assignment::new(service, |_, _| None, marks);
         service_elements(service, &slots, desired.node(), |element| elements.push(element));
-        let chains = sized_chains(&elements);
+        let chains = needed_chains(&elements);
         if chains.v4.contains(&chain) || chains.v6.contains(&chain) {
             names.push(service.name.clone());
         }

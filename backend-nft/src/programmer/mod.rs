@@ -15,13 +15,13 @@ mod isolate;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backend_api::{
-    Failure, Family, NodeNetwork, Observed, Offload, PerFamily, Report, Scope, Service, ServiceName, ServiceState,
-    SyncError,
+    Failure, Family, FrontendKey, NodeNetwork, Observed, Offload, PerFamily, Report, Scope, Service, ServiceName,
+    ServiceState, SyncError,
 };
 use nix::errno::Errno;
 use tracing::{Instrument, trace_span};
@@ -71,8 +71,8 @@ pub(crate) struct Outcome {
 /// What was there before a sync.
 #[derive(Debug)]
 pub(crate) enum Before {
-    /// What was read from the kernel.
-    Looked(Observed),
+    /// The frontends that were read from the kernel.
+    Looked(Vec<FrontendKey>),
     /// What was believed: of the services that changed, and of the node.
     Believed(Arc<NodeNetwork>, Vec<(ServiceName, Option<Arc<Service>>)>),
 }
@@ -134,14 +134,14 @@ impl<P: Port> Programmer<P> {
         }
         self.joined = None;
         let found = self.look().instrument(trace_span!("look")).await?;
-        let looked = observed(&found, &|_| BTreeMap::new());
+        let held = [&found.v4, &found.v6].into_iter().filter_map(Found::content).flat_map(Content::frontends).collect();
         let plan = Plan::adopt(&found, desired, terms, &BTreeSet::new());
         let report = match self.carry_out(plan).await? {
             Ok(report) => report,
             Err(CommitError::Refused(refusals)) => self.isolate(&found, desired, terms, refusals).await?,
             Err(error) => return Err(from_commit(error)),
         };
-        Ok(Outcome { report, before: Before::Looked(looked) })
+        Ok(Outcome { report, before: Before::Looked(held) })
     }
 
     /// Families whose session affinity can remember no further client, where the kernel tells.
@@ -225,7 +225,7 @@ impl<P: Port> Programmer<P> {
             let Some(table) = in_family(&tables, family) else { continue };
             let (port, ownership) = self.port.owner();
             *found.of_mut(family) = match Layout::from(self.delivery).whose(table) {
-                // Nobody watches tables that can have an owner, and one that never had any cannot get one.
+                // Tables that can have an owner are not watched, and one that never had any cannot get one.
                 Whose::Ours if ownership == Ownership::Kept && !table.is_kept() => Found::OfOld,
                 Whose::Ours => {
                     self.other_owner = self.other_owner.or(table.owner.filter(|owner| *owner != port));

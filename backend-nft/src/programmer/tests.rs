@@ -98,6 +98,36 @@ fn a_refused_chain_is_laid_to_the_services_that_need_it() {
 }
 
 #[test]
+fn sources_are_checked_once_a_service_restricts_them() {
+    let guards = |programmer: &OnFake| {
+        let chains = &programmer.port.tables.v4.as_ref().unwrap().chains;
+        ChainName::GUARDS.map(|chain| chains.get(&chain.to_string()).map(|(_, rules)| rules.clone()))
+    };
+    let mut restricted = service(2, &[1]);
+    restricted.ports[0].frontends[0].source_ranges = SourceRanges::Only(vec!["192.0.2.0/24".parse().unwrap()]);
+    let mut state = state_of([service(1, &[1]), service(2, &[1])]);
+    let mut programmer = OnFake::new(FakeKernel::default(), Delivery::Translate);
+    sync(&mut programmer, &state, Scope::All);
+    assert_eq!(guards(&programmer), [None, None, None], "no connection pays for what no service needs");
+
+    state.upsert(restricted).unwrap();
+    sync(&mut programmer, &state, Scope::Services(&[name(2)].into()));
+    let before = guards(&programmer);
+    assert!(before.iter().all(|rules| rules.as_ref().is_some_and(|rules| !rules.is_empty())), "{before:?}");
+    let node_ports = PerFamily { v4: NodePortAddresses::All, ..NodeNetwork::unknown().node_ports };
+    state.set_node(NodeNetwork { node_ports, ..NodeNetwork::unknown() });
+    sync(&mut programmer, &state, Scope::All);
+    assert_ne!(guards(&programmer), before, "node ports are at other addresses");
+    assert_eq!(sync(&mut programmer, &state, Scope::All).writes, 0);
+
+    state.upsert(service(2, &[1])).unwrap();
+    sync(&mut programmer, &state, Scope::All);
+    assert!(!guards(&programmer).contains(&None), "what is there stays");
+    let mut next = OnFake::new(programmer.port, Delivery::Translate);
+    assert_eq!(sync(&mut next, &state, Scope::All).writes, 0);
+}
+
+#[test]
 fn what_is_too_large_is_reported_and_absent() {
     let heavy = |weights: [u16; 2]| {
         let mut heavy = service(1, &[1, 2]);

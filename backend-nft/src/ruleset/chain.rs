@@ -78,7 +78,7 @@ pub(crate) enum ChainName {
 impl ChainName {
     /// Chains that are always there, however many endpoints services have; those that only tables which mark have come
     /// last.
-    const CONSTANT: [Self; 28] = [
+    const CONSTANT: [Self; 25] = [
         Self::Refuse,
         Self::NoEndpoints,
         Self::NoLocalEndpoints,
@@ -86,15 +86,12 @@ impl ChainName {
         Self::Split(By::NodePort),
         Self::SplitInside(By::Address),
         Self::SplitInside(By::NodePort),
-        Self::Guard,
         Self::Services,
         Self::Undelivered,
         Self::MasqueradeAlways,
         Self::MasqueradeUnlessPod,
         Self::MasqueradeFromNode,
         Self::MasqueradeNever,
-        Self::GuardPrerouting,
-        Self::GuardOutput,
         Self::NatPrerouting,
         Self::NatOutput,
         Self::UndeliveredPrerouting,
@@ -108,6 +105,9 @@ impl ChainName {
         Self::Veil,
         Self::Unveil,
     ];
+
+    /// Chains that are there once a service has source ranges.
+    pub(crate) const GUARDS: [Self; 3] = [Self::Guard, Self::GuardPrerouting, Self::GuardOutput];
 
     /// Chains that are always there in one kind of tables.
     pub(crate) fn constant(delivery: Delivery) -> impl Iterator<Item = Self> {
@@ -156,7 +156,7 @@ impl ChainName {
 
     /// The chain of that name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        let named = Self::CONSTANT.into_iter().chain([Self::Fastpath]);
+        let named = Self::CONSTANT.into_iter().chain(Self::GUARDS).chain([Self::Fastpath]);
         if let Some(chain) = named.into_iter().find(|chain| chain.fixed() == Some(name)) {
             return Some(chain);
         }
@@ -222,7 +222,9 @@ mod tests {
                 ChainName::Slot(by, Tag { slot: 16389, timeout: 10800 }),
             ]
         });
-        for chain in sized.chain(ChainName::constant(Delivery::Mark)).chain([ChainName::Fastpath]) {
+        for chain in
+            sized.chain(ChainName::constant(Delivery::Mark)).chain(ChainName::GUARDS).chain([ChainName::Fastpath])
+        {
             assert_eq!(ChainName::parse(&chain.to_string()), Some(chain));
         }
     }

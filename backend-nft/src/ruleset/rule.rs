@@ -40,9 +40,9 @@ pub(crate) enum Field {
         /// The smallest.
         offset: u32,
     },
-    /// The client, as one of [`CLIENTS`] numbers: a hash of its address. So no service port can fill the map, whoever
-    /// forges addresses; clients of one number share an endpoint, which harms none. And nft 1.0.6 cannot load a key of
-    /// more than 16 bytes beside a value in `update @map`, as an IPv6 address would make it.
+    /// The client, as one of [`CLIENTS`] numbers: a hash of its address. So forged addresses cannot make one service port
+    /// fill the map; clients of one number share an endpoint, which harms none. And nft 1.0.6 cannot load a key of more
+    /// than 16 bytes beside a value in `update @map`, as an IPv6 address would make it.
     Client,
 }
 
