@@ -34,6 +34,8 @@ mod run;
 #[cfg(feature = "scale")]
 pub mod scale;
 pub mod scenario;
+#[cfg(all(feature = "kube", feature = "scale"))]
+pub mod soak;
 #[cfg(feature = "vm")]
 pub mod vm;
 pub mod weights;

@@ -1,8 +1,8 @@
 //! Where untranslated packets end: it answers "sink" for every address, port and protocol.
 //!
-//! Untouched is not silence. With a sink, silence means that the packet was dropped: but for port 9 (discard, RFC 863),
-//! where it is as silent as a machine that is not there. It answers packets that its
-//! own kernel ignores because they are for other addresses, so it needs neither addresses nor listeners.
+//! Untouched is not silence. With a sink, silence means that the packet was dropped, except at port 9 (discard, RFC
+//! 863), where the sink is as silent as a machine that is not there. It answers packets that its own kernel ignores
+//! because they are for other addresses, so it needs neither addresses nor listeners.
 
 use std::io;
 use std::net::IpAddr;

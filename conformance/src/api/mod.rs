@@ -242,6 +242,12 @@ impl Api {
         self.shared.state().store.compact();
     }
 
+    /// Forgets all but the last `kept` changes, for good, so that what happens for hours does not fill the memory. An
+    /// open watch that has not been told them ends.
+    pub fn forget(&self, kept: usize) {
+        self.shared.state().store.forget(kept);
+    }
+
     /// Everything is as it was at `version`, as after a backup of the storage was restored; what comes next has versions
     /// that were used before. Every connection is closed.
     pub fn restore(&self, version: u64) {

@@ -47,6 +47,8 @@ pub(super) struct Change {
 pub(super) struct Store {
     version: u64,
     compacted: u64,
+    /// The last version of which it is not known any more what it was.
+    forgotten: u64,
     objects: BTreeMap<Key, Arc<Stored>>,
     changes: Vec<Change>,
 }
@@ -178,6 +180,20 @@ impl Store {
     pub(super) fn compact(&mut self) {
         // What happened stays known to watches that are open already.
         self.compacted = self.version;
+    }
+
+    /// Forgets all but the last `kept` changes.
+    pub(super) fn forget(&mut self, kept: usize) {
+        let old = self.changes.len().saturating_sub(kept);
+        if let Some(last) = self.changes.drain(..old).last() {
+            self.forgotten = last.version;
+            self.compacted = self.compacted.max(last.version);
+        }
+    }
+
+    /// Whether a watch that was told everything until `version` can be told the rest.
+    pub(super) fn follows(&self, version: u64) -> bool {
+        version >= self.forgotten
     }
 
     pub(super) fn restore(&mut self, version: u64) {

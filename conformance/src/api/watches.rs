@@ -150,6 +150,9 @@ impl Watch {
         let shared = self.shared.clone();
         let state = shared.state();
         let interjected = &state.interjections[self.interjected..];
+        if !state.store.follows(self.version) {
+            return None;
+        }
         let ours = interjected.iter().filter(|(resource, _)| *resource == self.resource);
         self.lines.extend(ours.map(|(_, line)| line.clone()));
         self.interjected = state.interjections.len();

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn every_endpoint_and_nobody_else_must_answer() {
+    fn every_endpoint_and_no_other_place_must_answer() {
         let (a, b) = (answered("a", CLIENT), answered("b", CLIENT));
         assert_eq!(check("answered-by: [a, b]", &[&a, &b]), Ok(None));
         assert_eq!(check("answered-by: [a]", &[&a]), Ok(Some("a".into())));

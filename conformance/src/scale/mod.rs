@@ -38,5 +38,7 @@ pub use plot::{PlotError, plot};
 pub use programs::{PART, part};
 pub use rate::{Rate, Sustained};
 pub use spread::Percentiles;
+pub(crate) use spread::Spread;
 pub use table::Table;
+pub(crate) use table::time;
 pub use throughput::Throughput;

@@ -1,7 +1,7 @@
 //! Programs that the benchmark runs in a namespace: `nft`, `ipvsadm`, and itself.
 //!
 //! Rivals are programs, so they are started as such; the agent's own part is this program again, so that its memory is
-//! nobody else's.
+//! measured alone.
 
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};

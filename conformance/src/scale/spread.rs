@@ -13,7 +13,7 @@ const BITS: u32 = FINE.ilog2();
 
 /// How durations are spread.
 #[derive(Clone, Debug)]
-pub(super) struct Spread {
+pub(crate) struct Spread {
     buckets: Vec<u32>,
     count: u64,
     max: u64,
@@ -34,11 +34,11 @@ pub struct Percentiles {
 }
 
 impl Spread {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { buckets: vec![0; bucket(u64::MAX) + 1], count: 0, max: 0 }
     }
 
-    pub(super) fn add(&mut self, duration: Duration) {
+    pub(crate) fn add(&mut self, duration: Duration) {
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket(nanoseconds)] += 1;
         self.count += 1;
@@ -46,7 +46,7 @@ impl Spread {
     }
 
     /// Adds all that `other` has.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         for (count, more) in self.buckets.iter_mut().zip(&other.buckets) {
             *count += more;
         }
@@ -55,7 +55,7 @@ impl Spread {
     }
 
     /// Nothing where nothing was added.
-    pub(super) fn percentiles(&self) -> Option<Percentiles> {
+    pub(crate) fn percentiles(&self) -> Option<Percentiles> {
         (self.count > 0).then(|| Percentiles {
             p10: self.percentile(10),
             p50: self.percentile(50),
@@ -65,7 +65,7 @@ impl Spread {
     }
 
     /// So many of a hundred took no longer; in seconds, 0 of none.
-    pub(super) fn percentile(&self, percent: u64) -> f64 {
+    pub(crate) fn percentile(&self, percent: u64) -> f64 {
         let mut left = (self.count * percent).div_ceil(100);
         for (index, count) in self.buckets.iter().enumerate() {
             left = left.saturating_sub(u64::from(*count));
@@ -88,6 +88,12 @@ fn floor(bucket: usize) -> u64 {
     let bucket = bucket as u64;
     let shift = (bucket / u64::from(FINE)).saturating_sub(1);
     (bucket - shift * u64::from(FINE)) << shift
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 #[cfg(test)]

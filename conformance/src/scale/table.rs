@@ -91,7 +91,7 @@ fn some(seconds: f64) -> Option<String> {
 }
 
 /// Three digits and a unit.
-pub(super) fn time(seconds: f64) -> String {
+pub(crate) fn time(seconds: f64) -> String {
     match seconds {
         s if s >= 1.0 => format!("{} s", digits(s)),
         s if s >= 1e-3 => format!("{} ms", digits(s * 1e3)),

@@ -319,7 +319,7 @@ pub enum Outcome {
     Node,
 }
 
-/// A TCP client that nobody answers at first.
+/// A TCP client that gets no answer at first.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Dial {

@@ -81,8 +81,8 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", packages::QEMU]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        // One processor: it is emulated without atomic operations, and its kernel spins for nobody. Two do the same
-        // work for almost twice the time; the second core of this machine is better used by a second machine.
+        // One processor: it is emulated without atomic operations, and its kernel waits for no other processor. Two do
+        // the same work for almost twice the time; the second core of this machine is better used by a second machine.
         command.args(["-M", "q35", "-accel", "tcg", "-smp", "1", "-m", "1536", "-cpu", CPU]);
         command.arg("-kernel").arg(self.image.vmlinuz());
         command.arg("-initrd").arg(scratch.file("initramfs"));

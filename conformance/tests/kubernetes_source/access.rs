@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Event;
@@ -139,16 +139,22 @@ async fn a_mended_file_is_used_at_once_however_long_the_wait_was() {
     }
 }
 
-#[tokio::test]
-async fn a_renewed_token_is_shown_before_the_old_one_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, token) = (folder.path().join("kubeconfig"), folder.path().join("token"));
+/// Follows a server that a kubeconfig in this folder names, with a token from a file; both files.
+async fn listed_by_token_file(folder: &Path) -> (Followed, PathBuf, PathBuf) {
+    let (path, token) = (folder.join("kubeconfig"), folder.join("token"));
     let api = guarded("first").await;
     write(&token, "first");
     write(&path, &kubeconfig(&api.urls()[0], "tokenFile: token"));
     let config = ApiConfig { kubeconfig: Some(path.clone()), ..ApiConfig::default() };
     let mut followed = Followed::with(api, |given| *given = config);
     followed.until("listed").await;
+    (followed, path, token)
+}
+
+#[tokio::test]
+async fn a_renewed_token_is_shown_before_the_old_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut followed, _, token) = listed_by_token_file(folder.path()).await;
     write(&token, "second");
     followed.api.set(|abilities| abilities.token = Some("second".to_owned()));
     followed.api.put(service("web", 81));
@@ -161,13 +167,7 @@ async fn a_renewed_token_is_shown_before_the_old_one_is_refused() {
 #[tokio::test]
 async fn what_was_read_before_is_used_while_a_file_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, token) = (folder.path().join("kubeconfig"), folder.path().join("token"));
-    let api = guarded("first").await;
-    write(&token, "first");
-    write(&path, &kubeconfig(&api.urls()[0], "tokenFile: token"));
-    let config = ApiConfig { kubeconfig: Some(path.clone()), ..ApiConfig::default() };
-    let mut followed = Followed::with(api, |given| *given = config);
-    followed.until("listed").await;
+    let (mut followed, path, token) = listed_by_token_file(folder.path()).await;
     fs::remove_file(&token).unwrap();
     for text in [kubeconfig(&followed.api.urls()[0], "tokenFile: token"), "{".to_owned()] {
         write(&path, &text);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use netlink::attr::Attrs;
-use netlink::nftables::expr::{Membership, PayloadBase};
+use netlink::nftables::expr::{CmpOp, Membership, PayloadBase};
 use netlink::nftables::object::{Base, Chain, Element, Hook, Rule, Set, SetData, Table};
 use netlink::nftables::{Batch, Counter, Expr, Family, Nftables, Reg, Verdict};
 
@@ -20,8 +20,13 @@ const PORT_TYPE: u32 = 13;
 /// `NF_IP_PRI_NAT_DST` and `NF_IP_PRI_FILTER` (linux/netfilter_ipv4.h).
 const DESTINATION_NAT: i32 = -100;
 const FILTER: i32 = 0;
+const SOURCE_NAT: i32 = 100;
 
-/// A table of each family with what ours is made of: chains at our priorities, a map, a set, a rule that counts.
+/// What the addresses of pods begin with.
+const PODS: (&[u8], &[u8]) = (&[10, 244], &[0xfd, 0x00, 0x00, 0x10, 0x02, 0x44]);
+
+/// A table of each family with what ours is made of: chains at our priorities, a map, a set, a rule that counts, and one
+/// that masquerades pods as network plugins do.
 pub(super) async fn plant() -> Result<(), String> {
     let mut nftables = Nftables::open(TABLE).map_err(|error| error.to_string())?;
     let mut batch = Batch::new(TABLE);
@@ -64,9 +69,11 @@ fn put(batch: &mut Batch, family: Family) {
     batch.put_set(0, family, &ports);
     batch.put_elements(family, NAMES).push(0, &Element::key(address));
     batch.put_elements(family, PORTS).push(0, &Element::pair(&7777u16.to_be_bytes(), address));
-    for (name, kind, hook, priority) in
-        [("prerouting", "nat", Hook::Prerouting, DESTINATION_NAT), ("forward", "filter", Hook::Forward, FILTER)]
-    {
+    for (name, kind, hook, priority) in [
+        ("prerouting", "nat", Hook::Prerouting, DESTINATION_NAT),
+        ("forward", "filter", Hook::Forward, FILTER),
+        ("postrouting", "nat", Hook::Postrouting, SOURCE_NAT),
+    ] {
         let base = Base { kind: kind.to_owned(), hook, priority };
         batch.put_chain(0, family, &Chain { name: name.to_owned(), base: Some(base) });
     }
@@ -79,6 +86,24 @@ fn put(batch: &mut Batch, family: Family) {
         Expr::Verdict(Verdict::Accept),
     ];
     batch.append_rule(0, family, &Rule { chain: "prerouting".to_owned(), handle: 0, exprs, userdata: Vec::new() });
+    let exprs = masquerade_what_leaves(family);
+    batch.append_rule(0, family, &Rule { chain: "postrouting".to_owned(), handle: 0, exprs, userdata: Vec::new() });
+}
+
+/// As network plugins do it: `ip saddr 10.244.0.0/16 ip daddr != 10.244.0.0/16 masquerade`.
+fn masquerade_what_leaves(family: Family) -> Vec<Expr> {
+    let (source, destination, pods) = match family {
+        Family::Ipv4 => (12, 16, PODS.0),
+        Family::Ipv6 => (8, 24, PODS.1),
+    };
+    let (dreg, sreg) = (Reg::word(0), Reg::word(0));
+    vec![
+        Expr::Payload { base: PayloadBase::Network, offset: source, len: pods.len() as u32, dreg },
+        Expr::Cmp { op: CmpOp::Eq, sreg, value: pods.to_owned() },
+        Expr::Payload { base: PayloadBase::Network, offset: destination, len: pods.len() as u32, dreg },
+        Expr::Cmp { op: CmpOp::Neq, sreg, value: pods.to_owned() },
+        Expr::Masquerade { flags: 0 },
+    ]
 }
 
 fn set(name: &str, (key_type, key_len): (u32, u32), data: Option<SetData>) -> Set {
