@@ -150,6 +150,9 @@ pub struct Report {
     pub failed: Vec<Failure>,
     /// What is not as desired although every service is programmed. What still holds is in every report.
     pub warnings: Vec<String>,
+    /// Something besides services could not be done, such as deleting stale flows: sync again later, with
+    /// [`Scope::All`].
+    pub unfinished: bool,
 }
 
 /// A look through the tracked connections of a family.

@@ -9,6 +9,7 @@ use backend_nft::marking::{Mark, Marks, Target};
 use netlink::ipvs::{RealServer, VirtualKey};
 
 use crate::diff::Change;
+use crate::marks::EXHAUSTED;
 use crate::render::{Role, render};
 use crate::schedulers::Schedulers;
 use crate::servers::{Server, Servers, key, our_mark};
@@ -56,6 +57,14 @@ impl Belief {
     /// Whether the virtual server is a service's.
     pub(crate) fn is_taken(&self, of: VirtualKey) -> bool {
         our_mark(of).is_some_and(|mark| self.taken.get(&mark).is_some_and(|family| key(*family, mark) == of))
+    }
+
+    /// Notes that a service is left out because no mark is free, and frees those that it had got.
+    pub(crate) fn leave_out(&mut self, service: &ServiceName, marks: &Assigned) {
+        self.unfit.insert(service.clone(), EXHAUSTED.to_owned());
+        for mark in marks.values() {
+            self.taken.remove(mark);
+        }
     }
 
     /// Notes what drains of the virtual server that `server` is, after a change.

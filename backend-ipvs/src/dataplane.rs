@@ -78,6 +78,7 @@ impl Dataplane for IpvsDataplane {
         for synced in &synced {
             report.add_cleanings(self.tables.delete_stale_flows(synced, desired).await);
         }
+        report.unfinished |= self.tables.owes_flows();
         report.bytes_sent = self.sent() - sent_before;
         Ok(report)
     }

@@ -6,7 +6,7 @@ use std::io;
 use backend_api::SyncError;
 use netlink::ipvs::{OpenError, Refusal};
 use netlink::nftables::CommitError;
-use netlink::{Namespace, ReadError};
+use netlink::{Namespace, ReadError, is_passing};
 use nix::errno::Errno;
 
 /// What the kernel must have, as an operator enables it.
@@ -24,9 +24,9 @@ pub(crate) fn unsupported(feature: &str, reason: impl Display) -> SyncError {
 /// in it.
 ///
 /// # Errors
-/// [`SyncError::Unsupported`]; mostly `CAP_SYS_ADMIN` is missing.
+/// [`SyncError::Unsupported`], mostly because `CAP_SYS_ADMIN` is missing, or [`SyncError::Transient`].
 pub(crate) fn enter(namespace: &Namespace) -> Result<(), SyncError> {
-    namespace.run(|| ()).map_err(|error| unsupported("network namespace", error))
+    namespace.run(|| ()).map_err(|error| not_open("network namespace", error))
 }
 
 /// Why IPVS could not be opened.
@@ -35,14 +35,22 @@ pub(crate) fn from_open(error: OpenError) -> SyncError {
         OpenError::Missing => unsupported(IPVS, "not in this kernel, and could not be loaded"),
         OpenError::Unreadable(error) => from_read(error),
         OpenError::Socket(error) if error.kind() == io::ErrorKind::PermissionDenied => unsupported(PRIVILEGE, error),
-        OpenError::Socket(error) => unsupported("netlink", error),
+        OpenError::Socket(error) => not_open("netlink", error),
         other => unsupported("netlink", other),
     }
 }
 
 /// Why another socket could not be opened.
 pub(crate) fn from_socket_open(error: io::Error) -> SyncError {
-    unsupported("netlink", error)
+    not_open("netlink", error)
+}
+
+/// What cannot be opened: for now, or because something is missing.
+fn not_open(what: &str, error: io::Error) -> SyncError {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(errno) if is_passing(errno) => SyncError::Transient { object: what.to_owned(), reason: error.to_string() },
+        _ => unsupported(what, error),
+    }
 }
 
 /// Why something could not be read.
@@ -123,7 +131,7 @@ pub(crate) fn from_errno(object: String, errno: Errno, text: &str) -> SyncError 
 fn general(errno: Errno, object: &str, reason: &str) -> Option<SyncError> {
     match errno {
         Errno::EPERM | Errno::EACCES => Some(unsupported(PRIVILEGE, reason)),
-        Errno::ENOMEM | Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR | Errno::EBUSY => {
+        errno if is_passing(errno) => {
             Some(SyncError::Transient { object: object.to_owned(), reason: reason.to_owned() })
         }
         _ => None,
@@ -156,7 +164,10 @@ mod tests {
         let denied_text = "Operation not permitted (os error 1)";
         check(from_open(OpenError::Socket(denied())), &format!("CAP_NET_ADMIN: not available: {denied_text}"));
         let many = io::Error::from_raw_os_error(Errno::EMFILE as i32);
-        check(from_open(OpenError::Socket(many)), "netlink: not available: Too many open files (os error 24)");
+        check(from_open(OpenError::Socket(many)), "netlink: Too many open files (os error 24)");
+        check(from_socket_open(Errno::ENOBUFS.into()), "netlink: No buffer space available (os error 105)");
+        let none = "netlink: not available: Protocol not supported (os error 93)";
+        check(from_socket_open(Errno::EPROTONOSUPPORT.into()), none);
         check(from_read(ReadError::Socket(denied())), &format!("netlink socket: {denied_text}"));
         check(
             from_refusal(refusal(Errno::EINVAL, "")),

@@ -20,6 +20,9 @@ pub(crate) const TRIAL: Mark = marked(LAST, 0);
 /// The last of 20 bits. The first, 0, is [`Mark::DELIVER`]'s.
 const LAST: u32 = (1 << 20) - 1;
 
+/// Why a service is left out that needs more marks than are free.
+pub(crate) const EXHAUSTED: &str = "no mark is free: there are 1048574 for the virtual servers of all services";
+
 /// How many marks are looked at for a virtual server that is there and belongs to no service.
 const NEAR: usize = 8;
 
@@ -37,24 +40,28 @@ pub(crate) fn recall(service: &ServiceName, role: &Role, knows: impl Fn(Mark) ->
 }
 
 /// A mark for a new virtual server: that of one that is there for no service, most likely this one's from before;
-/// otherwise a mark that is free.
+/// otherwise a mark that is free; none if all are taken.
 pub(crate) fn choose(
     service: &ServiceName,
     role: &Role,
     is_taken: impl Fn(Mark) -> bool,
     is_there: impl Fn(VirtualKey) -> bool,
-) -> Mark {
+) -> Option<Mark> {
     let idle = marks(service, role).take(NEAR).find(|mark| !is_taken(*mark) && is_there(role.key(*mark)));
-    idle.unwrap_or_else(|| {
-        marks(service, role)
-            .find(|mark| !is_taken(*mark) && !Family::ALL.iter().any(|family| is_there(key(*family, *mark))))
-            .expect("there are more marks than virtual servers")
-    })
+    let is_free = |mark: &Mark| !is_taken(*mark) && !Family::ALL.iter().any(|family| is_there(key(*family, *mark)));
+    let mut spread = marks(service, role).take(FAR);
+    // Where most are taken, those that are free are found by counting.
+    idle.or_else(|| spread.find(is_free)).or_else(|| (1..LAST).map(|number| marked(number, cut(role))).find(is_free))
+}
+
+/// What the mark says of connections that end with their endpoint.
+fn cut(role: &Role) -> u32 {
+    if ends_at_once(role.port.protocol) { Mark::CUT } else { 0 }
 }
 
 /// All marks that a virtual server can have, in an order of its own.
 fn marks<'a>(service: &ServiceName, role: &'a Role) -> impl Iterator<Item = Mark> + use<'a> {
-    let cut = if ends_at_once(role.port.protocol) { Mark::CUT } else { 0 };
+    let cut = cut(role);
     let identity = hash(service, role);
     (0..).map(move |attempt| marked(number(identity.wrapping_add(attempt)), cut))
 }
@@ -151,7 +158,7 @@ mod tests {
         let mut taken = HashSet::new();
         let cluster = role(Protocol::Tcp, CLUSTER);
         for number in 0..10_000 {
-            let mark = choose(&name(number), &cluster, |mark| taken.contains(&mark), |_| false);
+            let mark = choose(&name(number), &cluster, |mark| taken.contains(&mark), |_| false).unwrap();
             assert!(taken.insert(mark));
         }
         let first: HashSet<_> = (0..10_000).map(|number| marks(&name(number), &cluster).next().unwrap()).collect();
@@ -162,10 +169,19 @@ mod tests {
     fn a_virtual_server_of_no_service_is_taken_over() {
         let (service, web) = (name(1), role(Protocol::Tcp, CLUSTER));
         let all: Vec<Mark> = marks(&service, &web).take(4).collect();
-        assert_eq!(choose(&service, &web, |_| false, |key| our_mark(key) == Some(all[2])), all[2]);
-        assert_eq!(choose(&service, &web, |mark| mark == all[2], |key| our_mark(key) == Some(all[2])), all[0]);
-        assert_eq!(choose(&service, &web, |mark| mark == all[0], |_| false), all[1]);
+        assert_eq!(choose(&service, &web, |_| false, |key| our_mark(key) == Some(all[2])), Some(all[2]));
+        assert_eq!(choose(&service, &web, |mark| mark == all[2], |key| our_mark(key) == Some(all[2])), Some(all[0]));
+        assert_eq!(choose(&service, &web, |mark| mark == all[0], |_| false), Some(all[1]));
         let in_ipv6 = key(Family::V6, all[0]);
-        assert_eq!(choose(&service, &web, |_| false, |key| key == in_ipv6), all[1], "the mark alone must say it all");
+        let other = choose(&service, &web, |_| false, |key| key == in_ipv6);
+        assert_eq!(other, Some(all[1]), "the mark alone must say it all");
+    }
+
+    #[test]
+    fn the_last_free_mark_is_found_and_none_beyond_it() {
+        let (service, web) = (name(1), role(Protocol::Udp, CLUSTER));
+        let last = marked(77, Mark::CUT);
+        assert_eq!(choose(&service, &web, |mark| mark != last, |_| false), Some(last));
+        assert_eq!(choose(&service, &web, |_| true, |_| false), None);
     }
 }

@@ -39,6 +39,7 @@ impl Dataplane for NftDataplane {
         let sent = self.tables.sent();
         let Outcome { mut report, before } = self.tables.programmer.sync(desired, scope, None).await?;
         report.add_cleanings(self.tables.delete_stale_flows(&before, desired).await);
+        report.unfinished |= self.tables.owes_flows();
         report.bytes_sent = self.tables.sent() - sent;
         Ok(report)
     }

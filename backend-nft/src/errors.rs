@@ -3,8 +3,8 @@
 use backend_api::SyncError;
 use nix::errno::Errno;
 
-use netlink::ReadError;
 use netlink::nftables::CommitError;
+use netlink::{ReadError, is_passing};
 
 /// Why nothing was written.
 pub(crate) fn from_commit(error: CommitError) -> SyncError {
@@ -39,7 +39,11 @@ pub(crate) fn from_read(error: ReadError) -> SyncError {
 
 /// Why a socket could not be opened.
 pub(crate) fn from_open(error: std::io::Error) -> SyncError {
-    SyncError::Unsupported { feature: "netlink (netfilter)".to_owned(), reason: error.to_string() }
+    let reason = error.to_string();
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(errno) if is_passing(errno) => SyncError::Transient { object: "netlink socket".to_owned(), reason },
+        _ => SyncError::Unsupported { feature: "netlink (netfilter)".to_owned(), reason },
+    }
 }
 
 fn from_errno(object: String, errno: Errno, text: &str) -> SyncError {
@@ -49,9 +53,8 @@ fn from_errno(object: String, errno: Errno, text: &str) -> SyncError {
         Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT => {
             SyncError::Unsupported { feature: "nf_tables".to_owned(), reason }
         }
-        Errno::ENOMEM | Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR | Errno::EBUSY | Errno::EMSGSIZE => {
-            SyncError::Transient { object, reason }
-        }
+        Errno::EMSGSIZE => SyncError::Transient { object, reason },
+        errno if is_passing(errno) => SyncError::Transient { object, reason },
         _ => SyncError::Refused { object, reason },
     }
 }
@@ -85,5 +88,23 @@ mod tests {
         let (object, text) = ("map services".to_owned(), String::new());
         let read = ReadError::Refused { object, errno: Errno::EINVAL, text };
         check(from_read(read), "map services: kernel refused: Invalid argument");
+    }
+
+    #[test]
+    fn a_shortage_passes_and_a_lack_does_not() {
+        for (errno, expected) in [
+            (Errno::EMFILE, "netlink socket: Too many open files (os error 24)"),
+            (Errno::ENFILE, "netlink socket: Too many open files in system (os error 23)"),
+            (Errno::ENOMEM, "netlink socket: Cannot allocate memory (os error 12)"),
+            (Errno::ENOBUFS, "netlink socket: No buffer space available (os error 105)"),
+            (Errno::EPERM, "netlink (netfilter): not available: Operation not permitted (os error 1)"),
+            (Errno::EPROTONOSUPPORT, "netlink (netfilter): not available: Protocol not supported (os error 93)"),
+            (
+                Errno::EAFNOSUPPORT,
+                "netlink (netfilter): not available: Address family not supported by protocol (os error 97)",
+            ),
+        ] {
+            check(from_open(errno.into()), expected);
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! What both kinds of our tables need around their programmer: sockets, the watch for changes by other programs, stale
 //! flows.
 
-use backend_api::{Cleaning, HalfOpen, PerFamily, ServiceState, StaleFlows, SyncError};
+use std::collections::HashSet;
+
+use backend_api::{Cleaning, FrontendKey, HalfOpen, PerFamily, ServiceState, StaleFlows, SyncError};
 
 use crate::errors::from_open;
 use crate::flows::delete_stale;
@@ -22,8 +24,8 @@ pub(crate) struct Tables {
     conntrack: Conntrack,
     /// Ends half-open connections beside the syncs.
     cleaner: Cleaner,
-    /// Stale flows could not be deleted last time, and it is not known which: all are suspect.
-    owes_flows: bool,
+    /// Frontends whose stale flows could not be deleted yet.
+    owed: HashSet<FrontendKey>,
 }
 
 impl Tables {
@@ -43,7 +45,7 @@ impl Tables {
             Ownership::None => Some(nftables.watch().map_err(from_open)?),
         };
         let programmer = Programmer::new(Kernel { nftables, watch, ownership: owned }, delivery);
-        Ok(Self { programmer, conntrack, cleaner, owes_flows: false })
+        Ok(Self { programmer, conntrack, cleaner, owed: HashSet::new() })
     }
 
     /// Bytes that were sent to the kernel since they were opened, the watch excepted.
@@ -58,15 +60,25 @@ impl Tables {
         desired: &ServiceState,
     ) -> PerFamily<Option<Cleaning>> {
         let mut cleanings = self.cleaner.take_cleanings();
-        let stale = self.stale(before, desired);
-        if !stale.is_empty() {
-            let outcome = delete_stale(&mut self.conntrack, &stale, &mut cleanings).await;
-            self.owes_flows = outcome.is_err();
-            if let Err(error) = outcome {
-                tracing::warn!(%error, "stale flows may be left, trying again with the next sync");
-            }
+        let mut stale = self.stale(before, desired);
+        stale.suspect(self.owed.drain().chain(self.programmer.take_unclear()));
+        if !stale.is_empty()
+            && let Err(error) = delete_stale(&mut self.conntrack, &stale, &mut cleanings).await
+        {
+            tracing::warn!(%error, "stale flows may be left, trying again soon");
+            self.owed = stale.suspects();
         }
         cleanings
+    }
+
+    /// Whether stale flows may be left that could not be deleted.
+    pub(crate) fn owes_flows(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Notes whose flows a sync may have made stale, for one that cannot delete them before it does more.
+    pub(crate) fn owe(&mut self, before: &Before) {
+        self.owed.extend(before.frontends());
     }
 
     fn stale<'a>(&self, before: &Before, desired: &'a ServiceState) -> StaleFlows<'a> {
@@ -83,10 +95,7 @@ impl Tables {
             (before.as_ref(), now)
         });
         self.cleaner.services_changed(desired.node(), changes.clone());
-        let mut stale = match self.owes_flows {
-            true => StaleFlows::after_restart([], desired),
-            false => StaleFlows::new(node, desired),
-        };
+        let mut stale = StaleFlows::new(node, desired);
         for (before, now) in changes {
             stale.service_changed(before.map(|before| &**before), now.map(|now| &**now));
         }

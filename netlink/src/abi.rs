@@ -48,6 +48,7 @@ pub(crate) use count_up;
 
 // linux/netlink.h
 pub(crate) const NLMSG_HDRLEN: usize = 16;
+pub(crate) const NLMSG_NOOP: u16 = 1;
 pub(crate) const NLMSG_ERROR: u16 = 2;
 pub(crate) const NLMSG_DONE: u16 = 3;
 pub(crate) const NLMSG_MIN_TYPE: u16 = 16;

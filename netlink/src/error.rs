@@ -35,3 +35,12 @@ pub enum ReadError {
 pub(crate) fn message(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" ({text})") }
 }
+
+/// Whether an error says that the process or the kernel is short of something, or was interrupted: the same may succeed
+/// a moment later.
+pub fn is_passing(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR | Errno::EBUSY
+    )
+}

@@ -84,7 +84,7 @@ mod namespace;
 pub mod nftables;
 mod socket;
 
-pub use error::ReadError;
+pub use error::{ReadError, is_passing};
 pub use namespace::Namespace;
 pub use nftables::Family;
 pub use socket::Socket;

@@ -76,6 +76,14 @@ pub struct Message<'a> {
     body: &'a [u8],
 }
 
+impl Messages<'_> {
+    /// Whether the datagram ends where its last message does.
+    pub fn is_whole(mut self) -> bool {
+        self.by_ref().for_each(drop);
+        self.0.is_empty()
+    }
+}
+
 impl<'a> Iterator for Messages<'a> {
     type Item = Message<'a>;
 
@@ -178,5 +186,19 @@ mod tests {
         assert_eq!((message.kind, message.flags, message.sequence), (7, 0x400 | NLM_F_ACK | NLM_F_REQUEST, 77));
         assert_eq!((message.family(), message.attrs().find(3).unwrap().be32()), (2, Some(9)));
         assert_eq!(message.ack(), None);
+    }
+
+    #[test]
+    fn a_datagram_without_its_end_is_not_whole() {
+        let mut bytes = Vec::new();
+        for kind in [7, 8] {
+            let start = begin(&mut bytes, kind, 0, 2);
+            crate::attr::put_be32(&mut bytes, 3, 9);
+            end(&mut bytes, start);
+        }
+        let one = bytes.len() / 2;
+        for length in 0..=bytes.len() {
+            assert_eq!(Messages(&bytes[..length]).is_whole(), length % one == 0, "{length}");
+        }
     }
 }

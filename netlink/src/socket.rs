@@ -1,7 +1,8 @@
 //! One netlink socket: bytes there and back, requests with answers, and dumps.
 //!
 //! Kept apart from what is asked, nf_tables or conntrack. A question whose future was dropped leaves answers behind.
-//! They are recognised by their sequence numbers and thrown away.
+//! They are recognised by their sequence numbers and thrown away. So are those of a question of which an answer was
+//! lost: where memory is short the kernel drops answers, and says so once (`ENOBUFS`).
 
 use std::fmt;
 use std::io;
@@ -31,6 +32,9 @@ const DATAGRAM: usize = 128 << 10;
 
 /// How often a dump is begun again because what is dumped changes.
 const ATTEMPTS: u32 = 16;
+
+/// How often the kernel is asked to go on with an abandoned dump of which nothing comes any more.
+const NUDGES: u32 = 2;
 
 /// `MSG_DONTWAIT`
 const DONT_WAIT: i32 = nix::sys::socket::MsgFlags::MSG_DONTWAIT.bits();
@@ -183,6 +187,14 @@ impl Socket {
         }
     }
 
+    /// The next datagram of what the kernel says to a request. There is nothing to wait for: it answers while the
+    /// request is sent, and goes on with a dump while what is there of it is read.
+    async fn answer(&mut self) -> io::Result<Messages<'_>> {
+        tokio::task::consume_budget().await;
+        let lost = io::Error::other("an answer of the kernel was lost");
+        self.pending()?.filter(|messages| messages.is_whole()).ok_or(lost)
+    }
+
     /// Waits for the next datagram. Cancel-safe.
     ///
     /// # Errors
@@ -207,16 +219,16 @@ impl Socket {
     /// Sends requests that have one answer each, and shows the answers, each with its request's index.
     ///
     /// # Errors
-    /// The socket's. A refusal is an answer.
+    /// The socket's, or an answer was lost: what was asked may have been done. A refusal is an answer.
     pub async fn ask(&mut self, mut requests: Vec<u8>, mut each: impl FnMut(u32, Message<'_>)) -> io::Result<()> {
-        self.settle().await?;
+        self.settle()?;
         let count = Messages(&requests).count() as u32;
         let first = self.reserve(count);
         message::number_all(&mut requests, first);
         self.send(&requests)?;
         let mut missing = count;
         while missing > 0 {
-            for message in self.receive().await? {
+            for message in self.answer().await? {
                 let index = message.sequence.wrapping_sub(first);
                 if index < count {
                     missing = missing.saturating_sub(1);
@@ -241,7 +253,7 @@ impl Socket {
     ) -> Result<A, ReadError> {
         message::flag(&mut request, 0, NLM_F_DUMP);
         for _ in 0..ATTEMPTS {
-            self.settle().await?;
+            self.settle()?;
             let sequence = self.reserve(1);
             message::number_all(&mut request, sequence);
             self.send(&request)?;
@@ -263,7 +275,7 @@ impl Socket {
         let mut dump = Dump::Whole;
         loop {
             let mut end = None;
-            for message in self.receive().await?.filter(|message| message.sequence == sequence) {
+            for message in self.answer().await?.filter(|message| message.sequence == sequence) {
                 if message.flags & NLM_F_DUMP_INTR != 0 {
                     dump = Dump::Interrupted;
                 }
@@ -281,15 +293,34 @@ impl Socket {
         }
     }
 
-    /// Reads the rest of a dump whose future was dropped.
-    async fn settle(&mut self) -> io::Result<()> {
-        while let Some(sequence) = self.dumping {
-            match self.read_dump("", sequence, |_| ()).await {
-                Ok(_) | Err(ReadError::Refused { .. } | ReadError::Raced { .. }) => {}
-                Err(ReadError::Socket(error)) => return Err(error),
+    /// Reads the rest of a dump that was abandoned: its future was dropped, or a part of it was lost.
+    fn settle(&mut self) -> io::Result<()> {
+        let mut nudges = 0;
+        while self.dumping.is_some() {
+            match self.pending() {
+                Ok(Some(_)) => {}
+                // Perhaps its end was lost. Or the kernel had no memory for the next part: then it goes on when it is
+                // asked something else and the answer is read.
+                Ok(None) if nudges < NUDGES => {
+                    nudges += 1;
+                    self.ask_nothing()?;
+                }
+                Ok(None) => self.dumping = None,
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Sends a message that is acknowledged and does nothing.
+    fn ask_nothing(&mut self) -> io::Result<()> {
+        let mut request = Vec::new();
+        let start = message::begin(&mut request, NLMSG_NOOP, NLM_F_ACK, 0);
+        message::end(&mut request, start);
+        let sequence = self.reserve(1);
+        message::number_all(&mut request, sequence);
+        self.send(&request)
     }
 }
 

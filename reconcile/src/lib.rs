@@ -283,7 +283,7 @@ impl<'a, D: Desired> Reconciler<'a, D> {
     }
 
     fn synced(&mut self, pending: Pending, report: Report, took: Duration) {
-        let Report { writes, bytes_sent: netlink_bytes, flows_deleted, failed, warnings, .. } = report;
+        let Report { writes, bytes_sent: netlink_bytes, flows_deleted, failed, warnings, unfinished, .. } = report;
         let services = self.desired.state().len();
         match &pending {
             Pending::All => {
@@ -303,7 +303,7 @@ impl<'a, D: Desired> Reconciler<'a, D> {
                 );
             }
         }
-        self.failed.update(&pending, failed, Instant::now());
+        self.failed.update(&pending, failed, unfinished, Instant::now());
         self.said.failures(self.failed.reasons(), self.witness);
         self.said.warnings(warnings);
         self.pending = Pending::nothing();

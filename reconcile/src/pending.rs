@@ -47,7 +47,7 @@ impl Pending {
     }
 }
 
-/// Services that failed alone and have not succeeded since.
+/// Services that failed alone and have not succeeded since, and when everything is tried again.
 #[derive(Debug, Default)]
 pub(super) struct Failed {
     reasons: BTreeMap<ServiceName, String>,
@@ -61,13 +61,14 @@ impl Failed {
         &self.reasons
     }
 
-    /// When to sync everything again because of them.
+    /// When to sync everything again because of them, or of what else could not be done.
     pub(super) fn retry(&self) -> Option<Instant> {
         self.retry
     }
 
-    /// Takes what a sync of `pending`, which ended `now`, says of services that failed alone.
-    pub(super) fn update(&mut self, pending: &Pending, failures: Vec<Failure>, now: Instant) {
+    /// Takes what a sync of `pending`, which ended `now`, says of services that failed alone, and whether something else
+    /// could not be done.
+    pub(super) fn update(&mut self, pending: &Pending, failures: Vec<Failure>, unfinished: bool, now: Instant) {
         match pending {
             Pending::All => {
                 self.reasons.clear();
@@ -76,10 +77,38 @@ impl Failed {
             Pending::Services(tried) => self.reasons.retain(|service, _| !tried.contains(service)),
         }
         self.reasons.extend(failures.into_iter().map(|Failure { service, reason, .. }| (service, reason)));
-        if self.reasons.is_empty() {
+        if self.reasons.is_empty() && !unfinished {
             *self = Self::default();
         } else if self.retry.is_none() {
             self.retry = Some(now + self.backoff.after_failure());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use backend_api::{FailureKind, ServiceName};
+
+    use super::*;
+
+    #[test]
+    fn what_is_unfinished_is_tried_again_until_it_is_done() {
+        let now = Instant::now();
+        let mut failed = Failed::default();
+        let web = ServiceName::new("default", "web");
+        let one = Pending::Services([web.clone()].into());
+        failed.update(&one, Vec::new(), true, now);
+        let retry = failed.retry().expect("flows are owed");
+        assert!(retry > now && retry <= now + Duration::from_millis(100));
+        failed.update(&one, Vec::new(), true, now);
+        assert_eq!(failed.retry(), Some(retry), "a change in between moves nothing");
+        failed.update(&Pending::All, Vec::new(), true, now);
+        assert!(failed.retry().is_some_and(|later| later >= now + Duration::from_millis(100)), "later each time");
+        failed.update(&Pending::All, vec![Failure::new(web, FailureKind::Refused, "odd")], false, now);
+        assert!(failed.retry().is_some(), "a service failed");
+        failed.update(&Pending::All, Vec::new(), false, now);
+        assert_eq!(failed.retry(), None);
     }
 }

@@ -158,6 +158,16 @@ impl<'a> StaleFlows<'a> {
         leads_astray(frontend.map(|(_, port, _)| port), flow)
     }
 
+    /// Flows of these frontends may be stale too, whatever became of them.
+    pub fn suspect(&mut self, frontends: impl IntoIterator<Item = FrontendKey>) {
+        frontends.into_iter().for_each(|key| self.note(key));
+    }
+
+    /// The frontends whose flows may be stale: for one that could not look now, and must later.
+    pub fn suspects(self) -> HashSet<FrontendKey> {
+        self.changed
+    }
+
     fn note(&mut self, key: FrontendKey) {
         self.kinds.insert((key.family(), key.protocol()));
         self.changed.insert(key);

@@ -79,9 +79,7 @@ fn assign<'a>(
         marking.recall(plan, found, recalled);
         services.push(marking);
     }
-    for marking in &mut services {
-        marking.choose(plan, found);
-    }
+    services.retain_mut(|marking| marking.choose(plan, found));
     services
 }
 
@@ -103,17 +101,22 @@ impl Marking<'_> {
         }
     }
 
-    /// Gives a mark to each virtual server that has none.
-    fn choose(&mut self, plan: &mut Plan, found: &Servers) {
+    /// Gives a mark to each virtual server that has none. Whether there were enough; if not, the service is left out.
+    fn choose(&mut self, plan: &mut Plan, found: &Servers) -> bool {
         for Wanted { role, .. } in &self.wanted {
             if !self.marks.contains_key(role) {
                 let taken = &plan.belief.taken;
                 let mark =
                     choose(&self.service.name, role, |mark| taken.contains_key(&mark), |key| found.contains_key(&key));
+                let Some(mark) = mark else {
+                    plan.belief.leave_out(&self.service.name, &self.marks);
+                    return false;
+                };
                 plan.belief.taken.insert(mark, role.port.family);
                 self.marks.insert(role.clone(), mark);
             }
         }
+        true
     }
 }
 

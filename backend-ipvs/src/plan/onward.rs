@@ -56,12 +56,15 @@ impl Onward<'_> {
             self.plan.belief.services.insert(name.clone(), before.clone());
             return;
         }
-        let wanted = service.map(|service| render(service, self.terms.schedulers)).unwrap_or_default();
+        let mut wanted = service.map(|service| render(service, self.terms.schedulers)).unwrap_or_default();
         let mut there = before.as_ref().map(|before| before.servers(self.terms.schedulers)).unwrap_or_default();
         for (key, server) in &mut there {
             server.reals.extend(self.plan.belief.draining_of(*key));
         }
-        let marks = self.assign(name, before.as_ref(), &wanted);
+        let marks = self.assign(name, before.as_ref(), &wanted).unwrap_or_else(|| {
+            (service, wanted) = (None, Vec::new());
+            Assigned::new()
+        });
         let wanted: Servers = wanted
             .iter()
             .map(|wanted| wanted.server(marks[&wanted.role]))
@@ -89,8 +92,9 @@ impl Onward<'_> {
         }
     }
 
-    /// The marks of the service's next form. A virtual server that had a mark keeps it.
-    fn assign(&mut self, name: &ServiceName, before: Option<&Programmed>, wanted: &[Wanted]) -> Assigned {
+    /// The marks of the service's next form. A virtual server that had a mark keeps it. None if too few are free: then
+    /// the service is left out.
+    fn assign(&mut self, name: &ServiceName, before: Option<&Programmed>, wanted: &[Wanted]) -> Option<Assigned> {
         let had = before.map(|before| &before.marks);
         let mut marks = Assigned::new();
         for Wanted { role, .. } in wanted {
@@ -113,10 +117,54 @@ impl Onward<'_> {
                     |mark| belief.taken.contains_key(&mark) || self.left.contains(&mark),
                     |key| belief.draining.contains_key(&key),
                 );
+                let Some(mark) = mark else {
+                    self.left.extend(marks.values());
+                    self.plan.belief.leave_out(name, &marks);
+                    return None;
+                };
                 self.plan.belief.taken.insert(mark, role.port.family);
                 marks.insert(role.clone(), mark);
             }
         }
-        marks
+        Some(marks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use backend_api::{
+        Endpoint, EndpointAddress, Family, Frontend, NodeNetwork, Protocol, Scheduler, Service, ServicePort,
+    };
+
+    use super::*;
+    use crate::drain::Deadline;
+    use crate::marks::EXHAUSTED;
+    use crate::schedulers::Schedulers;
+
+    #[test]
+    fn a_service_that_no_mark_is_left_for_is_refused_by_its_name() {
+        let port = ServicePort {
+            frontends: vec![Frontend::cluster_ip([10, 96, 0, 1].into(), Protocol::Tcp, 80)],
+            endpoints: vec![Endpoint::elsewhere(EndpointAddress::new([10, 244, 0, 1].into(), 80))],
+            ..ServicePort::new(Family::V4, Protocol::Tcp)
+        };
+        let name = ServiceName::new("default", "late");
+        let mut desired = ServiceState::new(NodeNetwork::unknown());
+        desired.upsert(Service::new(name.clone(), vec![port])).unwrap();
+        let mut belief = Belief::default();
+        // Every mark of TCP that there can be, and two more.
+        let numbers = (0..1 << 20).map(|number| (number >> 13) << 16 | number & 0x1fff);
+        belief.taken.extend(numbers.map(|number| (Mark(Mark::PREFIX | number), Family::V4)));
+        let taken = belief.taken.len();
+        let (schedulers, refused) = (Schedulers::new(Scheduler::Wrr), BTreeMap::new());
+        let deadline = Deadline::after(0, Duration::ZERO);
+        let terms = Terms { schedulers: &schedulers, deadline, refused: &refused };
+        let plan = Plan::onward(belief, &desired, Scope::All, terms);
+        assert_eq!(plan.belief.unfit, BTreeMap::from([(name, EXHAUSTED.to_owned())]));
+        assert!(plan.make.is_empty() && plan.unmake.is_empty() && plan.belief.services.is_empty());
+        assert_eq!(plan.belief.taken.len(), taken);
     }
 }

@@ -55,6 +55,8 @@ impl MarkingTables {
         marks: &dyn Marks,
     ) -> Result<Synced, SyncError> {
         let outcome = self.tables.programmer.sync(desired, scope, Some(marks)).await?;
+        // Between this and the deletion something else may fail.
+        self.tables.owe(&outcome.before);
         Ok(Synced { report: outcome.report, before: outcome.before })
     }
 
@@ -66,6 +68,11 @@ impl MarkingTables {
     /// Deletes the connection-tracking entries that became stale with a sync; what that came to.
     pub async fn delete_stale_flows(&mut self, synced: &Synced, desired: &ServiceState) -> PerFamily<Option<Cleaning>> {
         self.tables.delete_stale_flows(&synced.before, desired).await
+    }
+
+    /// Whether stale entries may be left that could not be deleted.
+    pub fn owes_flows(&self) -> bool {
+        self.tables.owes_flows()
     }
 
     /// What the kernel holds; `servers` tells which endpoints answer a mark, with their shares.

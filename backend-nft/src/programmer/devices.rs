@@ -67,7 +67,10 @@ impl<P: Port> Programmer<P> {
                 self.joined = failed.is_empty().then(|| offload.clone());
                 report.warnings.extend(failed);
             }
-            Err(error) => report.warnings.push(format!("flowtables have perhaps not all devices: {error}")),
+            Err(error) => {
+                report.warnings.push(format!("flowtables have perhaps not all devices: {error}"));
+                report.unfinished = true;
+            }
         }
     }
 

@@ -15,7 +15,7 @@ mod isolate;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub(crate) struct Programmer<P> {
     pub(crate) port: P,
     delivery: Delivery,
     belief: Option<Belief>,
+    /// What was there before commits that failed.
+    unclear: HashSet<FrontendKey>,
     /// The netlink port of another process that owns our tables.
     other_owner: Option<u32>,
     /// Why this kernel can hand nothing to a flowtable, once it was asked.
@@ -77,10 +79,25 @@ pub(crate) enum Before {
     Believed(Arc<NodeNetwork>, Vec<(ServiceName, Option<Arc<Service>>)>),
 }
 
+impl Before {
+    /// Every frontend that a change from this may have removed or changed.
+    pub(crate) fn frontends(&self) -> Vec<FrontendKey> {
+        match self {
+            Self::Looked(held) => held.clone(),
+            Self::Believed(_, changed) => {
+                let ports =
+                    changed.iter().filter_map(|(_, service)| service.as_ref()).flat_map(|service| &service.ports);
+                ports.flat_map(|port| &port.frontends).map(|frontend| frontend.key).collect()
+            }
+        }
+    }
+}
+
 impl<P: Port> Programmer<P> {
     /// One that believes nothing.
     pub(crate) fn new(port: P, delivery: Delivery) -> Self {
-        Self { port, delivery, belief: None, other_owner: None, lacking: None, joined: None, crowded: None }
+        let unclear = HashSet::new();
+        Self { port, delivery, belief: None, unclear, other_owner: None, lacking: None, joined: None, crowded: None }
     }
 
     /// What is believed to be programmed.
@@ -122,26 +139,41 @@ impl<P: Port> Programmer<P> {
         if let Some(belief) = self.belief.take() {
             let node = belief.node.clone();
             let mut plan = Plan::onward(belief, desired, scope, terms, &BTreeSet::new());
-            let changed = std::mem::take(&mut plan.changed);
+            let before = Before::Believed(node, std::mem::take(&mut plan.changed));
             match self.carry_out(plan).await? {
-                Ok(report) => return Ok(Outcome { report, before: Before::Believed(node, changed) }),
+                Ok(report) => return Ok(Outcome { report, before }),
                 Err(CommitError::Refused(refusals)) => {
                     // Perhaps the kernel is not what we believed.
                     tracing::warn!(refused = refusals.len(), error = %CommitError::Refused(refusals), "kernel refused a change, looking again");
                 }
-                Err(error) => return Err(from_commit(error)),
+                Err(error) => return Err(self.not_committed(&before, error)),
             }
         }
         self.joined = None;
         let found = self.look().instrument(trace_span!("look")).await?;
-        let held = [&found.v4, &found.v6].into_iter().filter_map(Found::content).flat_map(Content::frontends).collect();
+        let frontends = [&found.v4, &found.v6].into_iter().filter_map(Found::content).flat_map(Content::frontends);
+        let before = Before::Looked(frontends.collect());
         let plan = Plan::adopt(&found, desired, terms, &BTreeSet::new());
         let report = match self.carry_out(plan).await? {
             Ok(report) => report,
-            Err(CommitError::Refused(refusals)) => self.isolate(&found, desired, terms, refusals).await?,
-            Err(error) => return Err(from_commit(error)),
+            Err(CommitError::Refused(refusals)) => {
+                let isolated = self.isolate(&found, desired, terms, refusals).await;
+                isolated.inspect_err(|_| self.unclear.extend(before.frontends()))?
+            }
+            Err(error) => return Err(self.not_committed(&before, error)),
         };
-        Ok(Outcome { report, before: Before::Looked(held) })
+        Ok(Outcome { report, before })
+    }
+
+    /// A commit failed. Perhaps it was done, or a part of it: then what was there before cannot be read any more.
+    fn not_committed(&mut self, before: &Before, error: CommitError) -> SyncError {
+        self.unclear.extend(before.frontends());
+        from_commit(error)
+    }
+
+    /// The frontends that commits which failed may have removed or changed all the same.
+    pub(crate) fn take_unclear(&mut self) -> HashSet<FrontendKey> {
+        std::mem::take(&mut self.unclear)
     }
 
     /// Families whose session affinity can remember no further client, where the kernel tells.

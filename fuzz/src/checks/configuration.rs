@@ -12,7 +12,9 @@ pub(super) fn check(bytes: &[u8]) {
     let text =
         if text.starts_with("apiVersion") || text.starts_with('{') { text } else { (HEADER.to_owned() + &text).into() };
     let Ok((config, _)) = parse_file("file", &text) else { return };
-    let (again, remarks) = parse_file("file", &yaml(&config)).expect("what was written can be read");
+    // Refused where a URL holds a password.
+    let Ok(written) = yaml(&config) else { return };
+    let (again, remarks) = parse_file("file", &written).expect("what was written can be read");
     assert_eq!(again, config, "from {text:?}");
     assert_eq!(remarks, [], "from {text:?}");
 }

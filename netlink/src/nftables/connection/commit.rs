@@ -86,6 +86,7 @@ impl Nftables {
                 }
                 Err(error) => return Err(error.into()),
             };
+            lost |= !messages.is_whole();
             for message in messages {
                 let index = message.sequence.wrapping_sub(first);
                 let Some(ack) = message.ack().filter(|_| index < batch.messages()) else { continue };
