@@ -185,7 +185,7 @@ impl Store {
     /// Forgets all but the last `kept` changes.
     pub(super) fn forget(&mut self, kept: usize) {
         let old = self.changes.len().saturating_sub(kept);
-        if let Some(last) = self.changes.drain(..old).last() {
+        if let Some(last) = self.changes.drain(..old).next_back() {
             self.forgotten = last.version;
             self.compacted = self.compacted.max(last.version);
         }

@@ -15,8 +15,11 @@ mod rtnetlink_dump;
 mod told;
 mod watch_lines;
 
+/// What takes any bytes, and panics where it finds a fault.
+pub type Check = fn(&[u8]);
+
 /// Every target, by the name of its folder in `seeds/`.
-pub const TARGETS: [(&str, fn(&[u8])); 12] = [
+pub const TARGETS: [(&str, Check); 12] = [
     ("api_lists", api_lists::check),
     ("attributes", attributes::check),
     ("configuration", configuration::check),
