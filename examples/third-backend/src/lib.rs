@@ -88,8 +88,9 @@ fn nft(script: &str) -> Result<(), SyncError> {
 }
 
 /// Scenarios of `stale-flows` that fail: nothing here deletes entries of conntrack, so UDP and SCTP clients that keep
-/// their port stay with an endpoint that has gone, and TCP clients that nobody answered with what they met. Those that pass are about flows that must not be cut.
-const STALE_FLOWS: [&str; 15] = [
+/// their port stay with an endpoint that has gone, and TCP clients without an answer with what they met. Those that pass
+/// are about flows that must not be cut.
+const STALE_FLOWS: [&str; 16] = [
     "a-changed-endpoint-port-is-followed",
     "a-client-with-a-fixed-port-follows-its-endpoint",
     "a-deleted-service-s-flows-end",
@@ -103,6 +104,7 @@ const STALE_FLOWS: [&str; 15] = [
     "the-last-endpoint-s-flows-end",
     "the-node-s-own-flows-follow-too",
     "a-client-from-before-the-service-is-served",
+    "a-tcp-client-from-before-the-agent-is-let-in",
     "a-tcp-client-from-before-the-service-is-let-in",
     "a-tcp-client-of-a-dead-endpoint-gets-another",
 ];
