@@ -102,13 +102,22 @@ struct State {
     requests: Vec<String>,
     /// Event objects that were posted or patched.
     events: Vec<Value>,
-    /// Lines that watches of a resource tell next, whatever they are.
-    interjections: Vec<(Resource, String)>,
+    /// What was interjected, in order.
+    interjections: Vec<Interjection>,
     /// Watches that are open.
     watches: Vec<(u64, Resource)>,
     served: u64,
     /// How many bookmarks were told.
     bookmarks: u64,
+}
+
+/// A line that watches of a resource tell, whatever it is.
+#[derive(Debug)]
+struct Interjection {
+    resource: Resource,
+    line: String,
+    /// The version that was the last one by then.
+    after: u64,
 }
 
 impl Default for Abilities {
@@ -270,9 +279,12 @@ impl Api {
         self.shared.state().refusing.clear();
     }
 
-    /// Every watch of this resource that is open, and no later one, is told `line`.
+    /// Every watch of this resource that is open, and no later one, is told `line`, after all that has changed.
     pub fn interject(&self, resource: Resource, line: &str) {
-        self.shared.change(|state| state.interjections.push((resource, line.to_owned())));
+        self.shared.change(|state| {
+            let line = line.to_owned();
+            state.interjections.push(Interjection { resource, line, after: state.store.version() });
+        });
     }
 
     /// What was asked so far: `GET /api/v1/services?limit=500`.

@@ -149,19 +149,22 @@ impl Watch {
         }
         let shared = self.shared.clone();
         let state = shared.state();
-        let interjected = &state.interjections[self.interjected..];
+        let interjected = state.interjections[self.interjected..].iter();
         if !state.store.follows(self.version) {
             return None;
         }
-        let ours = interjected.iter().filter(|(resource, _)| *resource == self.resource);
-        self.lines.extend(ours.map(|(_, line)| line.clone()));
+        let mut interjected = interjected.filter(|interjection| interjection.resource == self.resource).peekable();
         self.interjected = state.interjections.len();
         for change in state.store.since(self.version) {
+            while let Some(earlier) = interjected.next_if(|interjection| interjection.after < change.version) {
+                self.lines.push_back(earlier.line.clone());
+            }
             if change.key.0 == self.resource {
                 self.lines.extend(line(change, &self.selector));
             }
             self.version = change.version;
         }
+        self.lines.extend(interjected.map(|interjection| interjection.line.clone()));
         Some(())
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod agents;
+mod cuts;
 mod double;
 mod followed;
 mod lists;
