@@ -51,11 +51,13 @@ pub(super) fn means(api_version: &str, kind: &str) -> Means {
     }
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let exact = Kind::ALL.into_iter().find(|ours| ours.as_str() == kind);
+    if let Some(ours) = exact.filter(|ours| api_version == ours.api_version()) {
+        return Means::Ours(ours);
+    }
     let near = exact.or_else(|| nearest(kind, Kind::ALL, Kind::as_str));
     let like_ours = !group.contains('.') || nearest(group, Kind::ALL, Kind::group).is_some();
     let others = OTHERS.iter().find(|(version, _)| *version == api_version);
     match (exact, near) {
-        (Some(ours), _) if api_version == ours.api_version() => Means::Ours(ours),
         (Some(ours), _) if like_ours => {
             let meant = ours.api_version();
             Means::Mistake(exact, format!("`apiVersion: {api_version:?}` with `kind: {kind}`: must be {meant}"))
