@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount, umount};
+use switchyard_kubernetes::source::files::{FollowedFiles, Seen};
+use tokio::time::timeout;
 
 use super::{Followed, MOUNTS, alone, followed, may_mount, service};
 
@@ -60,6 +62,38 @@ async fn files_that_are_deleted_with_their_folder_are_gone() {
     followed.until("listed").await;
     fs::remove_dir_all(&path).unwrap();
     followed.until("-x").await;
+}
+
+/// The notice of the file comes before its folder is removed, the look after.
+#[tokio::test]
+async fn a_file_that_is_deleted_is_gone_though_its_folder_is_too_when_it_is_looked_at() {
+    let outer = tempfile::tempdir().unwrap();
+    let path = outer.path().join("inner");
+    fs::create_dir(&path).unwrap();
+    for name in ["a.yaml", "b.yaml"] {
+        fs::write(path.join(name), service("x", 1)).unwrap();
+    }
+    let mut files = FollowedFiles::in_folder(path.clone());
+    look_until(&mut files, &Seen::All).await;
+    fs::remove_file(path.join("a.yaml")).unwrap();
+    files.changed().await;
+    fs::rename(&path, outer.path().join("away")).unwrap();
+    let seen = look_until(&mut files, &Seen::Gone { name: "a.yaml".to_owned() }).await;
+    assert!(!seen.contains(&Seen::Gone { name: "b.yaml".to_owned() }), "it went away with its folder: {seen:?}");
+}
+
+/// What is seen, up to what is awaited.
+async fn look_until(files: &mut FollowedFiles, awaited: &Seen) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    let looking = async {
+        while !seen.contains(awaited) {
+            files.changed().await;
+            files.look(&mut |one| seen.push(one)).await;
+        }
+    };
+    let outcome = timeout(Duration::from_secs(10), looking).await;
+    assert!(outcome.is_ok(), "waited in vain for {awaited:?}, seen were {seen:?}");
+    seen
 }
 
 #[tokio::test]

@@ -81,6 +81,8 @@ pub struct FollowedFiles {
     /// The files that were told.
     files: BTreeMap<String, File>,
     doubts: BTreeMap<String, Doubt>,
+    /// Files that a notice said to be removed, and that were not looked at since.
+    removed: BTreeSet<String>,
     notices: Notices,
     hung: Vec<(String, Hung)>,
     look_at: Instant,
@@ -153,6 +155,7 @@ impl FollowedFiles {
             place,
             files: BTreeMap::new(),
             doubts: BTreeMap::new(),
+            removed: BTreeSet::new(),
             notices: Notices::default(),
             hung: Vec::new(),
             look_at: now,
@@ -188,11 +191,12 @@ impl FollowedFiles {
         let began = Instant::now();
         self.hung.retain(|(_, hung)| hung.lasts());
         let noticed = std::mem::take(&mut self.notices);
+        self.note_removed(&noticed);
         if noticed.lost {
             self.place.lost();
             // Files that were deleted before the folder was, are gone; those that went away with it are not.
-            for (name, _) in noticed.files.iter().filter(|(_, notice)| **notice == Notice::Removed) {
-                self.gone(name, tell);
+            for name in std::mem::take(&mut self.removed) {
+                self.gone(&name, tell);
             }
         }
         let mut due = self.doubt(&noticed, began);
@@ -210,6 +214,19 @@ impl FollowedFiles {
             tell(Seen::All);
         }
         self.rest_until = Instant::now() + began.elapsed().min(LOOK);
+    }
+
+    /// A file that was removed may not be found to be, because its folder is removed too before it is looked at.
+    fn note_removed(&mut self, noticed: &Notices) {
+        if noticed.everything {
+            self.removed.clear();
+        }
+        for (name, notice) in &noticed.files {
+            match notice {
+                Notice::Removed => self.removed.insert(name.clone()),
+                _ => self.removed.remove(name),
+            };
+        }
     }
 
     /// Notes which files may be incomplete, and says which are to be read now.
@@ -371,6 +388,7 @@ impl FollowedFiles {
     }
 
     fn text(&mut self, name: &str, stamp: Stamp, text: String, tell: &mut impl FnMut(Seen)) {
+        self.removed.remove(name);
         let told = Some(Told::Text(self.hashes.hash_one(&text)));
         let file = self.files.entry(name.to_owned()).or_default();
         file.stamp = stamp.is_old().then_some(stamp);
@@ -392,6 +410,7 @@ impl FollowedFiles {
 
     fn gone(&mut self, name: &str, tell: &mut impl FnMut(Seen)) {
         self.doubts.remove(name);
+        self.removed.remove(name);
         if self.files.remove(name).is_some() {
             tell(Seen::Gone { name: name.to_owned() });
         }
