@@ -86,6 +86,7 @@ async fn a_file_that_is_deleted_is_gone_though_its_folder_is_too_when_it_is_look
 async fn look_until(files: &mut FollowedFiles, awaited: &Seen) -> Vec<Seen> {
     let mut seen = Vec::new();
     let looking = async {
+        files.look(&mut |one| seen.push(one)).await;
         while !seen.contains(awaited) {
             files.changed().await;
             files.look(&mut |one| seen.push(one)).await;
