@@ -30,6 +30,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the node lacks descriptors or memory just now: it can be opened later.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::Refused { source: SyncError::Transient { .. }, .. })
+    }
+
     /// Whether the kernel, or our privileges, lack what the backend needs.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Self::Refused { source: SyncError::Unsupported { .. }, .. })

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use backend_api::Dataplane;
 use kubernetes::source::SourceChoice;
+use reconcile::Backoff;
 use tokio::sync::{mpsc, oneshot, watch};
-#[cfg(feature = "kubernetes")]
-use tracing::debug;
-use tracing::warn;
+use tokio::time::timeout;
+use tracing::{debug, warn};
 
 use super::views::BackendView;
 use crate::config::{HostConfig, KubeProxyRules};
@@ -41,7 +41,7 @@ pub(super) async fn post_events(choices: watch::Receiver<SourceChoice>, notices:
 
     let SourceChoice { source, node_name } = choices.borrow().clone();
     let SourceConfig::Kubernetes(way) = source else { return };
-    let (mut backoff, mut said) = (reconcile::Backoff::default(), false);
+    let (mut backoff, mut said) = (Backoff::default(), false);
     let client = loop {
         match connect(&way).await {
             Ok(client) => break client,
@@ -63,7 +63,7 @@ pub(super) async fn await_last_event() {
 }
 
 /// Opens each backend that the configuration names from now on, and sends it to the loop. If it cannot be opened, the
-/// current one continues. If the first one has to wait, it is opened when `alone` says that kube-proxy's rules are
+/// current one continues; where a shortage is why, it is tried again. If the first one has to wait, it is opened when `alone` says that kube-proxy's rules are
 /// gone.
 pub(super) async fn open_backends(
     mut choices: watch::Receiver<BackendView>,
@@ -77,21 +77,35 @@ pub(super) async fn open_backends(
         }
         choices.mark_changed();
     }
-    while choices.changed().await.is_ok() {
+    let mut shortage: Option<Backoff> = None;
+    loop {
+        let named = choices.changed();
+        let named = match &mut shortage {
+            Some(backoff) => timeout(backoff.after_failure(), named).await.unwrap_or(Ok(())),
+            None => named.await,
+        };
+        if named.is_err() {
+            // The loop takes the closed channel for the end of all changes.
+            return;
+        }
         let BackendView { backend, ipvs } = *choices.borrow_and_update();
         match backend.open_with(&ipvs.unwrap_or_default()).await {
             Ok(dataplane) => {
+                shortage = None;
                 if successors.send(dataplane).await.is_err() {
                     return;
                 }
             }
+            Err(error) if shortage.is_some() && error.is_shortage() => {
+                debug!(%error, "cannot switch backend yet");
+            }
             Err(error) => {
-                warn!(%error, "cannot switch backend; keeping the current one");
+                shortage = error.is_shortage().then(Backoff::default);
+                warn!(%error, again = shortage.is_some(), "cannot switch backend; keeping the current one");
                 outbox.leave(Notice::BackendUnavailable { reason: error.to_string() });
             }
         }
     }
-    // The loop takes the closed channel for the end of all changes.
 }
 
 /// What is told while kube-proxy's rules are removed, and where it goes.
