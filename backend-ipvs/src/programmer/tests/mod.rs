@@ -1,5 +1,8 @@
 //! What programming promises, on a fake kernel. The fake tables see to it that every mark leads to a real server.
 
+mod any_history;
+mod draining;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -11,7 +14,6 @@ use backend_api::*;
 use backend_nft::marking::{Marked, Target};
 use netlink::ipvs::{Connections, Flags, Operation, VirtualKey, VirtualServer};
 use nix::errno::Errno;
-use proptest::prelude::*;
 
 use super::{Programmer, Seen};
 use crate::drain::drains;
@@ -145,93 +147,6 @@ fn failed(report: &Report) -> Vec<&ServiceName> {
     report.failed.iter().map(|failure| &failure.service).collect()
 }
 
-#[test]
-fn an_endpoint_that_leaves_drains_and_one_that_returns_revives() {
-    let mut world = World::new();
-    world.kernel(|kernel| kernel.is_busy = true);
-    let mut state = state([tcp(1, &[1, 2])]);
-    world.sync(&state, Scope::All);
-    world.upsert(&mut state, tcp(1, &[1]));
-    assert_eq!(world.reals(), [(1, 1, false), (2, 0, true)]);
-    assert_eq!(world.poll(), Seen::AsBelieved);
-    assert_eq!(world.reals().len(), 2, "it has a connection");
-    world.upsert(&mut state, tcp(1, &[1, 2]));
-    assert_eq!(world.reals(), [(1, 1, false), (2, 1, false)]);
-    world.upsert(&mut state, tcp(1, &[1]));
-    world.end_connections();
-    assert_eq!(world.poll(), Seen::AsBelieved);
-    assert_eq!(world.reals(), [(1, 1, false)]);
-}
-
-#[test]
-fn a_service_that_goes_drains_and_its_return_revives_it() {
-    let mut world = World::new();
-    world.kernel(|kernel| kernel.is_busy = true);
-    let mut state = state([tcp(1, &[1])]);
-    world.sync(&state, Scope::All);
-    let keys = world.keys();
-    world.remove(&mut state, &name(1));
-    assert_eq!((world.keys(), world.reals()), (keys.clone(), vec![(1, 0, true)]));
-    world.upsert(&mut state, tcp(1, &[1, 2]));
-    assert_eq!((world.keys(), world.reals()), (keys, vec![(1, 1, false), (2, 1, false)]));
-    world.remove(&mut state, &name(1));
-    world.kernel(|kernel| kernel.now += 3599);
-    world.poll();
-    assert_eq!(world.reals().len(), 2, "not yet");
-    world.kernel(|kernel| kernel.now += 1);
-    world.poll();
-    assert_eq!(world.keys(), [], "its time is up");
-    assert_eq!(world.kernel(|kernel| kernel.cut.len()), 2);
-}
-
-#[test]
-fn a_deadline_survives_a_restart() {
-    let mut world = World::new();
-    world.kernel(|kernel| kernel.is_busy = true);
-    let mut state = state([tcp(1, &[1, 2]), tcp(2, &[3])]);
-    world.sync(&state, Scope::All);
-    world.upsert(&mut state, tcp(1, &[1]));
-    world.remove(&mut state, &name(2));
-    world.kernel(|kernel| kernel.now += 3000);
-    let mut next = world.restarted();
-    assert_eq!(next.sync(&state, Scope::All).writes, 0);
-    next.kernel(|kernel| kernel.now += 600);
-    next.poll();
-    assert_eq!(next.reals(), [(1, 1, false)]);
-}
-
-#[test]
-fn udp_is_cut_with_its_endpoint() {
-    let mut world = World::new();
-    let mut state = state([udp(1, &[1, 2])]);
-    world.sync(&state, Scope::All);
-    world.upsert(&mut state, udp(1, &[1]));
-    assert_eq!(world.reals(), [(1, 1, false)]);
-    world.remove(&mut state, &name(1));
-    assert_eq!(world.keys(), []);
-}
-
-#[test]
-fn udp_is_cut_with_its_frontend() {
-    for restarts in [false, true] {
-        let mut world = World::new();
-        let mut state = state([with_external(udp(1, &[1]), 1), with_external(tcp(2, &[2]), 2)]);
-        world.sync(&state, Scope::All);
-        let before = world.keys();
-        assert_eq!(before.len(), 3, "UDP has one for each frontend");
-        if restarts {
-            world = world.restarted();
-        }
-        let mut change = state.upsert(udp(1, &[1])).unwrap().touched;
-        change.extend(state.upsert(tcp(2, &[2])).unwrap().touched);
-        world.sync(&state, Scope::Services(&change));
-        let after = world.keys();
-        assert!(after.len() == 2 && after.iter().all(|key| before.contains(key)), "{before:?} {after:?}");
-        assert_eq!(after.iter().filter(|key| cuts(our_mark(**key).unwrap())).count(), 1, "the other frontend's");
-        assert_eq!(world.restarted().sync(&state, Scope::All).writes, 0);
-    }
-}
-
 /// With a frontend at `10.240.0.host` beside its own.
 fn with_external(mut service: Service, host: u8) -> Service {
     let port = &mut service.ports[0];
@@ -271,19 +186,6 @@ fn a_virtual_server_keeps_its_mark_whatever_the_order_of_names() {
     alone.sync(&state, Scope::All);
     assert_leads(&alone, &state);
     assert_eq!(alone.keys(), world.keys());
-}
-
-#[test]
-fn a_terminating_endpoint_gets_nothing_new_and_no_deadline() {
-    let mut world = World::new();
-    let mut state = state([tcp(1, &[1, 2])]);
-    world.sync(&state, Scope::All);
-    let mut terminating = tcp(1, &[1, 2]);
-    terminating.ports[0].endpoints[0].weight = 0;
-    terminating.ports[0].endpoints[1].pools = Pools::NONE;
-    world.upsert(&mut state, terminating);
-    world.poll();
-    assert_eq!(world.reals(), [(1, 0, false), (2, 0, false)]);
 }
 
 #[test]
@@ -496,129 +398,4 @@ fn assert_leads(world: &World, state: &ServiceState) {
             assert!(led.contains(key) || !is_live, "{key}: no mark leads there");
         }
     });
-}
-
-/// A service with all the variety that matters here, of a few frontends.
-fn any_service() -> impl Strategy<Value = Service> {
-    let answer = prop_oneof![
-        4 => Just(Answer::Balance(Pool::Cluster)),
-        2 => Just(Answer::Balance(Pool::Local)),
-        1 => Just(Answer::Reject),
-    ];
-    let route = prop_oneof![
-        answer.clone().prop_map(Route::Everyone),
-        (answer.clone(), answer).prop_map(|(inside, outside)| Route::Split { inside, outside }),
-    ];
-    let share = (0u16..3, any::<(bool, bool, bool)>());
-    let endpoints = prop::collection::btree_map(1u8..6, share, 0..5);
-    let affinity = prop_oneof![
-        3 => Just(Affinity::None),
-        1 => Just(Affinity::ClientIp { timeout: NonZeroU32::MIN }),
-    ];
-    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
-    let scheduler = prop::sample::select(vec![None, Some(Scheduler::Rr), Some(Scheduler::Sh)]);
-    let frontends = prop::collection::btree_map(1u8..6, route, 0..3);
-    (1u8..4, frontends, endpoints, affinity, protocol, scheduler).prop_map(
-        |(host, frontends, endpoints, affinity, protocol, scheduler)| {
-            let mut port = ServicePort { affinity, scheduler, ..ServicePort::new(Family::V4, protocol) };
-            for (address, route) in frontends {
-                let frontend = Frontend::external([10, 240, 0, address].into(), protocol, 53);
-                port.frontends.push(Frontend { route, ..frontend });
-            }
-            for (host, (weight, (cluster, local, on_this_node))) in endpoints {
-                let pools = Pools { cluster, local };
-                port.endpoints.push(Endpoint { weight, pools, on_this_node, ..endpoint_at(host) });
-            }
-            Service::new(name(host), vec![port])
-        },
-    )
-}
-
-/// What happens beside a change.
-#[derive(Clone, Copy, Debug)]
-enum Beside {
-    Nothing,
-    Forgets,
-    Restarts,
-    Fails,
-    TablesFail,
-    ConnectionsEnd,
-    Flushes,
-    TimePasses,
-}
-
-fn beside() -> impl Strategy<Value = Beside> {
-    use Beside::*;
-    prop::sample::select(vec![
-        Nothing,
-        Nothing,
-        Nothing,
-        Forgets,
-        Restarts,
-        Fails,
-        TablesFail,
-        ConnectionsEnd,
-        Flushes,
-        TimePasses,
-    ])
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
-    /// Whatever happened before, marks lead where the last state says, and a restarted process finds nothing to do. No
-    /// connection of TCP is cut before its deadline, and no flow of UDP outlives its endpoint.
-    #[test]
-    fn history_decides_nothing(changes in prop::collection::vec((any_service(), any::<bool>(), beside()), 1..14)) {
-        let mut world = World::new();
-        world.kernel(|kernel| kernel.is_busy = true);
-        let mut state = ServiceState::new(NodeNetwork::unknown());
-        for (service, removes, beside) in changes {
-            let mut change = if removes { state.remove(&service.name) } else { state.upsert(service).unwrap() };
-            let mut scope = Scope::Services(&change.touched);
-            match beside {
-                Beside::Nothing => {}
-                Beside::Forgets => world.programmer.forget(),
-                Beside::Restarts => world = world.restarted(),
-                Beside::Fails => {
-                    world.kernel(|kernel| kernel.breaks = Some(Errno::ENOMEM));
-                    let _ = world.try_sync(&state, scope);
-                    world.kernel(|kernel| kernel.breaks = None);
-                }
-                Beside::TablesFail => {
-                    world.tables.breaks = Some(SyncError::Raced { object: "tables".to_owned() });
-                    let _ = world.try_sync(&state, scope);
-                    world.tables.breaks = None;
-                }
-                Beside::ConnectionsEnd => world.end_connections(),
-                Beside::Flushes => {
-                    world.kernel(|kernel| kernel.servers.clear());
-                    world.programmer.forget();
-                }
-                Beside::TimePasses => world.kernel(|kernel| kernel.now += 1000),
-            }
-            if world.programmer.belief.is_none() {
-                change.touched.clear();
-                scope = Scope::Services(&change.touched);
-            }
-            let report = world.sync(&state, scope);
-            prop_assert_eq!(&report.failed, &[]);
-            assert_leads(&world, &state);
-            prop_assert_eq!(world.poll(), Seen::AsBelieved);
-            assert_leads(&world, &state);
-            for (key, real) in world.kernel(|kernel| std::mem::take(&mut kernel.cut)) {
-                let now = world.kernel(|kernel| kernel.now);
-                prop_assert!(cuts(our_mark(key).unwrap()) || (drains(&real) && real.thresholds.upper <= now), "{key}");
-            }
-            let endpoints = state.services().flat_map(|service| &service.ports).flat_map(|port| &port.endpoints);
-            let listed: BTreeSet<_> = endpoints.map(|endpoint| socket_address(endpoint.address)).collect();
-            for (key, (_, reals)) in world.kernel(|kernel| kernel.servers.clone()) {
-                let is_cut = cuts(our_mark(key).unwrap());
-                prop_assert!(!is_cut || reals.keys().all(|address| listed.contains(address)), "{key}");
-            }
-            prop_assert_eq!(run(world.programmer.compare_all()).unwrap(), Seen::AsBelieved);
-            prop_assert_eq!(world.sync(&state, Scope::All).writes, 0);
-            prop_assert_eq!(world.restarted().sync(&state, Scope::All).writes, 0);
-        }
-    }
 }
