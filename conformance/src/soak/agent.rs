@@ -80,15 +80,7 @@ impl<'a> Agent<'a> {
     /// What it holds now.
     pub(super) fn look(&self) -> Result<Process, String> {
         let folder = format!("/proc/{}", self.process.id());
-        let read = || -> io::Result<Process> {
-            let status = fs::read_to_string(format!("{folder}/status"))?;
-            let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-            let kilobytes = resident.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-            let descriptors = fs::read_dir(format!("{folder}/fd"))?.count();
-            let stat = fs::read_to_string(format!("{folder}/stat"))?;
-            Ok(Process { resident: kilobytes.unwrap_or_default() * 1024, descriptors, processor: processor(&stat) })
-        };
-        read().map_err(|error| format!("the agent has ended: {error}; its last line: {}", self.said()))
+        read_process(&folder).map_err(|error| format!("the agent has ended: {error}; its last line: {}", self.said()))
     }
 
     /// The last line of its log.
@@ -168,6 +160,16 @@ fn processor(stat: &str) -> Duration {
     let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
     let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
     Duration::from_secs_f64(ticks as f64 / per_second as f64)
+}
+
+/// What `/proc/PID` says.
+fn read_process(folder: &str) -> io::Result<Process> {
+    let status = fs::read_to_string(format!("{folder}/status"))?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = resident.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    let descriptors = fs::read_dir(format!("{folder}/fd"))?.count();
+    let stat = fs::read_to_string(format!("{folder}/stat"))?;
+    Ok(Process { resident: kilobytes.unwrap_or_default() * 1024, descriptors, processor: processor(&stat) })
 }
 
 #[cfg(test)]

@@ -75,8 +75,7 @@ impl Changes {
 
 impl Tenants {
     fn at_first() -> Self {
-        let first = || std::array::from_fn(|pod| AtomicU64::new(if pod == tenant(0) { STAYS } else { 0 }));
-        Self { start: Instant::now(), left: (0..CHANGING).map(|_| first()).collect() }
+        Self { start: Instant::now(), left: (0..CHANGING).map(|_| first_tenants()).collect() }
     }
 
     fn joins(&self, service: usize, pod: usize) {
@@ -147,13 +146,21 @@ impl Writer {
     }
 
     fn restore(&mut self) {
-        let there = |index: &usize| self.api.object(Resource::Services, "soak", &coming_name(*index)).is_some();
-        let gone: Vec<_> = (0..COMING).filter(|index| !is_there_at_rest(*index) && there(index)).collect();
+        let gone: Vec<_> = (0..COMING).filter(|index| !is_there_at_rest(*index) && self.is_there(*index)).collect();
         gone.into_iter().for_each(|index| self.come_or_go(index));
         for object in self.cluster.objects() {
             self.api.put(object);
         }
     }
+
+    fn is_there(&self, index: usize) -> bool {
+        self.api.object(Resource::Services, "soak", &coming_name(index)).is_some()
+    }
+}
+
+/// Of one service at the start: no pod but its first tenant has been one.
+fn first_tenants() -> [AtomicU64; TENANTS] {
+    std::array::from_fn(|pod| AtomicU64::new(if pod == tenant(0) { STAYS } else { 0 }))
 }
 
 #[cfg(test)]

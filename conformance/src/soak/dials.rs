@@ -68,12 +68,13 @@ impl Dials {
             (world.node().clone(), Way::ClusterAddress),
         ];
         let pause = Duration::from_secs_f64(clients.len() as f64 / f64::from(rate));
-        let start = |(place, way): (Place, Way)| {
+        let mut threads = Vec::new();
+        for (place, way) in clients {
             let client = Client { place, way, pause, tenants: tenants.clone(), counted: counted.clone() };
             let (namespace, stopped) = (client.place.namespace.clone(), stop.clone());
-            namespace.spawn("dials", move || client.dial_until(&stopped)).map_err(|error| format!("client: {error}"))
-        };
-        let threads = clients.into_iter().map(start).collect::<Result<_, _>>()?;
+            let started = namespace.spawn("dials", move || client.dial_until(&stopped));
+            threads.push(started.map_err(|error| format!("client: {error}"))?);
+        }
         Ok(Self { stop, counted, threads })
     }
 
