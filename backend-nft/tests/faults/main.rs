@@ -13,7 +13,7 @@ use std::time::Duration;
 use backend_api::*;
 use calls::{Call, Calls, Fault};
 use netlink::conntrack::Conntrack;
-use netlink::nftables::{Family as KernelFamily, Nftables};
+use netlink::nftables::{Batch, Family as KernelFamily, Nftables, Table};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use switchyard_nft::{NftDataplane, Options};
@@ -138,11 +138,26 @@ impl World {
         // Another process, which has missed a change.
         drop(process);
         let mut process = Process::start(&self.calls).await;
+        // What was read ahead, on a thread that is not watched, counts no more: it is read again.
+        self.change_the_generation().await;
         process.sync(&second(), &third()).await;
         ends.push(process.end().await);
         process.remove_all().await;
         ends.push(process.end().await);
         (ends, self.calls.made())
+    }
+
+    /// Another program commits, which is nothing to us.
+    async fn change_the_generation(&self) {
+        self.calls.watch(false);
+        let mut nftables = Nftables::open("another").unwrap();
+        let mut batch = Batch::new("another");
+        batch.put_table(0, &Table::new(KernelFamily::Ipv4));
+        nftables.commit(&mut batch).await.unwrap();
+        let mut batch = Batch::new("another");
+        batch.remove_table(0, KernelFamily::Ipv4);
+        nftables.commit(&mut batch).await.unwrap();
+        self.calls.watch(true);
     }
 }
 
