@@ -20,9 +20,9 @@ use netlink::{Namespace, ReadError};
 #[derive(Debug, Default)]
 pub(crate) enum Ahead {
     /// A thread reads.
-    Reading(oneshot::Receiver<Seen>),
+    Reading(oneshot::Receiver<Box<Seen>>),
     /// It has read.
-    Seen(Seen),
+    Seen(Box<Seen>),
     /// There is nothing, or it counts no more.
     #[default]
     Nothing,
@@ -64,7 +64,7 @@ impl Ahead {
 }
 
 /// None if the ruleset was changed meanwhile.
-async fn look(namespace: &Namespace) -> Result<Option<Seen>, ReadError> {
+async fn look(namespace: &Namespace) -> Result<Option<Box<Seen>>, ReadError> {
     let mut nftables = Nftables::open_in(namespace, TABLE)?;
     let generation = nftables.generation().await?;
     let tables = nftables.tables().await?;
@@ -75,7 +75,8 @@ async fn look(namespace: &Namespace) -> Result<Option<Seen>, ReadError> {
             *contents.of_mut(family) = Some(reader.content(family).await?);
         }
     }
-    Ok((nftables.generation().await? == generation).then_some(Seen { generation, contents }))
+    let seen = Box::new(Seen { generation, contents });
+    Ok((nftables.generation().await? == generation).then_some(seen))
 }
 
 #[cfg(test)]
