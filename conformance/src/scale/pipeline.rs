@@ -63,7 +63,7 @@ pub(super) struct Programmed {
 /// A first sync.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct FirstSync {
-    /// From before the backend is opened and the first object told to the commit.
+    /// From when the backend is open and the first object is told to the commit.
     pub(super) seconds: f64,
     /// Where they went.
     pub(super) phases: Phases,
@@ -90,9 +90,9 @@ async fn measure(order: &Order, clock: Clock) -> Result<Programmed, String> {
     let pages = pages(order.cluster);
     let kernel_before = memory::of_kernel();
     let backend = Backend::from_str(&order.backend, true)?;
-    // Opening counts: what is in the kernel is read from then on.
-    let start = Instant::now();
     let dataplane = backend.open().await.map_err(|error| error.to_string())?;
+    // At the end of its opening a backend begins to read what is in the kernel.
+    let start = Instant::now();
     let (objects, received) = channel();
     // None of the node's addresses matters here: no service has a node port.
     let (_addresses, mut known) = watch::channel(Some(BTreeSet::new()));
