@@ -27,9 +27,9 @@ use crate::{Family, Observed, PerFamily, ServiceName, ServiceState};
 /// - **Only what differs.** A sync leaves alone what is right, and established connections survive it, even if their
 ///   own endpoint is removed. `churn/connections-survive-changes-of-other-services`,
 ///   `churn/connections-survive-the-removal-of-their-own-endpoint`
-/// - **Stale flows.** Conntrack entries of UDP and SCTP that lead to an endpoint that is gone, or past a frontend that
-///   is new, are deleted; of TCP those that are unanswered, within about a second; answered ones never.
-///   [`crate::StaleFlows`] and [`crate::HalfOpen`] decide which.
+/// - **Stale flows.** Conntrack entries that lead to an endpoint that is gone, or past a frontend that is new, are
+///   deleted within about a second, beside the syncs; of TCP only those that are unanswered.
+///   [`crate::StaleFlows`] decides which, and [`Dataplane::settle`] waits for it.
 ///   `stale-flows/a-tcp-client-from-before-the-service-is-let-in`,
 ///   `stale-flows/a-client-with-a-fixed-port-follows-its-endpoint`,
 ///   `stale-flows/a-client-from-before-the-service-is-served`, `stale-flows/sctp-associations-to-gone-endpoints-end`,
@@ -108,7 +108,7 @@ pub trait Dataplane: Debug + Send {
     /// As [`Dataplane::sync`].
     async fn remove_all(&mut self) -> Result<(), SyncError>;
 
-    /// Does at once what a sync leaves for a moment later, and returns when it is done: deleting half-open connections
+    /// Does at once what a sync leaves for a moment later, and returns when it is done: deleting connection-tracking entries
     /// that became stale. What that came to is returned; what was done without this is in the next report. For a program
     /// that ends after a sync, and for tests; the loop need not call it. By default nothing is left.
     async fn settle(&mut self) -> PerFamily<Option<Cleaning>> {

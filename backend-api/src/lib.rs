@@ -12,8 +12,8 @@
 //! - [`ServiceState`]: everything that is to be programmed. It refuses services with a [`Flaw`], gives a frontend that
 //!   two services claim to the older one, and says which needs of services the node does not meet ([`Unmet`]).
 //! - [`Dataplane`]: what a backend owes. [`Fake`] is one in memory.
-//! - [`oracle`]: what a packet must meet in a state, without a kernel. [`StaleFlows`] and [`HalfOpen`]: which
-//!   tracked flows must end.
+//! - [`oracle`]: what a packet must meet in a state, without a kernel. [`StaleFlows`]: which tracked flows
+//!   must end.
 //!
 //! Kept apart from every backend, so that a program can build a state by hand and all backends agree on its meaning.
 //!
@@ -72,6 +72,6 @@ pub use service::{
     Affinity, Age, Answer, Endpoint, EndpointAddress, Frontend, FrontendKey, FrontendKind, Masquerade, Pool, Pools,
     PortName, Protocol, Route, Service, ServiceName, ServicePort, SourceRanges, TrafficClass,
 };
-pub use stale::{Flow, HalfOpen, StaleFlows};
+pub use stale::{Flow, StaleFlows};
 pub use state::{Change, Conflict, ServiceState};
 pub use unmet::{Need, Unmet};

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use switchyard_api::oracle::{Arrival, Packet, Payload, Verdict, judge};
 use switchyard_api::{
     Age, Answer, Conflict, Dataplane, Endpoint, EndpointAddress, Fake, Family, Flow, Frontend, FrontendKey,
-    FrontendKind, HalfOpen, LocalTraffic, Masquerade, Need, NodeNetwork, NodePortAddresses, Observed, PerFamily, Pool,
-    Pools, Protocol, Route, Scope, Service, ServiceName, ServicePort, ServiceState, SourceRanges, StaleFlows,
+    FrontendKind, LocalTraffic, Masquerade, Need, NodeNetwork, NodePortAddresses, Observed, PerFamily, Pool, Pools,
+    Protocol, Route, Scope, Service, ServiceName, ServicePort, ServiceState, SourceRanges, StaleFlows,
 };
 
 const NODE: [[u8; 4]; 2] = [[192, 168, 67, 8], [192, 168, 68, 8]];
@@ -324,15 +324,13 @@ proptest! {
         let mut is = was.clone();
         is.set_node(if same_node { before.0 } else { after.0 });
         let touched: BTreeSet<_> = after.1.iter().flat_map(|step| apply(&mut is, step)).collect();
-        let mut stale = StaleFlows::new(was.node(), &is);
-        let mut half_open = HalfOpen::new(is.node().clone());
+        let mut stale = StaleFlows::new(was.node().clone());
+        stale.node_changed(&is);
         for name in &touched {
-            stale.service_changed(was.service(name).map(|s| &**s), is.service(name).map(|s| &**s));
-            half_open.service_changed(was.service(name), is.service(name));
+            stale.service_changed(was.service(name), is.service(name), &is);
         }
-        let held = Observed::expected(&was).frontends;
-        let restart = StaleFlows::after_restart(held.keys().copied(), &is);
-        let half_open_restart = HalfOpen::after_restart(held.keys().copied(), &is);
+        let mut restart = StaleFlows::new(is.node().clone());
+        restart.restarted(Observed::expected(&was).frontends.into_keys(), &is);
         for packet in packets() {
             for flow in flows(&was, &packet) {
                 let serving = serving(&is, &packet);
@@ -341,15 +339,12 @@ proptest! {
                     Some(endpoints) => !endpoints.contains(&flow.reply_source.into()),
                     None => translated,
                 };
-                let is_stale = stale.is_stale(&flow) || half_open.is_stale(&flow);
-                prop_assert!(is_stale || !astray, "{:?}", flow);
-                prop_assert!(!is_stale || astray || is_shadowed(&is, &flow), "{:?}", flow);
-                prop_assert!(!stale.is_empty() || !half_open.is_empty() || !astray);
+                prop_assert_eq!(stale.is_stale(&flow), astray, "{:?}", flow);
+                prop_assert!(!stale.is_empty() || !astray);
                 let answered = Flow { answered: true, ..flow };
-                let untouched = flow.protocol == Protocol::Tcp;
-                prop_assert!(!untouched || ![stale.is_stale(&answered), half_open.is_stale(&answered)].contains(&true));
+                prop_assert!(flow.protocol != Protocol::Tcp || !stale.is_stale(&answered));
                 // Without memory of the node's addresses: a node port that moved away from one is not recognised.
-                let is_stale = restart.is_stale(&flow) || half_open_restart.is_stale(&flow);
+                let is_stale = restart.is_stale(&flow);
                 prop_assert!(!is_stale || astray, "{:?}", flow);
                 prop_assert!(is_stale || !astray || !same_node, "{:?}", flow);
             }
@@ -390,14 +385,6 @@ fn flows(state: &ServiceState, packet: &Packet) -> Vec<Flow> {
         Verdict::Rejected | Verdict::Dropped => Vec::new(),
         Verdict::Balanced { candidates, .. } => candidates.iter().map(|one| flow(one.endpoint.into())).collect(),
     }
-}
-
-/// Whether this goes to a frontend by address that hides a node port.
-fn is_shadowed(state: &ServiceState, flow: &Flow) -> bool {
-    let (address, protocol, port) = (flow.destination.ip(), flow.protocol, flow.destination.port());
-    protocol == Protocol::Tcp
-        && state.node().carries_node_ports(address)
-        && state.find(&FrontendKey::Address { address, protocol, port }).is_some()
 }
 
 /// The endpoints to which flows of this packet's destination may lead, if it is a frontend.

@@ -76,9 +76,8 @@ impl Dataplane for IpvsDataplane {
         }
         report.writes += host_writes;
         for synced in &synced {
-            report.add_cleanings(self.tables.delete_stale_flows(synced, desired).await);
+            report.add_cleanings(self.tables.clean_up_after(synced, desired));
         }
-        report.unfinished |= self.tables.owes_flows();
         report.bytes_sent = self.sent() - sent_before;
         Ok(report)
     }

@@ -38,8 +38,7 @@ impl Dataplane for NftDataplane {
     async fn sync(&mut self, desired: &ServiceState, scope: Scope<'_>) -> Result<Report, SyncError> {
         let sent = self.tables.sent();
         let Outcome { mut report, before } = self.tables.programmer.sync(desired, scope, None).await?;
-        report.add_cleanings(self.tables.delete_stale_flows(&before, desired).await);
-        report.unfinished |= self.tables.owes_flows();
+        report.add_cleanings(self.tables.clean_up_after(&before, desired));
         report.bytes_sent = self.tables.sent() - sent;
         Ok(report)
     }

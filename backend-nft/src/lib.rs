@@ -55,6 +55,7 @@
 mod ahead;
 mod assign;
 mod belief;
+mod cleaner;
 mod content;
 mod dataplane;
 mod diff;
@@ -62,10 +63,8 @@ mod encode;
 mod errors;
 #[cfg(test)]
 mod fake;
-mod flows;
 #[cfg(test)]
 mod golden;
-mod half_open;
 mod kernel;
 mod likely;
 pub mod marking;

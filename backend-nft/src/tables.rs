@@ -3,12 +3,11 @@
 
 use std::collections::HashSet;
 
-use backend_api::{Cleaning, FrontendKey, HalfOpen, PerFamily, ServiceState, StaleFlows, SyncError};
+use backend_api::{Cleaning, FrontendKey, PerFamily, ServiceState, SyncError};
 
 use crate::ahead::Ahead;
+use crate::cleaner::Cleaner;
 use crate::errors::from_open;
-use crate::flows::delete_stale;
-use crate::half_open::Cleaner;
 use crate::kernel::Kernel;
 use crate::options::{Options, Others};
 use crate::ownership::ownership;
@@ -22,10 +21,9 @@ use netlink::nftables::{Nftables, Ownership};
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) programmer: Programmer<Kernel>,
-    conntrack: Conntrack,
-    /// Ends half-open connections beside the syncs.
+    /// Deletes stale flows beside the syncs.
     cleaner: Cleaner,
-    /// Frontends whose stale flows could not be deleted yet.
+    /// Frontends whose stale flows may not be looked for yet.
     owed: HashSet<FrontendKey>,
 }
 
@@ -33,7 +31,6 @@ impl Tables {
     /// Opens them in the network namespace that `options` name; nothing is written.
     pub(crate) async fn open(options: Options, delivery: Delivery) -> Result<Self, SyncError> {
         let mut nftables = Nftables::open_in(&options.namespace, TABLE).map_err(from_open)?;
-        let conntrack = Conntrack::open_in(&options.namespace).map_err(from_open)?;
         let cleaner = Cleaner::start(Conntrack::open_in(&options.namespace).map_err(from_open)?);
         probe(&mut nftables, delivery).await?;
         let owned = ownership(&mut nftables, options.others).await?;
@@ -47,64 +44,37 @@ impl Tables {
         };
         let ahead = Ahead::start(options.namespace);
         let programmer = Programmer::new(Kernel { nftables, watch, ownership: owned, ahead }, delivery);
-        Ok(Self { programmer, conntrack, cleaner, owed: HashSet::new() })
+        Ok(Self { programmer, cleaner, owed: HashSet::new() })
     }
 
-    /// Bytes that were sent to the kernel since they were opened, the watch excepted.
+    /// Bytes that were sent to the kernel since they were opened, but for the watch and the looks for stale flows.
     pub(crate) fn sent(&self) -> u64 {
-        self.programmer.port.nftables.sent() + self.conntrack.sent()
+        self.programmer.port.nftables.sent()
     }
 
-    /// Deletes the flows that a sync made stale, but for half-open connections: those are looked for soon. Logs a failure and makes up for it next time. What all looks came to since the last sync.
-    pub(crate) async fn delete_stale_flows(
-        &mut self,
-        before: &Before,
-        desired: &ServiceState,
-    ) -> PerFamily<Option<Cleaning>> {
-        let mut cleanings = self.cleaner.take_cleanings();
-        let mut stale = self.stale(before, desired);
-        stale.suspect(self.owed.drain().chain(self.programmer.take_unclear()));
-        if !stale.is_empty()
-            && let Err(error) = delete_stale(&mut self.conntrack, &stale, &mut cleanings).await
-        {
-            tracing::warn!(%error, "stale flows may be left, trying again soon");
-            self.owed = stale.suspects();
+    /// Has the flows deleted soon that a sync made stale. What all looks came to since the last sync.
+    pub(crate) fn clean_up_after(&mut self, before: &Before, desired: &ServiceState) -> PerFamily<Option<Cleaning>> {
+        match before {
+            Before::Looked(held) => self.cleaner.restarted(held.iter().copied(), desired),
+            Before::Believed(changed) => {
+                let services = self.programmer.belief().map(|belief| &belief.services);
+                let changes = changed.iter().map(|(name, before)| {
+                    let now = services.and_then(|services| services.get(name)).map(|programmed| &programmed.service);
+                    (before.as_ref(), now)
+                });
+                self.cleaner.changed(desired, changes);
+            }
         }
-        cleanings
+        self.cleaner.suspect(self.owed.drain().chain(self.programmer.take_unclear()), desired);
+        self.cleaner.take_cleanings()
     }
 
-    /// Whether stale flows may be left that could not be deleted.
-    pub(crate) fn owes_flows(&self) -> bool {
-        !self.owed.is_empty()
-    }
-
-    /// Notes whose flows a sync may have made stale, for one that cannot delete them before it does more.
+    /// Notes whose flows a sync may have made stale, for one that does more before they can be deleted.
     pub(crate) fn owe(&mut self, before: &Before) {
         self.owed.extend(before.frontends());
     }
 
-    fn stale<'a>(&self, before: &Before, desired: &'a ServiceState) -> StaleFlows<'a> {
-        let (node, changed) = match before {
-            Before::Looked(held) => {
-                self.cleaner.begin_anew(HalfOpen::after_restart(held.iter().copied(), desired));
-                return StaleFlows::after_restart(held.iter().copied(), desired);
-            }
-            Before::Believed(node, changed) => (node, changed),
-        };
-        let services = self.programmer.belief().map(|belief| &belief.services);
-        let changes = changed.iter().map(|(name, before)| {
-            let now = services.and_then(|services| services.get(name)).map(|programmed| &programmed.service);
-            (before.as_ref(), now)
-        });
-        self.cleaner.services_changed(desired.node(), changes.clone());
-        let mut stale = StaleFlows::new(node, desired);
-        for (before, now) in changes {
-            stale.service_changed(before.map(|before| &**before), now.map(|now| &**now));
-        }
-        stale
-    }
-
-    /// Deletes at once the half-open connections that syncs made stale; what that came to.
+    /// Deletes at once the flows that syncs made stale; what that came to.
     pub(crate) async fn settle(&self) -> PerFamily<Option<Cleaning>> {
         self.cleaner.settle().await;
         self.cleaner.take_cleanings()

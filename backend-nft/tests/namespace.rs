@@ -75,8 +75,9 @@ fn a_dataplane_is_in_the_namespace_that_its_options_name() {
             node.run(exchange).unwrap();
             assert_eq!(flows(&node).await, 1);
             let change = state.upsert(service(&[])).unwrap();
-            let report = dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap();
-            assert_eq!(report.flows_deleted, 1);
+            dataplane.sync(&state, Scope::Services(&change.touched)).await.unwrap();
+            let cleanings = dataplane.settle().await;
+            assert_eq!(cleanings.v4.unwrap().deleted, 1);
             assert_eq!(flows(&node).await, 0);
         }
 

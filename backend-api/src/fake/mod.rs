@@ -11,8 +11,8 @@ use std::task::{Poll, Waker};
 use async_trait::async_trait;
 
 use crate::{
-    Dataplane, Failure, FailureKind, Flow, HalfOpen, NodeNetwork, Observed, Report, Scope, Service, ServiceName,
-    ServiceState, StaleFlows, SyncError,
+    Dataplane, Failure, FailureKind, Flow, NodeNetwork, Observed, Report, Scope, Service, ServiceName, ServiceState,
+    StaleFlows, SyncError,
 };
 
 /// A dataplane in memory.
@@ -170,21 +170,16 @@ impl Dataplane for Fake {
         if matches!(scope, Scope::All) {
             kernel.node = (**desired.node()).clone();
         }
-        let (mut stale, mut half_open) = match restarted {
-            true => {
-                let held = before.observed().frontends;
-                let stale = StaleFlows::after_restart(held.keys().copied(), desired);
-                (stale, HalfOpen::after_restart(held.keys().copied(), desired))
-            }
-            false => (StaleFlows::new(&before.node, desired), HalfOpen::new(Arc::new(kernel.node.clone()))),
-        };
+        let mut stale = StaleFlows::new(Arc::new(before.node.clone()));
+        match restarted {
+            true => stale.restarted(before.observed().frontends.into_keys(), desired),
+            false => stale.node_changed(desired),
+        }
         for name in &names {
-            let (was, is) = (before.services.get(name), kernel.services.get(name));
-            stale.service_changed(was.map(|was| &**was), is.map(|is| &**is));
-            half_open.service_changed(was, is);
+            stale.service_changed(before.services.get(name), kernel.services.get(name), desired);
         }
         let flows = kernel.flows.len();
-        kernel.flows.retain(|flow| !stale.is_stale(flow) && !half_open.is_stale(flow));
+        kernel.flows.retain(|flow| !stale.is_stale(flow));
         let flows_deleted = flows - kernel.flows.len();
         let warnings = desired.unmet().map(|unmet| unmet.to_string()).collect();
         Ok(Report { writes: before.difference(kernel), flows_deleted, failed, warnings, ..Report::default() })

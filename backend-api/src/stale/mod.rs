@@ -1,4 +1,4 @@
-//! Which connection-tracking entries a sync leaves stale.
+//! Which connection-tracking entries changes leave stale.
 //!
 //! The kernel asks our rules about the first packet of a flow only. UDP and SCTP clients go on for ever along what was
 //! decided once: to an endpoint that no longer exists, or untranslated since before the frontend existed. TCP notices
@@ -6,21 +6,20 @@
 //! decision until it gives up. Such entries are deleted, and the next packet is decided anew. Kept apart from the
 //! backends because both need the same answer, and from netlink because the answer is pure.
 //!
+//! Nearly every change can leave stale entries, and looking for them costs a walk through all of connection tracking. So
+//! what changed is gathered, owned and over several syncs, and looked for beside them.
+//!
 //! ```text
-//! what changed ──► StaleFlows (UDP, SCTP; node ports that moved) ──► is_empty? no dump at all
-//!            │         └── kinds ──► dump of conntrack [backend] ── Flow ──► is_stale? delete it
-//!            └───► HalfOpen (TCP) ──► the same, gathered over several syncs and beside them
+//! what changed ──► StaleFlows ──► is_empty? no dump at all
+//! (of each sync)       └── kinds ──► dump of conntrack [backend] ── Flow ──► is_stale? delete it
 //! ```
 //!
 //! **Invariant:** an entry of TCP that was answered, or to a destination that is not and was not a frontend, is never
 //! stale (`an_answered_tcp_entry_is_never_deleted`).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
-
-mod half_open;
-
-pub use half_open::HalfOpen;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::{
     Answer, EndpointAddress, Family, Frontend, FrontendKey, NodeNetwork, Protocol, Route, Service, ServicePort,
@@ -43,19 +42,21 @@ pub struct Flow {
     pub answered: bool,
 }
 
-/// The test for entries that are stale now that the kernel forwards as `now` says.
+/// The test for entries that changes have left stale. It follows the changes that come after those that it was told
+/// first, so it may be asked at any later time.
 ///
 /// ```
+/// # use std::sync::Arc;
 /// # use switchyard_api::*;
 /// let now = ServiceState::new(NodeNetwork::unknown());
 /// let dns = ServicePort {
 ///     frontends: vec![Frontend::cluster_ip("10.96.0.10".parse()?, Protocol::Udp, 53)],
 ///     ..ServicePort::new(Family::V4, Protocol::Udp)
 /// };
-/// let gone = Service::new(ServiceName::new("kube-system", "kube-dns"), vec![dns]);
+/// let gone = Arc::new(Service::new(ServiceName::new("kube-system", "kube-dns"), vec![dns]));
 ///
-/// let mut stale = StaleFlows::new(now.node(), &now);
-/// stale.service_changed(Some(&gone), None);
+/// let mut stale = StaleFlows::new(now.node().clone());
+/// stale.service_changed(Some(&gone), None, &now);
 /// let flow = Flow {
 ///     protocol: Protocol::Udp,
 ///     source: "10.244.2.3:40000".parse()?,
@@ -64,72 +65,146 @@ pub struct Flow {
 ///     answered: true,
 /// };
 /// assert!(!stale.is_empty() && stale.is_stale(&flow));
+/// // A connection of TCP ends by itself, once it was answered.
+/// assert!(!stale.is_stale(&Flow { protocol: Protocol::Tcp, ..flow }));
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct StaleFlows<'a> {
-    now: &'a ServiceState,
-    /// Selection of the node's addresses before, where it is another than now's.
-    node_before: Option<NodeNetwork>,
-    /// Frontends whose flows may be stale.
-    changed: HashSet<FrontendKey>,
-    kinds: BTreeSet<(Family, Protocol)>,
+pub struct StaleFlows {
+    node: Arc<NodeNetwork>,
+    /// Networks of the node before, whose node ports were at other addresses.
+    earlier: Vec<Arc<NodeNetwork>>,
+    /// Frontends whose flows may be stale, each with what has it now.
+    suspects: HashMap<FrontendKey, Option<Holder>>,
 }
 
-impl<'a> StaleFlows<'a> {
-    /// For a sync from a known state: `node_before` is the network that the kernel was programmed for, `now` what it
-    /// is programmed for now. Say next what changed ([`StaleFlows::service_changed`]); where the
-    /// node's addresses changed, node ports are already included.
-    pub fn new(node_before: &NodeNetwork, now: &'a ServiceState) -> Self {
-        let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
-        let moved: Vec<Family> = Family::ALL
-            .into_iter()
-            .filter(|family| !same_node_port_addresses(node_before, now.node(), *family))
-            .collect();
-        if moved.is_empty() {
-            return stale;
-        }
-        stale.node_before = Some(node_before.clone());
-        for (_, frontend) in now.services_unordered().flat_map(|service| frontends(service)) {
-            if matches!(frontend.key, FrontendKey::NodePort { family, .. } if moved.contains(&family)) {
-                stale.note(frontend.key);
-            }
-        }
-        stale
+/// What answers a frontend.
+#[derive(Clone, Debug)]
+struct Holder {
+    service: Arc<Service>,
+    /// The index of the port.
+    port: usize,
+}
+
+impl StaleFlows {
+    /// Nothing has changed on this node.
+    pub fn new(node: Arc<NodeNetwork>) -> Self {
+        Self { node, earlier: Vec::new(), suspects: HashMap::new() }
+    }
+
+    /// Nothing has changed on this one's node.
+    pub fn emptied(&self) -> Self {
+        Self::new(self.node.clone())
     }
 
     /// For the first sync of a process, and for the first after an error: `held` is what the kernel held before.
     /// Every frontend is suspect, those that did not change too, because the process that programmed them may have died
-    /// before it deleted their stale flows; those of TCP are [`HalfOpen`]'s to note. Flows to serving endpoints stay, so
-    /// a restart cuts no connection. At which of the node's addresses node ports were dialled before is not observed:
-    /// now's count.
-    pub fn after_restart(held: impl IntoIterator<Item = FrontendKey>, now: &'a ServiceState) -> Self {
-        let mut stale = Self { now, node_before: None, changed: HashSet::new(), kinds: BTreeSet::new() };
-        let holds = now.services_unordered().flat_map(|service| frontends(service)).map(|(_, frontend)| frontend.key);
-        held.into_iter().chain(holds).filter(|key| key.protocol() != Protocol::Tcp).for_each(|key| stale.note(key));
-        stale
+    /// before it deleted their stale flows, and what was suspect stays so. Flows to serving endpoints stay, so a restart
+    /// cuts no connection. At which of the node's addresses node ports were dialled before is not observed: what was
+    /// told before counts, and now's.
+    pub fn restarted(&mut self, held: impl IntoIterator<Item = FrontendKey>, now: &ServiceState) {
+        self.node_changed(now);
+        let suspects = std::mem::take(&mut self.suspects);
+        for key in held.into_iter().chain(suspects.into_keys()) {
+            self.suspects.insert(key, None);
+        }
+        for service in now.services_unordered() {
+            for (port, frontend) in frontends(service) {
+                self.suspects.insert(frontend.key, Some(Holder { service: service.clone(), port }));
+            }
+        }
     }
 
-    /// One service that was programmed as `before` and is as `after` now, `None` where there was or is none; both in
-    /// granted form ([`ServiceState::service`]). In any order; a service that did not change may be left out. Leave
-    /// out one that failed and is still as before. Its frontends of TCP are [`HalfOpen`]'s to note.
-    pub fn service_changed(&mut self, before: Option<&Service>, after: Option<&Service>) {
+    /// The kernel is programmed for the node of `now`. Where node ports are at other addresses than before, their flows
+    /// may be stale. Comes before the changes of services.
+    pub fn node_changed(&mut self, now: &ServiceState) {
+        let moved = self.moves_to(now.node());
+        self.follow_node(now.node());
+        if moved.is_empty() {
+            return;
+        }
+        for (_, frontend) in now.services_unordered().flat_map(|service| frontends(service)) {
+            if matches!(frontend.key, FrontendKey::NodePort { family, .. } if moved.contains(&family)) {
+                self.suspect([frontend.key], now);
+            }
+        }
+    }
+
+    /// As [`StaleFlows::node_changed`], for one that is asked already: nothing more becomes suspect.
+    pub fn follow_node(&mut self, node: &Arc<NodeNetwork>) {
+        if !self.moves_to(node).is_empty() {
+            self.earlier.push(self.node.clone());
+        }
+        self.node = node.clone();
+    }
+
+    /// One service that was programmed as `before` and is as `after`, `None` where there was or is none; both in
+    /// granted form ([`ServiceState::service`]), and `now` what the kernel is programmed for. In any order; a service
+    /// that did not change may be left out. Leave out one that failed and is still as before.
+    pub fn service_changed(&mut self, before: Option<&Arc<Service>>, after: Option<&Arc<Service>>, now: &ServiceState) {
         if let (Some(before), Some(after)) = (before, after)
-            && std::ptr::eq(before, after)
+            && Arc::ptr_eq(before, after)
         {
             return;
         }
-        endangered(before, after, |protocol| protocol != Protocol::Tcp, |key| self.note(key));
+        self.follow(before, after);
+        for key in endangered(before.map(|service| &**service), after.map(|service| &**service)) {
+            let own = after.and_then(|after| Holder::of(after, &key));
+            // A frontend that this service has lost may be another's now.
+            let is_other = |holder: &Holder| before.is_none_or(|before| before.name != holder.service.name);
+            let holder = own.or_else(|| holder(now, &key).filter(is_other));
+            self.note(key, holder, now);
+        }
+    }
+
+    /// As [`StaleFlows::service_changed`], for one that is asked already: nothing more becomes suspect.
+    pub fn follow(&mut self, before: Option<&Arc<Service>>, after: Option<&Arc<Service>>) {
+        if self.suspects.is_empty() {
+            return;
+        }
+        for (_, frontend) in before.into_iter().flat_map(|service| frontends(service)) {
+            if let Some(holder) = self.suspects.get_mut(&frontend.key)
+                && holder.as_ref().is_some_and(|holder| before.is_some_and(|before| holder.service.name == before.name))
+            {
+                *holder = None;
+            }
+        }
+        let Some(after) = after else { return };
+        for (port, frontend) in frontends(after) {
+            if let Some(holder) = self.suspects.get_mut(&frontend.key) {
+                *holder = Some(Holder { service: after.clone(), port });
+            }
+        }
+    }
+
+    /// Flows of these frontends may be stale too, whatever became of them.
+    pub fn suspect(&mut self, frontends: impl IntoIterator<Item = FrontendKey>, now: &ServiceState) {
+        for key in frontends {
+            self.note(key, holder(now, &key), now);
+        }
     }
 
     /// Whether no flow can be stale: then connection tracking need not be read at all.
     pub fn is_empty(&self) -> bool {
-        self.changed.is_empty()
+        self.suspects.is_empty()
+    }
+
+    /// Everything that is suspect here becomes suspect in `other` too, which knows later changes.
+    pub fn hand_back(self, other: &mut Self) {
+        for (key, holder) in self.suspects {
+            other.suspects.entry(key).or_insert(holder);
+        }
+        other.earlier.extend(self.earlier);
+    }
+
+    /// What is suspect.
+    pub fn suspects(&self) -> impl Iterator<Item = FrontendKey> + '_ {
+        self.suspects.keys().copied()
     }
 
     /// The families and protocols whose entries need to be looked at; of TCP the unanswered ones.
-    pub fn kinds(&self) -> impl ExactSizeIterator<Item = (Family, Protocol)> {
-        self.kinds.iter().copied()
+    pub fn kinds(&self) -> BTreeSet<(Family, Protocol)> {
+        self.suspects.keys().map(|key| (key.family(), key.protocol())).collect()
     }
 
     /// Whether this entry is to be deleted: its destination is (or was) a frontend that changed, and its answers come
@@ -140,38 +215,64 @@ impl<'a> StaleFlows<'a> {
         if !is_cut(flow) {
             return false;
         }
-        let destination = flow.destination.ip();
-        let (protocol, port, family) = (flow.protocol, flow.destination.port(), Family::of(destination));
-        let dialled = FrontendKey::Address { address: destination, protocol, port };
-        let node_port = FrontendKey::NodePort { family, protocol, port };
-        let is_node_port = self.now.node().carries_node_ports(destination);
-        let was_node_port = match &self.node_before {
-            Some(before) => before.carries_node_ports(destination),
-            None => is_node_port,
+        let (address, protocol, port) = (flow.destination.ip(), flow.protocol, flow.destination.port());
+        let dialled = FrontendKey::Address { address, protocol, port };
+        let node_port = FrontendKey::NodePort { family: Family::of(address), protocol, port };
+        let is_node_port = self.node.carries_node_ports(address);
+        let was_node_port = is_node_port || self.earlier.iter().any(|node| node.carries_node_ports(address));
+        let at_address = self.suspects.get(&dialled);
+        let at_node = self.suspects.get(&node_port).filter(|_| was_node_port);
+        let holder = match (at_address, at_node) {
+            (None, None) => return false,
+            (Some(Some(holder)), _) => Some(holder),
+            (_, Some(holder)) => holder.as_ref().filter(|_| is_node_port),
+            (Some(None), None) => None,
         };
-        let suspect =
-            self.changed.contains(&dialled) || (is_node_port || was_node_port) && self.changed.contains(&node_port);
-        if !suspect {
-            return false;
+        leads_astray(holder.map(Holder::port), flow)
+    }
+
+    /// A frontend is suspect, and so is every other one at the same destinations: an address of the node comes before a
+    /// node port there.
+    fn note(&mut self, key: FrontendKey, held: Option<Holder>, now: &ServiceState) {
+        self.suspects.insert(key, held);
+        let others: Vec<FrontendKey> = match key {
+            FrontendKey::Address { address, protocol, port } if self.node.carries_node_ports(address) => {
+                vec![FrontendKey::NodePort { family: Family::of(address), protocol, port }]
+            }
+            FrontendKey::Address { .. } => Vec::new(),
+            FrontendKey::NodePort { family, protocol, port } => {
+                let at = |address: IpAddr| FrontendKey::Address { address, protocol, port };
+                let nodes = self.earlier.iter().chain([&self.node]);
+                nodes.flat_map(|node| node.node_port_addresses(family)).map(at).collect()
+            }
+        };
+        for other in others {
+            if let Some(held) = holder(now, &other) {
+                self.suspects.entry(other).or_insert(Some(held));
+            }
         }
-        let frontend = self.now.find(&dialled).or_else(|| self.now.find(&node_port).filter(|_| is_node_port));
-        leads_astray(frontend.map(|(_, port, _)| port), flow)
     }
 
-    /// Flows of these frontends may be stale too, whatever became of them.
-    pub fn suspect(&mut self, frontends: impl IntoIterator<Item = FrontendKey>) {
-        frontends.into_iter().for_each(|key| self.note(key));
+    /// The families whose node ports are at other addresses in this network.
+    fn moves_to(&self, node: &NodeNetwork) -> BTreeSet<Family> {
+        let moves = |family: &Family| !same_node_port_addresses(&self.node, node, *family);
+        Family::ALL.into_iter().filter(moves).collect()
+    }
+}
+
+impl Holder {
+    fn of(service: &Arc<Service>, key: &FrontendKey) -> Option<Self> {
+        let (port, _) = frontends(service).find(|(_, frontend)| frontend.key == *key)?;
+        Some(Self { service: service.clone(), port })
     }
 
-    /// The frontends whose flows may be stale: for one that could not look now, and must later.
-    pub fn suspects(self) -> HashSet<FrontendKey> {
-        self.changed
+    fn port(&self) -> &ServicePort {
+        &self.service.ports[self.port]
     }
+}
 
-    fn note(&mut self, key: FrontendKey) {
-        self.kinds.insert((key.family(), key.protocol()));
-        self.changed.insert(key);
-    }
+fn holder(now: &ServiceState, key: &FrontendKey) -> Option<Holder> {
+    Holder::of(now.service(now.owner(key)?)?, key)
 }
 
 /// Whether flows of a frontend may be stale when it changes like this: it lost an endpoint, or clients that met a
@@ -221,33 +322,29 @@ fn leads_astray(port: Option<&ServicePort>, flow: &Flow) -> bool {
     }
 }
 
-/// Shows the frontends of these protocols whose flows may be stale when a service changes like this.
-fn endangered(
-    before: Option<&Service>,
-    after: Option<&Service>,
-    is_meant: impl Fn(Protocol) -> bool,
-    mut each: impl FnMut(FrontendKey),
-) {
+/// The frontends whose flows may be stale when a service changes like this.
+fn endangered(before: Option<&Service>, after: Option<&Service>) -> Vec<FrontendKey> {
     let mut coming = HashMap::new();
-    for (port, frontend) in after.into_iter().flat_map(frontends) {
-        if is_meant(frontend.key.protocol()) {
-            coming.insert(frontend.key, (port, frontend));
+    if let Some(service) = after {
+        coming.extend(frontends(service).map(|(port, frontend)| (frontend.key, (&service.ports[port], frontend))));
+    }
+    let mut endangered = Vec::new();
+    if let Some(service) = before {
+        for (port, frontend) in frontends(service) {
+            let successor = coming.remove(&frontend.key);
+            if successor.is_none_or(|successor| endangers((&service.ports[port], frontend), successor)) {
+                endangered.push(frontend.key);
+            }
         }
     }
-    for (port, frontend) in before.into_iter().flat_map(frontends) {
-        if !is_meant(frontend.key.protocol()) {
-            continue;
-        }
-        let successor = coming.remove(&frontend.key);
-        if successor.is_none_or(|successor| endangers((port, frontend), successor)) {
-            each(frontend.key);
-        }
-    }
-    coming.into_keys().for_each(each);
+    endangered.extend(coming.into_keys());
+    endangered
 }
 
-fn frontends(service: &Service) -> impl Iterator<Item = (&ServicePort, &Frontend)> {
-    service.ports.iter().flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)))
+/// Every frontend, with the index of its port.
+fn frontends(service: &Service) -> impl Iterator<Item = (usize, &Frontend)> {
+    let ports = service.ports.iter().enumerate();
+    ports.flat_map(|(index, port)| port.frontends.iter().map(move |frontend| (index, frontend)))
 }
 
 fn same_node_port_addresses(one: &NodeNetwork, other: &NodeNetwork, family: Family) -> bool {

@@ -70,12 +70,12 @@ fn state(node: NodeNetwork, services: &[&Service]) -> ServiceState {
 fn check(before: Option<&Service>, after: Option<&Service>, flow: Flow, stale: bool) {
     let before = state(node(), &before.into_iter().collect::<Vec<_>>());
     let now = state(node(), &after.into_iter().collect::<Vec<_>>());
-    let mut flows = StaleFlows::new(before.node(), &now);
+    let mut flows = StaleFlows::new(before.node().clone());
     let name = ServiceName::new("kube-system", "kube-dns");
-    flows.service_changed(before.service(&name).map(|s| &**s), now.service(&name).map(|s| &**s));
+    flows.service_changed(before.service(&name), now.service(&name), &now);
     assert_eq!(flows.is_stale(&flow), stale, "{flow:?}");
     let kind = (Family::of(flow.destination.ip()), flow.protocol);
-    assert!(!stale || flows.kinds().any(|looked_at| looked_at == kind), "would not be dumped: {flow:?}");
+    assert!(!stale || flows.kinds().contains(&kind), "would not be dumped: {flow:?}");
 }
 
 #[test]
@@ -163,21 +163,14 @@ fn an_answered_tcp_entry_is_never_deleted() {
             let [before, after] =
                 [before, after].map(|endpoints| Some(Arc::new(service("kube-dns", protocol, endpoints?))));
             let now = state(node(), &after.as_deref().into_iter().collect::<Vec<_>>());
-            let mut flows = StaleFlows::new(now.node(), &now);
-            flows.service_changed(before.as_deref(), after.as_deref());
-            let mut half_open = HalfOpen::new(now.node().clone());
-            half_open.service_changed(before.as_ref(), after.as_ref());
+            let mut flows = StaleFlows::new(now.node().clone());
+            flows.service_changed(before.as_ref(), after.as_ref(), &now);
             let observed = Observed::expected(&state(node(), &before.as_deref().into_iter().collect::<Vec<_>>()));
-            let held = || observed.frontends.keys().copied();
-            let restart = StaleFlows::after_restart(held(), &now);
-            let half_open_restart = HalfOpen::after_restart(held(), &now);
+            let mut restart = StaleFlows::new(now.node().clone());
+            restart.restarted(observed.frontends.into_keys(), &now);
             for flow in everywhere.map(|destination| Flow { protocol, answered, ..flow(destination, A) }) {
-                assert_eq!(
-                    flows.is_stale(&flow) || half_open.is_stale(&flow),
-                    stale,
-                    "{before:?} -> {after:?}: {flow:?}"
-                );
-                assert_eq!(restart.is_stale(&flow) || half_open_restart.is_stale(&flow), stale, "{flow:?}");
+                assert_eq!(flows.is_stale(&flow), stale, "{before:?} -> {after:?}: {flow:?}");
+                assert_eq!(restart.is_stale(&flow), stale, "{flow:?}");
             }
         }
     }
@@ -187,50 +180,51 @@ fn an_answered_tcp_entry_is_never_deleted() {
 #[test]
 fn a_first_packet_from_before_the_frontend_is_stale_masqueraded_or_not() {
     let born = Arc::new(service("kube-dns", Protocol::Tcp, &[A]));
-    let mut half_open = HalfOpen::new(Arc::new(node()));
-    assert!(half_open.is_empty() && half_open.families().is_empty());
-    half_open.service_changed(None, Some(&born));
-    assert_eq!(half_open.families(), [Family::V4].into());
-    assert!(half_open.is_stale(&unanswered(CLUSTER, CLUSTER)));
-    assert!(half_open.is_stale(&unanswered("192.168.67.8:30053", "192.168.67.8:30053")));
-    assert!(!half_open.is_stale(&unanswered("192.168.68.8:30053", "192.168.68.8:30053")), "carries no node ports");
-    assert!(!half_open.is_stale(&unanswered(CLUSTER, A)), "on its way to an endpoint");
-    assert!(!half_open.is_stale(&unanswered("10.96.0.11:53", "10.96.0.11:53")), "no frontend");
+    let now = state(node(), &[&born]);
+    let mut flows = StaleFlows::new(now.node().clone());
+    assert!(flows.is_empty() && flows.kinds().is_empty());
+    flows.service_changed(None, Some(&born), &now);
+    assert_eq!(flows.kinds(), [(Family::V4, Protocol::Tcp)].into());
+    assert!(flows.is_stale(&unanswered(CLUSTER, CLUSTER)));
+    assert!(flows.is_stale(&unanswered("192.168.67.8:30053", "192.168.67.8:30053")));
+    assert!(!flows.is_stale(&unanswered("192.168.68.8:30053", "192.168.68.8:30053")), "carries no node ports");
+    assert!(!flows.is_stale(&unanswered(CLUSTER, A)), "on its way to an endpoint");
+    assert!(!flows.is_stale(&unanswered("10.96.0.11:53", "10.96.0.11:53")), "no frontend");
 }
 
 #[test]
 fn what_is_suspect_follows_later_changes() {
     let tcp = |name: &str, endpoints: &[&str]| Arc::new(service(name, Protocol::Tcp, endpoints));
     let (one, both, other) = (tcp("kube-dns", &[A]), tcp("kube-dns", &[A, B]), tcp("z-dns", &[B]));
-    let mut half_open = HalfOpen::new(Arc::new(node()));
-    half_open.service_changed(None, Some(&one));
-    assert!(half_open.is_stale(&unanswered(CLUSTER, B)));
-    half_open.follow(Some(&one), Some(&both));
-    assert!(!half_open.is_stale(&unanswered(CLUSTER, B)), "an endpoint by now");
+    let (nothing, moved) = (state(node(), &[]), state(node(), &[&other]));
+    let mut flows = StaleFlows::new(nothing.node().clone());
+    flows.service_changed(None, Some(&one), &state(node(), &[&one]));
+    assert!(flows.is_stale(&unanswered(CLUSTER, B)));
+    flows.follow(Some(&one), Some(&both));
+    assert!(!flows.is_stale(&unanswered(CLUSTER, B)), "an endpoint by now");
     // The frontend moves to another service, told in either order.
     for changes in [[(Some(&both), None), (None, Some(&other))], [(None, Some(&other)), (Some(&both), None)]] {
-        let mut moved = half_open.clone();
-        changes.into_iter().for_each(|(before, after)| moved.service_changed(before, after));
-        assert!(moved.is_stale(&unanswered(CLUSTER, A)));
-        assert!(!moved.is_stale(&unanswered(CLUSTER, B)));
+        let mut flows = flows.clone();
+        changes.into_iter().for_each(|(before, after)| flows.service_changed(before, after, &moved));
+        assert!(flows.is_stale(&unanswered(CLUSTER, A)));
+        assert!(!flows.is_stale(&unanswered(CLUSTER, B)));
     }
     // What could not be looked at is suspect again, as it is by now.
-    let mut owed = HalfOpen::new(Arc::new(node()));
-    owed.service_changed(Some(&both), None);
-    half_open.hand_back(&mut owed);
+    let mut owed = StaleFlows::new(nothing.node().clone());
+    owed.service_changed(Some(&both), None, &nothing);
+    flows.hand_back(&mut owed);
     assert!(!owed.is_stale(&unanswered(CLUSTER, CLUSTER)) && owed.is_stale(&unanswered(CLUSTER, B)));
 }
 
 #[test]
-fn changes_that_lose_nothing_leave_nothing_half_open() {
-    let tcp = |endpoints: &[&str]| Arc::new(service("kube-dns", Protocol::Tcp, endpoints));
-    let mut weights = (*tcp(&[A, B])).clone();
-    weights.ports[0].endpoints[0].weight = 0;
-    for (before, after) in [(tcp(&[A]), tcp(&[A, B])), (tcp(&[A, B]), Arc::new(weights)), (tcp(&[A]), tcp(&[A]))] {
-        let mut half_open = HalfOpen::new(Arc::new(node()));
-        half_open.service_changed(Some(&before), Some(&after));
-        assert!(half_open.is_empty(), "{before:?} -> {after:?}");
-    }
+fn what_was_suspect_before_an_error_stays_so() {
+    let (both, nothing) = (Arc::new(dns(&[A, B])), state(node(), &[]));
+    let mut flows = StaleFlows::new(nothing.node().clone());
+    flows.service_changed(Some(&both), None, &nothing);
+    // The kernel does not hold the service any more.
+    flows.restarted([], &nothing);
+    assert!(flows.is_stale(&flow(CLUSTER, A)));
+    assert!(!flows.is_stale(&flow(CLUSTER, CLUSTER)));
 }
 
 #[test]
@@ -246,25 +240,24 @@ fn nothing_is_read_where_no_flow_can_be_stale() {
         (Some(both.clone()), Some(both.clone())),
         (Some(both.clone()), Some(weights)),
         (Some(both.clone()), Some(ranges)),
-        (Some(tcp(&[A, B])), Some(tcp(&[B]))),
-        (None, Some(tcp(&[A]))),
-        (Some(tcp(&[A])), None),
+        (Some(tcp(&[A])), Some(tcp(&[A, B]))),
     ] {
-        let now = state(node(), &after.iter().collect::<Vec<_>>());
-        let mut flows = StaleFlows::new(now.node(), &now);
-        flows.service_changed(before.as_ref(), after.as_ref());
-        assert!(flows.is_empty() && flows.kinds().len() == 0, "{before:?} -> {after:?}");
+        let [before, after] = [before, after].map(|service| service.map(Arc::new));
+        let now = state(node(), &after.as_deref().into_iter().collect::<Vec<_>>());
+        let mut flows = StaleFlows::new(now.node().clone());
+        flows.service_changed(before.as_ref(), after.as_ref(), &now);
+        assert!(flows.is_empty() && flows.kinds().is_empty(), "{before:?} -> {after:?}");
     }
 }
 
 #[test]
 fn a_frontend_that_moves_to_another_service_takes_the_flows_that_fit() {
-    let (old, young) = (service("kube-dns", Protocol::Udp, &[A]), service("z-dns", Protocol::Udp, &[B]));
+    let [old, young] = [("kube-dns", A), ("z-dns", B)].map(|(name, at)| Arc::new(service(name, Protocol::Udp, &[at])));
     let (before, now) = (state(node(), &[&old]), state(node(), &[&young]));
     let (gone, born) = (Some(&old), Some(&young));
     for changes in [[(gone, None), (None, born)], [(None, born), (gone, None)]] {
-        let mut flows = StaleFlows::new(before.node(), &now);
-        changes.into_iter().for_each(|(before, after)| flows.service_changed(before, after));
+        let mut flows = StaleFlows::new(before.node().clone());
+        changes.into_iter().for_each(|(before, after)| flows.service_changed(before, after, &now));
         assert!(flows.is_stale(&flow(CLUSTER, A)));
         assert!(!flows.is_stale(&flow(CLUSTER, B)));
         assert!(flows.is_stale(&flow(CLUSTER, CLUSTER)));
@@ -278,7 +271,8 @@ fn an_address_of_the_node_that_changes_sides_takes_node_ports_along() {
     other.node_ports.v4 = NodePortAddresses::All;
     other.addresses = ["192.168.68.8".parse().unwrap()].into();
     let (before, now) = (node(), state(other, &[&dns]));
-    let flows = StaleFlows::new(&before, &now);
+    let mut flows = StaleFlows::new(Arc::new(before));
+    flows.node_changed(&now);
     for (destination, reply_source, stale) in [
         ("192.168.68.8:30053", "192.168.68.8:30053", true), // a node port now
         ("192.168.68.8:30053", A, false),
@@ -289,17 +283,19 @@ fn an_address_of_the_node_that_changes_sides_takes_node_ports_along() {
     ] {
         assert_eq!(flows.is_stale(&flow(destination, reply_source)), stale, "{destination} {reply_source}");
     }
-    assert!(StaleFlows::new(now.node(), &now).is_empty());
+    let mut same = StaleFlows::new(now.node().clone());
+    same.node_changed(&now);
+    assert!(same.is_empty());
 }
 
 #[test]
 fn an_address_comes_before_a_node_port() {
     let mut external = service("external", Protocol::Udp, &[B]);
     external.ports[0].frontends = vec![Frontend::external(NODE.parse().unwrap(), Protocol::Udp, NODE_PORT)];
-    let (before, after) = (dns(&[A, B]), dns(&[A]));
+    let [before, after] = [dns(&[A, B]), dns(&[A])].map(Arc::new);
     let now = state(node(), &[&after, &external]);
-    let mut flows = StaleFlows::new(now.node(), &now);
-    flows.service_changed(Some(&before), Some(&after));
+    let mut flows = StaleFlows::new(now.node().clone());
+    flows.service_changed(Some(&before), Some(&after), &now);
     assert!(!flows.is_stale(&flow("192.168.67.8:30053", B)), "belongs to the external address, which did not change");
     assert!(flows.is_stale(&flow(CLUSTER, B)));
 }
@@ -309,8 +305,8 @@ fn a_restart_cuts_only_what_leads_nowhere() {
     let gone = FrontendKey::address("10.96.0.99".parse().unwrap(), Protocol::Udp, 53);
     let web = FrontendKey::address("10.96.0.98".parse().unwrap(), Protocol::Tcp, 80);
     let now = state(node(), &[&dns(&[A])]);
-    let flows = StaleFlows::after_restart([gone, web], &now);
-    let half_open = HalfOpen::after_restart([gone, web], &now);
+    let mut flows = StaleFlows::new(now.node().clone());
+    flows.restarted([gone, web], &now);
     for (destination, reply_source, stale) in [
         ("10.96.0.99:53", A, true),
         (CLUSTER, A, false),
@@ -322,8 +318,10 @@ fn a_restart_cuts_only_what_leads_nowhere() {
     ] {
         assert_eq!(flows.is_stale(&flow(destination, reply_source)), stale, "{destination} {reply_source}");
     }
-    assert!(!half_open.is_stale(&Flow { protocol: Protocol::Tcp, ..flow("10.96.0.98:80", A) }));
-    assert!(half_open.is_stale(&unanswered("10.96.0.98:80", A)), "to the endpoint of a service that is gone");
+    assert!(!flows.is_stale(&Flow { protocol: Protocol::Tcp, ..flow("10.96.0.98:80", A) }));
+    assert!(flows.is_stale(&unanswered("10.96.0.98:80", A)), "to the endpoint of a service that is gone");
     let nothing = ServiceState::new(node());
-    assert!(StaleFlows::after_restart([], &nothing).is_empty());
+    let mut flows = StaleFlows::new(nothing.node().clone());
+    flows.restarted([], &nothing);
+    assert!(flows.is_empty());
 }

@@ -66,14 +66,10 @@ impl MarkingTables {
         self.tables.sent()
     }
 
-    /// Deletes the connection-tracking entries that became stale with a sync; what that came to.
-    pub async fn delete_stale_flows(&mut self, synced: &Synced, desired: &ServiceState) -> PerFamily<Option<Cleaning>> {
-        self.tables.delete_stale_flows(&synced.before, desired).await
-    }
-
-    /// Whether stale entries may be left that could not be deleted.
-    pub fn owes_flows(&self) -> bool {
-        self.tables.owes_flows()
+    /// Has the connection-tracking entries deleted soon that became stale with a sync. What that came to since the last
+    /// one.
+    pub fn clean_up_after(&mut self, synced: &Synced, desired: &ServiceState) -> PerFamily<Option<Cleaning>> {
+        self.tables.clean_up_after(&synced.before, desired)
     }
 
     /// What the kernel holds; `servers` tells which endpoints answer a mark, with their shares.
@@ -100,7 +96,7 @@ impl MarkingTables {
         self.tables.programmer.forget();
     }
 
-    /// Deletes at once the half-open connections that syncs made stale; what that came to.
+    /// Deletes at once the flows that syncs made stale; what that came to.
     pub async fn settle(&mut self) -> PerFamily<Option<Cleaning>> {
         self.tables.settle().await
     }

@@ -75,8 +75,8 @@ pub(crate) struct Outcome {
 pub(crate) enum Before {
     /// The frontends that were read from the kernel.
     Looked(Vec<FrontendKey>),
-    /// What was believed: of the services that changed, and of the node.
-    Believed(Arc<NodeNetwork>, Vec<(ServiceName, Option<Arc<Service>>)>),
+    /// What was believed of the services that changed.
+    Believed(Vec<(ServiceName, Option<Arc<Service>>)>),
 }
 
 impl Before {
@@ -84,7 +84,7 @@ impl Before {
     pub(crate) fn frontends(&self) -> Vec<FrontendKey> {
         match self {
             Self::Looked(held) => held.clone(),
-            Self::Believed(_, changed) => {
+            Self::Believed(changed) => {
                 let ports =
                     changed.iter().filter_map(|(_, service)| service.as_ref()).flat_map(|service| &service.ports);
                 ports.flat_map(|port| &port.frontends).map(|frontend| frontend.key).collect()
@@ -137,9 +137,8 @@ impl<P: Port> Programmer<P> {
     ) -> Result<Outcome, SyncError> {
         // Taken, not borrowed: if the commit fails we no longer claim to know the tables.
         if let Some(belief) = self.belief.take() {
-            let node = belief.node.clone();
             let mut plan = Plan::onward(belief, desired, scope, terms, &BTreeSet::new());
-            let before = Before::Believed(node, std::mem::take(&mut plan.changed));
+            let before = Before::Believed(std::mem::take(&mut plan.changed));
             match self.carry_out(plan).await? {
                 Ok(report) => return Ok(Outcome { report, before }),
                 Err(CommitError::Refused(refusals)) => {

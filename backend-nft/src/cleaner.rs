@@ -1,8 +1,8 @@
-//! Ends half-open connections of TCP that changes have left stale, beside the syncs.
+//! Deletes the tracked flows that changes have left stale, beside the syncs.
 //!
-//! Kept apart from what a sync does itself because nearly every change can leave such connections, and the kernel walks
-//! all of connection tracking to find them: no change shall wait for that. A client repeats its first packet after a
-//! second, so a little later is as good.
+//! Kept apart from what a sync does itself because nearly every change can leave such flows, and the kernel walks all of
+//! connection tracking to find them: no change shall wait for that. A client of TCP repeats its first packet after a
+//! second, one of UDP asks again: a little later is as good.
 //!
 //! ```text
 //! syncs ─► owed ─► [a moment later] ─► asked ─► dump, on a thread for blocking ─► is_stale? delete ─► rest
@@ -14,7 +14,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use backend_api::{Cleaning, HalfOpen, NodeNetwork, PerFamily, Protocol, Service};
+use backend_api::{
+    Cleaning, EndpointAddress, Family, Flow, FrontendKey, NodeNetwork, PerFamily, Protocol, Service, ServiceState,
+    StaleFlows,
+};
 use netlink::ReadError;
 use netlink::conntrack::Conntrack;
 use tokio::runtime::Handle;
@@ -22,15 +25,14 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::flows::as_seen;
 use crate::ruleset::lower::kernel_family;
 
 /// How long changes gather, and how long packets on their way may take past our hooks.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// A look is followed by this many times its own length of rest, so that looking takes a twentieth of one processor at
-/// most, however large connection tracking is and however fast changes come.
-const REST: u32 = 20;
+/// A look is followed by this many times its own length of rest, so that looking takes a tenth of one processor at most,
+/// however large connection tracking is and however fast changes come.
+const REST: u32 = 10;
 
 /// How long to wait after a look that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -56,9 +58,9 @@ struct Shared {
 #[derive(Debug)]
 struct Work {
     /// What changed since the last look began.
-    owed: HalfOpen,
+    owed: StaleFlows,
     /// What the look under way is about.
-    asked: HalfOpen,
+    asked: StaleFlows,
     /// What looks came to that no sync has reported.
     cleanings: PerFamily<Option<Cleaning>>,
 }
@@ -66,7 +68,7 @@ struct Work {
 impl Cleaner {
     /// Starts the task. Within a tokio runtime.
     pub(crate) fn start(conntrack: Conntrack) -> Self {
-        let nothing = HalfOpen::new(Arc::new(NodeNetwork::unknown()));
+        let nothing = StaleFlows::new(Arc::new(NodeNetwork::unknown()));
         let work = Work { owed: nothing.clone(), asked: nothing, cleanings: PerFamily::default() };
         let shared = Arc::new(Shared {
             work: Mutex::new(work),
@@ -78,28 +80,38 @@ impl Cleaner {
         Self { shared, task }
     }
 
-    /// Owes this, and nothing of what was owed before.
-    pub(crate) fn begin_anew(&self, owed: HalfOpen) {
+    /// The kernel held `held` when it was read, and is programmed for `now`.
+    pub(crate) fn restarted(&self, held: impl IntoIterator<Item = FrontendKey>, now: &ServiceState) {
         let mut work = self.shared.work();
-        work.asked = owed.emptied();
-        work.owed = owed;
+        let Work { owed, asked, .. } = &mut *work;
+        let nothing = asked.emptied();
+        std::mem::replace(asked, nothing).hand_back(owed);
+        owed.restarted(held, now);
+        asked.follow_node(now.node());
         self.shared.wake_if_owed(&work);
     }
 
-    /// Services changed: each as it was programmed before and as it is now.
-    pub(crate) fn services_changed<'a>(
+    /// Services changed: each as it was programmed before and as it is now. So may have the node.
+    pub(crate) fn changed<'a>(
         &self,
-        node: &Arc<NodeNetwork>,
+        now: &ServiceState,
         changes: impl Iterator<Item = (Option<&'a Arc<Service>>, Option<&'a Arc<Service>>)>,
     ) {
         let mut work = self.shared.work();
         let Work { owed, asked, .. } = &mut *work;
-        owed.node_changed(node);
-        asked.node_changed(node);
+        owed.node_changed(now);
+        asked.follow_node(now.node());
         for (before, after) in changes {
-            owed.service_changed(before, after);
+            owed.service_changed(before, after, now);
             asked.follow(before, after);
         }
+        self.shared.wake_if_owed(&work);
+    }
+
+    /// Flows of these frontends may be stale as well.
+    pub(crate) fn suspect(&self, frontends: impl IntoIterator<Item = FrontendKey>, now: &ServiceState) {
+        let mut work = self.shared.work();
+        work.owed.suspect(frontends, now);
         self.shared.wake_if_owed(&work);
     }
 
@@ -191,7 +203,7 @@ async fn look_at_times(shared: Arc<Shared>, mut conntrack: Conntrack) {
                 Err(_) => AFTER_FAILURE,
             };
             if let (Err(error), false) = (&outcome, warned) {
-                tracing::warn!(%error, "half-open connections may be left, trying again");
+                tracing::warn!(%error, "stale flows may be left, trying again soon");
             }
             warned = outcome.is_err();
             shared.rest(rest).await;
@@ -201,19 +213,21 @@ async fn look_at_times(shared: Arc<Shared>, mut conntrack: Conntrack) {
 
 /// Looks once, and deletes what is stale by what was told until then.
 async fn look(shared: &Shared, conntrack: &mut Conntrack) -> Result<(), ReadError> {
-    let families = shared.work().asked.families();
-    for family in families {
+    let kinds = shared.work().asked.kinds();
+    for (family, protocol) in kinds {
         let started = Instant::now();
         let mut found = Vec::new();
-        conntrack
-            .unanswered(kernel_family(family), Protocol::Tcp.number(), |flow| {
-                if shared.work().asked.is_stale(&as_seen(&flow, Protocol::Tcp)) {
-                    found.push(flow);
-                }
-            })
-            .await?;
+        let each = |flow| {
+            if shared.work().asked.is_stale(&as_seen(&flow, protocol)) {
+                found.push(flow);
+            }
+        };
+        match protocol {
+            Protocol::Tcp => conntrack.unanswered(kernel_family(family), protocol.number(), each).await?,
+            Protocol::Udp | Protocol::Sctp => conntrack.flows(kernel_family(family), protocol.number(), each).await?,
+        }
         // What changed during the dump counts too.
-        found.retain(|flow| shared.work().asked.is_stale(&as_seen(flow, Protocol::Tcp)));
+        found.retain(|flow| shared.work().asked.is_stale(&as_seen(flow, protocol)));
         let deleted = conntrack.delete(&found).await?;
         let mut work = shared.work();
         let cleaning = work.cleanings.of_mut(family).get_or_insert_default();
@@ -221,4 +235,17 @@ async fn look(shared: &Shared, conntrack: &mut Conntrack) -> Result<(), ReadErro
         cleaning.took += started.elapsed();
     }
     Ok(())
+}
+
+/// A tracked flow in the words of the desired state.
+fn as_seen(flow: &netlink::conntrack::Flow, protocol: Protocol) -> Flow {
+    debug_assert_eq!(kernel_family(Family::of(flow.original.source)), flow.family);
+    let (original, reply) = (&flow.original, &flow.reply);
+    Flow {
+        protocol,
+        source: EndpointAddress::new(original.source, original.source_port).into(),
+        destination: EndpointAddress::new(original.destination, original.destination_port).into(),
+        reply_source: EndpointAddress::new(reply.source, reply.source_port).into(),
+        answered: flow.is_answered(),
+    }
 }
