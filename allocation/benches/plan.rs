@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use backend_api::{Age, ServiceName};
+use backend_api::{Age, Protocol, ServiceName};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use switchyard_allocation::{
     AddressRange, Allocator, Demand, Edit, FamilyPolicy, Labels, Options, Pool, Service, SharingKey, plan,
@@ -22,6 +22,11 @@ fn service(number: u32) -> Service {
 fn shared(number: u32) -> Service {
     let sharing = Some(SharingKey { key: "all".to_owned(), backends: Labels::new() });
     Service { sharing, ..service(number) }
+}
+
+/// All on one address, each with a port of its own.
+fn packed(number: u32) -> Service {
+    Service { ports: vec![(Protocol::Tcp, number as u16)], ..shared(number) }
 }
 
 fn services(of: fn(u32) -> Service) -> Vec<Service> {
@@ -52,9 +57,10 @@ fn filled(pool: Pool, of: fn(u32) -> Service) -> Allocator {
 fn from_scratch(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("10,000 dual-stack services from scratch");
     group.sample_size(20);
-    let cases: [(&str, Pool, fn(u32) -> Service); 3] = [
+    let cases: [(&str, Pool, fn(u32) -> Service); 4] = [
         ("given", large(), service),
         ("given, one sharing key and one port", large(), shared),
+        ("given, all share one address", large(), packed),
         ("given to half, the pool is full", small(), service),
     ];
     for (name, pool, of) in cases {

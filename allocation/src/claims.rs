@@ -24,13 +24,17 @@ struct GroupKey {
     key: SharingKey,
 }
 
-/// Addresses of services that may share.
+/// Services that may share, and their addresses.
 #[derive(Debug, Default)]
 struct Group {
     addresses: BTreeSet<IpAddr>,
+    /// By which service a port of an address is taken.
+    taken: HashMap<(IpAddr, Port), Arc<Service>>,
     /// Addresses on which a port is not taken, of each port that was looked for.
-    open: HashMap<(Protocol, u16), BTreeSet<IpAddr>>,
+    open: HashMap<Port, BTreeSet<IpAddr>>,
 }
+
+type Port = (Protocol, u16);
 
 impl Claims {
     pub(crate) fn new(sharing: Sharing) -> Self {
@@ -53,6 +57,12 @@ impl Claims {
 
     /// Why two services do not share an address.
     pub(crate) fn clash(&self, one: &Service, other: &Service) -> Option<Clash> {
+        let taken = || one.ports.iter().find(|port| other.ports.contains(port));
+        self.differ(one, other).or_else(|| taken().map(|(protocol, port)| Clash::Port(*protocol, *port)))
+    }
+
+    /// Why two services do not share an address, whatever their ports are.
+    fn differ(&self, one: &Service, other: &Service) -> Option<Clash> {
         let (Some(key), Some(others)) = (&one.sharing, &other.sharing) else { return Some(Clash::NoKey) };
         if key.key != others.key {
             return Some(Clash::Keys);
@@ -60,11 +70,24 @@ impl Claims {
         if self.sharing == Sharing::Namespace && one.name.namespace != other.name.namespace {
             return Some(Clash::Namespaces);
         }
-        if key.backends != others.backends {
-            return Some(Clash::Backends);
+        (key.backends != others.backends).then_some(Clash::Backends)
+    }
+
+    /// The services that have an address and do not share it with this one, the oldest first. Costs with them and the
+    /// service's ports, not with all that have the address.
+    pub(crate) fn clashing(&self, address: IpAddr, service: &Service) -> Vec<Arc<Service>> {
+        let users = self.users(address);
+        // What one of them is, all are: they share.
+        let Some(first) = users.first() else { return Vec::new() };
+        if self.differ(first, service).is_some() {
+            return users.to_vec();
         }
-        let taken = one.ports.iter().find(|port| other.ports.contains(port));
-        taken.map(|(protocol, port)| Clash::Port(*protocol, *port))
+        let group = self.group_key(service).and_then(|key| self.groups.get(&key)).expect("the users are in its group");
+        let taken = service.ports.iter().filter_map(|port| group.taken.get(&(address, *port)));
+        let mut clashing: Vec<_> = taken.cloned().collect();
+        clashing.sort_by(|one, other| one.cmp_age(other));
+        clashing.dedup_by(|one, other| one.name == other.name);
+        clashing
     }
 
     /// Adds a user that shares with the others. Returns whether it is the first.
@@ -101,13 +124,14 @@ impl Claims {
     /// The lowest address from `first` to `last` that others have and share with this service.
     pub(crate) fn sharable(&mut self, service: &Service, first: IpAddr, last: IpAddr) -> Option<IpAddr> {
         let key = self.group_key(service)?;
-        if let (Some(port), Some(group)) = (service.ports.first(), self.groups.get_mut(&key)) {
-            group.look_for(*port, &self.users);
+        let group = self.groups.get_mut(&key)?;
+        if let Some(port) = service.ports.first() {
+            group.look_for(*port);
         }
-        let group = self.groups.get(&key)?;
         let candidates = service.ports.first().map_or(&group.addresses, |port| &group.open[port]);
+        let is_taken = |address, port: &Port| group.taken.contains_key(&(address, *port));
         let mut candidates = candidates.range(first..=last).copied();
-        candidates.find(|address| self.users(*address).iter().all(|user| self.clash(user, service).is_none()))
+        candidates.find(|address| !service.ports.iter().any(|port| is_taken(*address, port)))
     }
 
     fn group_key(&self, service: &Service) -> Option<GroupKey> {
@@ -118,13 +142,14 @@ impl Claims {
 }
 
 impl Group {
-    fn add(&mut self, address: IpAddr, service: &Service) {
+    fn add(&mut self, address: IpAddr, service: &Arc<Service>) {
         if self.addresses.insert(address) {
             for open in self.open.values_mut() {
                 open.insert(address);
             }
         }
         for port in &service.ports {
+            self.taken.insert((address, *port), service.clone());
             if let Some(open) = self.open.get_mut(port) {
                 open.remove(&address);
             }
@@ -132,26 +157,24 @@ impl Group {
     }
 
     fn remove(&mut self, address: IpAddr, service: &Service, was_last: bool) {
+        for port in &service.ports {
+            self.taken.remove(&(address, *port));
+            if let Some(open) = self.open.get_mut(port) {
+                open.insert(address);
+            }
+        }
         if was_last {
             self.addresses.remove(&address);
             for open in self.open.values_mut() {
                 open.remove(&address);
             }
-            return;
-        }
-        for port in &service.ports {
-            if let Some(open) = self.open.get_mut(port) {
-                open.insert(address);
-            }
         }
     }
 
     /// From now on it is known on which addresses the port is not taken.
-    fn look_for(&mut self, port: (Protocol, u16), users: &HashMap<IpAddr, Vec<Arc<Service>>>) {
-        let addresses = &self.addresses;
-        self.open.entry(port).or_insert_with(|| {
-            let is_open = |address: &&IpAddr| !users[*address].iter().any(|user| user.ports.contains(&port));
-            addresses.iter().filter(is_open).copied().collect()
-        });
+    fn look_for(&mut self, port: Port) {
+        let Self { addresses, taken, open } = self;
+        let is_open = |address: &&IpAddr| !taken.contains_key(&(**address, port));
+        open.entry(port).or_insert_with(|| addresses.iter().filter(is_open).copied().collect());
     }
 }

@@ -94,15 +94,12 @@ impl Allocator {
 
     /// Whether the services that have this address share it.
     fn check_users(&self, service: &Service, address: IpAddr) -> Result<(), Problem> {
-        for user in self.claims.users(address) {
-            let Some(clash) = self.claims.clash(user, service) else { continue };
-            let name = user.name.clone();
-            return Err(match clash {
-                Clash::NoKey => Problem::AddressInUse { address, by: name },
-                _ => Problem::SharingRefused { address, with: name, clash },
-            });
-        }
-        Ok(())
+        let Some(user) = self.claims.clashing(address, service).into_iter().next() else { return Ok(()) };
+        let name = user.name.clone();
+        Err(match self.claims.clash(&user, service).expect("they clash") {
+            Clash::NoKey => Problem::AddressInUse { address, by: name },
+            clash => Problem::SharingRefused { address, with: name, clash },
+        })
     }
 
     /// The pool of the addresses that a service asks for, which must be one, and the one that it asks for.

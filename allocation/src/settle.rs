@@ -70,9 +70,7 @@ impl Allocator {
         self.withdraw_all(&turn, round);
         let (kept, lost) = self.legal(&service, &held);
         for address in &kept {
-            let users = self.claims.users(*address).iter();
-            let clashing = users.filter(|user| self.claims.clash(user, &service).is_some());
-            for displaced in clashing.cloned().collect::<Vec<_>>() {
+            for displaced in self.claims.clashing(*address, &service) {
                 self.withdraw(*address, &displaced.name, round);
                 round.adopt.insert(Turn(displaced));
             }
@@ -124,11 +122,10 @@ impl Allocator {
                 }
             }
         }
-        let mut older = self.claims.users(address).iter().take_while(|user| user.cmp_age(service).is_lt());
-        older.find_map(|user| {
-            let clash = self.claims.clash(user, service)?;
-            Some(LostBecause::Taken { by: user.name.clone(), clash })
-        })
+        let oldest = self.claims.clashing(address, service).into_iter().next();
+        let older = oldest.filter(|user| user.cmp_age(service).is_lt())?;
+        let clash = self.claims.clash(&older, service).expect("they clash");
+        Some(LostBecause::Taken { by: older.name.clone(), clash })
     }
 
     /// Whether a pool lets the service have an address, if it is not taken; `None`: any.
