@@ -12,6 +12,9 @@ use switchyard_allocation::{
 
 const SERVICES: u32 = 10_000;
 
+/// What it is called, the pool, and a service by its number.
+type Case = (&'static str, Pool, fn(u32) -> Service);
+
 /// The younger, the higher its number.
 fn service(number: u32) -> Service {
     let name = ServiceName::new(&format!("team-{}", number % 50), &format!("web-{number}"));
@@ -57,7 +60,7 @@ fn filled(pool: Pool, of: fn(u32) -> Service) -> Allocator {
 fn from_scratch(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("10,000 dual-stack services from scratch");
     group.sample_size(20);
-    let cases: [(&str, Pool, fn(u32) -> Service); 4] = [
+    let cases: [Case; 4] = [
         ("given", large(), service),
         ("given, one sharing key and one port", large(), shared),
         ("given, all share one address", large(), packed),
@@ -89,7 +92,7 @@ fn from_scratch(criterion: &mut Criterion) {
 
 fn one_change(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("one of 10,000 services");
-    let cases: [(&str, Pool, fn(u32) -> Service); 3] = [
+    let cases: [Case; 3] = [
         ("comes and goes", large(), service),
         ("comes and goes, one sharing key and one port", large(), shared),
         ("comes and goes, 5,000 wait", small(), service),
