@@ -16,6 +16,23 @@ use crate::{AddressRange, Avoid, Overlap, Pool, PoolCounts, PoolName, Service};
 /// A pool's place in the order in which pools are tried.
 pub(crate) type Rank = usize;
 
+/// Which pool has which address, where that is all that is asked.
+#[derive(Debug, Default)]
+pub struct PoolMap(Layout);
+
+impl PoolMap {
+    /// Of these pools.
+    pub fn new<'a>(pools: impl IntoIterator<Item = &'a Pool>) -> Self {
+        let pools = pools.into_iter().map(|pool| (Arc::new(pool.clone()), Standing::Serving));
+        Self(Layout::new(pools.collect()))
+    }
+
+    /// The pool that has this address: the oldest of those that list it.
+    pub fn pool_of(&self, address: IpAddr) -> Option<&PoolName> {
+        self.0.pool_of(address).map(|rank| &self.0.placed(rank).pool.name)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
     /// In the order in which they are tried.
@@ -304,10 +321,8 @@ mod tests {
             pool("young", 2, &["10.0.0.0/24", "::/0"]),
             pool("old", 1, &["10.0.0.10-10.0.0.20", "10.0.0.15-10.0.0.30", "::/1"]),
         ]);
-        let owner = |address: &str| {
-            let rank = layout.pool_of(address.parse().unwrap());
-            rank.map(|rank| layout.placed(rank).pool.name.to_string())
-        };
+        let layout = PoolMap(layout);
+        let owner = |address: &str| layout.pool_of(address.parse().unwrap()).map(ToString::to_string);
         for (address, expected) in [
             ("10.0.0.0", Some("young")),
             ("10.0.0.9", Some("young")),
@@ -323,7 +338,7 @@ mod tests {
         ] {
             assert_eq!(owner(address).as_deref(), expected, "{address}");
         }
-        let told: Vec<_> = layout.overlaps().iter().map(ToString::to_string).collect();
+        let told: Vec<_> = layout.0.overlaps().iter().map(ToString::to_string).collect();
         assert_eq!(
             told,
             [
@@ -333,7 +348,7 @@ mod tests {
                 "pool young: range ::/1 is of the older pool old, which keeps it",
             ]
         );
-        let counts: BTreeMap<_, _> = layout.counts().collect();
+        let counts: BTreeMap<_, _> = layout.0.counts().collect();
         assert_eq!(counts["young"].available, PerFamily::new(256 - 21, i64::MAX));
         assert_eq!(counts["old"].available, PerFamily::new(21, i64::MAX));
     }

@@ -53,6 +53,7 @@ mod verdict;
 mod waiting;
 
 pub use allocator::{Allocator, Edit};
+pub use layout::PoolMap;
 pub use plan::{Options, OutsidePools, Overlap, Plan, PoolCounts, Sharing, plan};
 pub use pool::{Assign, Avoid, Pool, PoolName, ServiceAllocation, Unfit};
 pub use range::{AddressRange, Masked, RangeError};

@@ -422,6 +422,17 @@ fn a_sharing_service_gets_the_first_address_that_it_can_share() {
 }
 
 #[test]
+fn a_port_that_comes_free_on_a_shared_address_can_be_had_again() {
+    let sharer = |name: &str, port| Edit::Service(shares(service(name), "key", "", (Protocol::Tcp, port)));
+    let mut allocator = Allocator::new(Options::default());
+    let edits = [Edit::Pool(office()), sharer("a", 80), sharer("b", 80), sharer("c", 443)];
+    allocator.apply(edits, Duration::ZERO);
+    allocator.apply([Edit::ServiceGone(name("a"))], Duration::ZERO);
+    let given = allocator.apply([sharer("d", 80)], Duration::ZERO);
+    assert_eq!(told(&given[0]), "192.168.67.240 from office");
+}
+
+#[test]
 fn an_address_is_free_when_its_last_user_has_gone() {
     let sharer = |name: &str, port| shares(service(name), "key", "", (Protocol::Tcp, port));
     let mut allocator = Allocator::new(Options::default());
@@ -558,6 +569,36 @@ fn an_address_that_comes_free_goes_to_the_oldest_that_waits_and_to_it_alone() {
     assert_eq!(all.iter().map(told).collect::<Vec<_>>(), ["10.0.0.1 from p", "PoolExhausted", "PoolExhausted"]);
     let freed = allocator.apply([Edit::ServiceGone(name("a"))], Duration::ZERO);
     assert_eq!((freed.len(), &freed[0].service), (1, &name("c")));
+}
+
+#[test]
+fn each_address_that_comes_free_goes_to_one_that_waits_and_those_that_cannot_have_it_stop_no_other() {
+    let mut allocator = Allocator::new(Options::default());
+    let aged = |text: &str, age| Service { age: Age(age), ..service(text) };
+    // Older than the others, and it cannot have what comes free: the pool has no second family.
+    let needs_two = Service { demand: Demand::dual(FamilyPolicy::RequireDualStack), ..aged("needs-two", 0) };
+    let services = [aged("a", 1), aged("b", 2), needs_two, aged("c", 3), aged("d", 4), aged("e", 5)];
+    let pool = pool("p", &["10.0.0.1-10.0.0.2", "fd00::1/128"]);
+    let takes_v6 = Service { demand: Demand::single(Family::V6), ..holds(aged("v6", 9), "fd00::1") };
+    let edits = services.into_iter().chain([takes_v6]).map(Edit::Service);
+    allocator.apply([Edit::Pool(pool)].into_iter().chain(edits), Duration::ZERO);
+    let freed = allocator.apply(["a", "b"].map(|gone| Edit::ServiceGone(name(gone))), Duration::ZERO);
+    let given: Vec<_> = freed.iter().map(|decision| (&*decision.service.name, told(decision))).collect();
+    assert_eq!(given, [("c", "10.0.0.1 from p".to_owned()), ("d", "10.0.0.2 from p".to_owned())]);
+}
+
+#[test]
+fn the_reason_that_is_told_is_todays() {
+    let mut allocator = Allocator::new(Options::default());
+    let reversed = Demand::OneOfEach { families: vec![Family::V6, Family::V4], policy: FamilyPolicy::RequireDualStack };
+    let asking = asks(Service { demand: reversed, age: Age(9), ..service("asking") }, "10.0.0.1 fd00::1");
+    let holder = holds(service("v4"), "10.0.0.1");
+    allocator.apply([Edit::Pool(both()), Edit::Service(holder), Edit::Service(asking)], Duration::ZERO);
+    let v6 = Service { demand: Demand::single(Family::V6), ..holds(service("v6"), "fd00::1") };
+    let decisions = allocator.apply([Edit::Service(v6)], Duration::ZERO);
+    let words = "address fd00::1 is asked for, and service default/v6 has it";
+    let told = decisions.iter().find(|decision| decision.service == name("asking")).unwrap();
+    assert_eq!(told.verdict.problem.as_ref().unwrap().to_string(), words);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kubernetes::objects::Object;
-use kubernetes::source::{ApiConfig, Event, SourceChoice, SourceConfig, channel, follow_choice};
+use kubernetes::source::{ApiConfig, Event, Reads, SourceChoice, SourceConfig, channel, follow_choice};
 use serde_json::{Value, json};
 use switchyard_conformance::api::Api;
 use tokio::sync::mpsc::Receiver;
@@ -27,7 +27,7 @@ impl Followed {
         change(&mut config);
         let (sender, told) = channel();
         let source = SourceConfig::Kubernetes(config);
-        let (choice, choices) = watch::channel(SourceChoice { source, node_name: "node2".parse().unwrap() });
+        let (choice, choices) = watch::channel(SourceChoice { source, node_name: "node2".parse().unwrap(), reads: Reads::default() });
         tokio::spawn(follow_choice(choices, sender));
         Self { api, choice, told, seen: Vec::new() }
     }
