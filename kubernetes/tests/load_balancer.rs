@@ -416,3 +416,51 @@ fn only_what_matters_is_news_to_an_announcer() {
     assert!(!objects.take(&[Event::Deleted(other)]));
     assert!(objects.take(&deleted(&all)));
 }
+
+// The definitions.
+
+/// What the schema says of a field, by the path to it.
+fn fields(schema: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}/{name}");
+        if field["properties"].is_object() && field["x-kubernetes-map-type"].is_null() {
+            fields(field, &path, found);
+        }
+        found.push(path);
+    }
+}
+
+/// A document in which one field is a number, and is none of its schema's.
+fn with_wrong_field(kind: &str, path: &str) -> String {
+    let names: Vec<&str> = path.split('/').skip(1).collect();
+    let wrong = if names.last().is_some_and(|name| name.contains("IPv") || *name == "priority") { "[]" } else { "7" };
+    let nested = names.iter().rev().fold(wrong.to_owned(), |inner, name| format!("{{{name}: {inner}}}"));
+    let body = &nested[1..nested.len() - 1];
+    format!("{{apiVersion: metallb.io/v1beta1, kind: {kind}, metadata: {{name: x}}, {body}}}\n")
+}
+
+#[test]
+fn every_field_of_the_definitions_is_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kubernetes/metallb-crds");
+    for (file, kind, count) in
+        [("ipaddresspools.yaml", "IPAddressPool", 13), ("l2advertisements.yaml", "L2Advertisement", 7)]
+    {
+        let text = std::fs::read_to_string(format!("{folder}/{file}")).unwrap();
+        let definition: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let version = &definition["spec"]["versions"][0];
+        assert_eq!((&version["name"], &definition["spec"]["names"]["kind"]), (&"v1beta1".into(), &kind.into()));
+        let mut found = Vec::new();
+        let schema = &version["schema"]["openAPIV3Schema"]["properties"];
+        fields(
+            &serde_json::json!({"properties": {"spec": schema["spec"], "status": schema["status"]}}),
+            "",
+            &mut found,
+        );
+        found.retain(|path| path != "/status" || kind == "IPAddressPool");
+        assert_eq!(found.len(), count, "{found:?}");
+        for path in found {
+            let items = read(&with_wrong_field(kind, &path));
+            assert!(matches!(items[..], [Item::Refused(_)]), "{kind} {path}: {items:?}");
+        }
+    }
+}

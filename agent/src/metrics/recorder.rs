@@ -64,7 +64,8 @@ impl Recorder {
                 Kind::Service => kube_proxy.service_changed(),
                 Kind::EndpointSlice | Kind::Endpoints => kube_proxy.endpoints_changed(),
                 Kind::Node | Kind::ServiceCidr => {}
-                Kind::Namespace | Kind::IpAddressPool | Kind::L2Advertisement | Kind::Unserved(_) => {}
+                Kind::Namespace | Kind::IpAddressPool | Kind::L2Advertisement => {}
+                Kind::Unserved(_) | Kind::ServiceAddresses => {}
             }
         }
         if self.listed {

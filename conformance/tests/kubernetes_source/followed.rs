@@ -23,11 +23,16 @@ pub(crate) struct Followed {
 impl Followed {
     /// Follows `api`, with this much of its usual configuration changed.
     pub(crate) fn with(api: Api, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        Self::reading(api, Reads::Forwarding, change)
+    }
+
+    /// The same for what objects are needed for.
+    pub(crate) fn reading(api: Api, reads: Reads, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let mut config = ApiConfig::of_servers(&api.urls()).unwrap();
         change(&mut config);
         let (sender, told) = channel();
         let source = SourceConfig::Kubernetes(config);
-        let (choice, choices) = watch::channel(SourceChoice { source, node_name: "node2".parse().unwrap(), reads: Reads::default() });
+        let (choice, choices) = watch::channel(SourceChoice { source, node_name: "node2".parse().unwrap(), reads });
         tokio::spawn(follow_choice(choices, sender));
         Self { api, choice, told, seen: Vec::new() }
     }

@@ -128,6 +128,8 @@ impl AddressObjects {
                 Vec::new()
             }
             Object::EndpointSlice(_) | Object::Endpoints(_) | Object::Node(_) | Object::ServiceCidr(_) => return,
+            // The source has put it into its Service.
+            Object::ServiceAddresses(_) => return,
         };
         self.say(&key, notes, taken);
         self.known.insert(key);

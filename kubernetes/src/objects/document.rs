@@ -90,6 +90,7 @@ impl Document<'_> {
             Kind::Namespace => Object::Namespace(Arc::new(self.parse()?)),
             Kind::IpAddressPool => Object::IpAddressPool(Arc::new(self.parse()?)),
             Kind::L2Advertisement => Object::L2Advertisement(Arc::new(self.parse()?)),
+            Kind::ServiceAddresses => Object::ServiceAddresses(Arc::new(self.parse()?)),
             Kind::Unserved(kind) => Object::Unserved(Arc::new(self.parse::<UnservedForm>()?.of_kind(kind))),
         })
     }

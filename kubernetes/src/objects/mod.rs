@@ -12,6 +12,7 @@
 //! ignored, and a value that makes no sense (port 70000, address "banana") is kept as written, so that
 //! `resolve` drops only that part and can say where it stood. Names that the API would refuse are refused from files.
 
+mod addresses;
 mod apparent;
 mod cluster;
 mod document;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer};
 
+pub use addresses::ServiceAddresses;
 pub use cluster::{
     Namespace, Node, NodeAddress, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrLabels, ServiceCidrSpec, Taint,
 };
@@ -73,6 +75,8 @@ pub enum Object {
     L2Advertisement(Arc<L2Advertisement>),
     /// One of metallb.io that is not served.
     Unserved(Arc<Unserved>),
+    /// switchyard.dev/v1 ServiceAddresses.
+    ServiceAddresses(Arc<ServiceAddresses>),
 }
 
 /// The kind of an [`Object`].
@@ -96,6 +100,8 @@ pub enum Kind {
     L2Advertisement,
     /// One of metallb.io that is not served.
     Unserved(UnservedKind),
+    /// switchyard.dev/v1 ServiceAddresses.
+    ServiceAddresses,
 }
 
 /// Which object: unique in a cluster.
@@ -122,6 +128,7 @@ impl Object {
             Self::IpAddressPool(_) => Kind::IpAddressPool,
             Self::L2Advertisement(_) => Kind::L2Advertisement,
             Self::Unserved(unserved) => Kind::Unserved(unserved.kind),
+            Self::ServiceAddresses(_) => Kind::ServiceAddresses,
         }
     }
 
@@ -137,13 +144,14 @@ impl Object {
             Self::IpAddressPool(pool) => pool.key(),
             Self::L2Advertisement(advertisement) => advertisement.key(),
             Self::Unserved(unserved) => unserved.key(),
+            Self::ServiceAddresses(addresses) => addresses.key(),
         }
     }
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Service,
         Self::EndpointSlice,
         Self::Endpoints,
@@ -156,6 +164,7 @@ impl Kind {
         Self::Unserved(UnservedKind::BgpAdvertisement),
         Self::Unserved(UnservedKind::BfdProfile),
         Self::Unserved(UnservedKind::Community),
+        Self::ServiceAddresses,
     ];
 
     /// As `kind:` spells it.
@@ -170,6 +179,7 @@ impl Kind {
             Self::IpAddressPool => "IPAddressPool",
             Self::L2Advertisement => "L2Advertisement",
             Self::Unserved(kind) => kind.as_str(),
+            Self::ServiceAddresses => "ServiceAddresses",
         }
     }
 
@@ -180,6 +190,7 @@ impl Kind {
             Self::EndpointSlice => "discovery.k8s.io",
             Self::ServiceCidr => "networking.k8s.io",
             Self::IpAddressPool | Self::L2Advertisement | Self::Unserved(_) => "metallb.io",
+            Self::ServiceAddresses => "switchyard.dev",
         }
     }
 
@@ -191,6 +202,7 @@ impl Kind {
             Self::ServiceCidr => "networking.k8s.io/v1",
             Self::IpAddressPool | Self::L2Advertisement => "metallb.io/v1beta1",
             Self::Unserved(kind) => kind.api_version(),
+            Self::ServiceAddresses => "switchyard.dev/v1",
         }
     }
 
@@ -198,7 +210,7 @@ impl Kind {
     pub fn is_namespaced(self) -> bool {
         match self {
             Self::Service | Self::EndpointSlice | Self::Endpoints => true,
-            Self::IpAddressPool | Self::L2Advertisement | Self::Unserved(_) => true,
+            Self::IpAddressPool | Self::L2Advertisement | Self::Unserved(_) | Self::ServiceAddresses => true,
             Self::Node | Self::ServiceCidr | Self::Namespace => false,
         }
     }
@@ -218,6 +230,7 @@ impl<'de> DeserializeSeed<'de> for Kind {
             Self::Namespace => Object::Namespace(Arc::new(Namespace::deserialize(deserializer)?)),
             Self::IpAddressPool => Object::IpAddressPool(Arc::new(IpAddressPool::deserialize(deserializer)?)),
             Self::L2Advertisement => Object::L2Advertisement(Arc::new(L2Advertisement::deserialize(deserializer)?)),
+            Self::ServiceAddresses => Object::ServiceAddresses(Arc::new(ServiceAddresses::deserialize(deserializer)?)),
             Self::Unserved(kind) => {
                 Object::Unserved(Arc::new(metallb::UnservedForm::deserialize(deserializer)?.of_kind(kind)))
             }

@@ -97,6 +97,7 @@ pub(super) fn check_names(object: &Object) -> Result<(), String> {
         Object::Namespace(namespace) => check_metadata(true, &namespace.metadata)?,
         Object::IpAddressPool(pool) => check_metadata(false, &pool.metadata)?,
         Object::L2Advertisement(advertisement) => check_metadata(false, &advertisement.metadata)?,
+        Object::ServiceAddresses(addresses) => check_metadata(true, &addresses.metadata)?,
         Object::Unserved(unserved) => check_metadata(false, &unserved.metadata)?,
     }
     Ok(())

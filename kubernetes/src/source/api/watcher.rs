@@ -345,6 +345,7 @@ fn plural(kind: Kind) -> &'static str {
         Kind::Namespace => "Namespaces",
         Kind::IpAddressPool => "IPAddressPools",
         Kind::L2Advertisement => "L2Advertisements",
+        Kind::ServiceAddresses => "ServiceAddresses",
         Kind::Unserved(UnservedKind::BgpPeer) => "BGPPeers",
         Kind::Unserved(UnservedKind::BgpAdvertisement) => "BGPAdvertisements",
         Kind::Unserved(UnservedKind::BfdProfile) => "BFDProfiles",

@@ -174,6 +174,7 @@ impl Resource {
         match self.kind {
             Kind::ServiceCidr | Kind::IpAddressPool | Kind::L2Advertisement | Kind::Unserved(_) => true,
             Kind::Service | Kind::EndpointSlice | Kind::Endpoints | Kind::Node | Kind::Namespace => false,
+            Kind::ServiceAddresses => true,
         }
     }
 
