@@ -443,7 +443,7 @@ fn with_wrong_field(kind: &str, path: &str) -> String {
 fn every_field_of_the_definitions_is_read() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kubernetes/metallb-crds");
     for (file, kind, count) in
-        [("ipaddresspools.yaml", "IPAddressPool", 13), ("l2advertisements.yaml", "L2Advertisement", 7)]
+        [("ipaddresspools.yaml", "IPAddressPool", 14), ("l2advertisements.yaml", "L2Advertisement", 7)]
     {
         let text = std::fs::read_to_string(format!("{folder}/{file}")).unwrap();
         let definition: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
