@@ -107,7 +107,7 @@ impl World {
         let asked = match &service.addresses {
             Requested::Unreadable(_) => return Some(Err("BadRequest")),
             Requested::Any if !wrong_pool => return None,
-            Requested::Any => return Some(self.from_asked_pool(service, have)),
+            Requested::Any => return Some(self.asked_pool_gives(service, have)),
             Requested::These(asked) => asked,
         };
         let of = |family| asked.iter().filter(|asked| Family::of(**asked) == family).count();
@@ -173,7 +173,7 @@ impl World {
         Ok(addresses)
     }
 
-    fn from_asked_pool(&self, service: &Service, have: &Have) -> Result<Vec<IpAddr>, &'static str> {
+    fn asked_pool_gives(&self, service: &Service, have: &Have) -> Result<Vec<IpAddr>, &'static str> {
         let pool = self.pools.iter().find(|pool| Some(&pool.name) == service.pool.as_ref()).ok_or("NoPool")?;
         if !self.accepts(pool, service) {
             return Err("PoolForbids");
