@@ -108,6 +108,7 @@
 //! - Nothing is programmed before everything was listed and the node's addresses are known (`tests/reconcile_loop.rs`).
 
 mod cluster_state;
+pub mod load_balancer;
 pub mod objects;
 pub mod resolve;
 pub mod settings;

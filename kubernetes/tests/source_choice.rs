@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use switchyard_kubernetes::source::{Event, SourceChoice, SourceConfig, channel, follow_choice};
+use switchyard_kubernetes::source::{Event, Reads, SourceChoice, SourceConfig, channel, follow_choice};
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
@@ -20,7 +20,11 @@ fn folder(service: &str) -> TempDir {
 }
 
 fn choice(folder: &Path) -> SourceChoice {
-    SourceChoice { source: SourceConfig::Folder(folder.to_owned()), node_name: "node1".parse().unwrap() }
+    SourceChoice {
+        source: SourceConfig::Folder(folder.to_owned()),
+        node_name: "node1".parse().unwrap(),
+        reads: Reads::default(),
+    }
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ impl From<Exit> for ExitCode {
 impl CommandError {
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) => Exit::Mistake,
+            Self::Config(_) | Self::NotInFolder { .. } => Exit::Mistake,
             Self::Unprivileged(_) => Exit::Unprivileged,
             Self::Backend(error) | Self::Cleanup(error) | Self::Process(ProcessError::Backend(error)) => of_open(error),
             Self::Process(ProcessError::NoSource(_)) => Exit::Unsupported,

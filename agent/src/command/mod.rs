@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run      source → resolve → reconcile, until SIGTERM; the rules stay
+//! controller  addresses for LoadBalancer services, until SIGTERM
 //! demo     the example cluster in network namespaces
 //! status   what the kernel holds
 //! cleanup  removes what is Switchyard's
@@ -9,6 +10,7 @@
 
 mod cleanup;
 mod confine;
+mod controller;
 mod exit;
 mod output;
 mod privilege;
@@ -55,6 +57,12 @@ enum Command {
     /// in place: traffic continues, and the next run takes the rules over. `switchyard cleanup` removes them.
     Run(Box<RunFlags>),
 
+    /// Give addresses to LoadBalancer services until SIGTERM or SIGINT
+    ///
+    /// Reads Services and IPAddressPools from a folder, and writes which service has which address into a file of that
+    /// folder, where `switchyard run` finds it. What was given stays when it ends. It needs no privilege.
+    Controller(Box<controller::ControllerFlags>),
+
     /// Build the example cluster on this machine, and dial each of its services
     ///
     /// Builds a node, its pods and its neighbours in network namespaces, and programs the services of the example
@@ -87,6 +95,8 @@ pub(crate) enum CommandError {
     Config(#[from] ConfigError),
     #[error("{}: {error}", file.display())]
     NotWritten { file: PathBuf, error: io::Error },
+    #[error("--write {}: must be a .yaml file in the folder that --source names, {}: it is read from there", file.display(), folder.display())]
+    NotInFolder { file: PathBuf, folder: PathBuf },
     #[error(transparent)]
     Backend(#[from] OpenError),
     #[error("{0}; if `switchyard run` is running, stop it first")]
@@ -126,6 +136,9 @@ impl CommandLine {
         match command {
             // Its level may be in its file.
             Command::Run(flags) => run::execute(*flags, verbosity),
+            Command::Controller(flags) => {
+                logging(verbosity.unwrap_or(Verbosity::AGENT), |_| block_on(controller::control(*flags)))
+            }
             #[cfg(feature = "demo")]
             Command::Demo(args) => logging(verbosity.unwrap_or(Verbosity::QUIET), |_| crate::demo::run(&args)),
             Command::Status(flags) => {

@@ -106,7 +106,7 @@ fn log_reread(reread: &Reread) {
 }
 
 /// Resolves at the first SIGTERM or SIGINT from now on.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

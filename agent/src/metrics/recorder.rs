@@ -8,7 +8,7 @@ use backend_api::{Family, PerFamily, Report, Scope, ServiceName, ServiceState};
 
 use super::Recorded;
 use super::totals::MissedEndpoints;
-use kubernetes::objects::{Kind, Object};
+use kubernetes::objects::Kind;
 use kubernetes::resolve::Changes;
 use kubernetes::source::Event;
 use kubernetes::{ClusterState, News, Note};
@@ -48,7 +48,7 @@ impl Recorder {
         let Recorded { kube_proxy, own, .. } = &*self.recorded;
         for event in events {
             let kind = match event {
-                Event::Changed(object) => kind_of(object),
+                Event::Changed(object) => object.kind(),
                 Event::Deleted(key) => key.kind,
                 Event::Anew => continue,
                 Event::Listed => {
@@ -64,6 +64,8 @@ impl Recorder {
                 Kind::Service => kube_proxy.service_changed(),
                 Kind::EndpointSlice | Kind::Endpoints => kube_proxy.endpoints_changed(),
                 Kind::Node | Kind::ServiceCidr => {}
+                Kind::Namespace | Kind::IpAddressPool | Kind::L2Advertisement => {}
+                Kind::Unserved(_) | Kind::ServiceAddresses => {}
             }
         }
         if self.listed {
@@ -103,16 +105,6 @@ impl Recorder {
         if std::mem::take(&mut self.drifted) {
             own.repaired();
         }
-    }
-}
-
-fn kind_of(object: &Object) -> Kind {
-    match object {
-        Object::Service(_) => Kind::Service,
-        Object::EndpointSlice(_) => Kind::EndpointSlice,
-        Object::Endpoints(_) => Kind::Endpoints,
-        Object::Node(_) => Kind::Node,
-        Object::ServiceCidr(_) => Kind::ServiceCidr,
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn post_events(choices: watch::Receiver<SourceChoice>, notices:
     use kubernetes::source::SourceConfig;
     use kubernetes::source::api::connect;
 
-    let SourceChoice { source, node_name } = choices.borrow().clone();
+    let SourceChoice { source, node_name, .. } = choices.borrow().clone();
     let SourceConfig::Kubernetes(way) = source else { return };
     let (mut backoff, mut said) = (Backoff::default(), false);
     let client = loop {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use backend_api::PerFamily;
 use kubernetes::settings::Settings;
-use kubernetes::source::SourceChoice;
+use kubernetes::source::{Reads, SourceChoice};
 use tokio::sync::watch;
 
 use crate::config::{Backend, Config, HostConfig, IpvsConfig, KubeProxyRules, ServersConfig, Verbosity};
@@ -106,7 +106,7 @@ impl From<&Config> for Views {
             verbosity,
         } = config.clone();
         Self {
-            source: SourceChoice { source, node_name: node_name.clone() },
+            source: SourceChoice { source, node_name: node_name.clone(), reads: Reads::Forwarding },
             backend: BackendView {
                 backend,
                 ipvs: match backend {

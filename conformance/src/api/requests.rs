@@ -79,7 +79,7 @@ pub(super) fn wanted(method: &Method, uri: &Uri) -> Result<Wanted, Refused> {
     let resource = Resource::ALL.into_iter().find(|known| known.plural() == *plural && known.api_version() == group);
     let resource = resource.ok_or_else(not_found)?;
     match (method, rest) {
-        (&Method::GET, []) => collection(resource, uri),
+        (&Method::GET, []) => collection(resource, namespace, uri),
         (&Method::GET, [name]) => Ok(Wanted::Read(target(resource, namespace, name))),
         (&Method::PATCH | &Method::PUT, [name, "status"]) => Ok(Wanted::Status(target(resource, namespace, name))),
         (_, [] | [_] | [_, "status"]) => Err(not_allowed()),
@@ -91,15 +91,17 @@ fn target(resource: Resource, namespace: &str, name: &str) -> Target {
     Target { resource, namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
-fn collection(resource: Resource, uri: &Uri) -> Result<Wanted, Refused> {
+fn collection(resource: Resource, namespace: &str, uri: &Uri) -> Result<Wanted, Refused> {
     let query = Query::<BTreeMap<String, String>>::try_from_uri(uri).map_err(|error| bad(error.to_string()))?.0;
     let text = |name: &str| query.get(name).map(String::as_str).filter(|text| !text.is_empty());
     let number = |name: &str| {
         let read = text(name).map(|text| text.parse::<u64>().map_err(|_| bad(format!("invalid {name}: {text:?}"))));
         read.transpose()
     };
-    let selector =
-        Selector::parse(resource, text("labelSelector").unwrap_or_default(), text("fieldSelector").unwrap_or_default());
+    let own_namespace = format!("metadata.namespace={namespace}");
+    let fields = [text("fieldSelector"), Some(own_namespace.as_str()).filter(|_| !namespace.is_empty())];
+    let fields: Vec<&str> = fields.into_iter().flatten().collect();
+    let selector = Selector::parse(resource, text("labelSelector").unwrap_or_default(), &fields.join(","));
     let selector = selector.map_err(bad)?;
     if !matches!(text("watch"), Some("true" | "1")) {
         if text("sendInitialEvents").is_some() {

@@ -18,6 +18,12 @@ pub enum Resource {
     Nodes,
     /// `servicecidrs`.
     ServiceCidrs,
+    /// `namespaces`.
+    Namespaces,
+    /// `ipaddresspools`.
+    IpAddressPools,
+    /// `l2advertisements`.
+    L2Advertisements,
 }
 
 /// Namespace, empty where there are none, and name.
@@ -54,7 +60,15 @@ pub(super) struct Store {
 }
 
 impl Resource {
-    pub(super) const ALL: [Self; 4] = [Self::Services, Self::EndpointSlices, Self::Nodes, Self::ServiceCidrs];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Services,
+        Self::EndpointSlices,
+        Self::Nodes,
+        Self::ServiceCidrs,
+        Self::Namespaces,
+        Self::IpAddressPools,
+        Self::L2Advertisements,
+    ];
 
     /// As a path spells it.
     pub(super) fn plural(self) -> &'static str {
@@ -63,6 +77,9 @@ impl Resource {
             Self::EndpointSlices => "endpointslices",
             Self::Nodes => "nodes",
             Self::ServiceCidrs => "servicecidrs",
+            Self::Namespaces => "namespaces",
+            Self::IpAddressPools => "ipaddresspools",
+            Self::L2Advertisements => "l2advertisements",
         }
     }
 
@@ -73,21 +90,26 @@ impl Resource {
             Self::EndpointSlices => "EndpointSlice",
             Self::Nodes => "Node",
             Self::ServiceCidrs => "ServiceCIDR",
+            Self::Namespaces => "Namespace",
+            Self::IpAddressPools => "IPAddressPool",
+            Self::L2Advertisements => "L2Advertisement",
         }
     }
 
     pub(super) fn api_version(self) -> &'static str {
         match self {
-            Self::Services | Self::Nodes => "v1",
+            Self::Services | Self::Nodes | Self::Namespaces => "v1",
             Self::EndpointSlices => "discovery.k8s.io/v1",
             Self::ServiceCidrs => "networking.k8s.io/v1",
+            Self::IpAddressPools | Self::L2Advertisements => "metallb.io/v1beta1",
         }
     }
 
-    pub(super) fn is_namespaced(self) -> bool {
+    /// Whether its objects live in a namespace.
+    pub fn is_namespaced(self) -> bool {
         match self {
-            Self::Services | Self::EndpointSlices => true,
-            Self::Nodes | Self::ServiceCidrs => false,
+            Self::Services | Self::EndpointSlices | Self::IpAddressPools | Self::L2Advertisements => true,
+            Self::Nodes | Self::ServiceCidrs | Self::Namespaces => false,
         }
     }
 

@@ -179,7 +179,7 @@ impl Told {
                 is_named(object, "ServiceCIDR", &cidr.metadata.name)
                     && object["spec"]["cidrs"][0] == *cidr.spec.cidrs[0].to_string()
             }
-            Object::Endpoints(_) => false,
+            _ => false,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kubernetes::objects::Object;
-use kubernetes::source::{ApiConfig, Event, SourceChoice, SourceConfig, channel, follow_choice};
+use kubernetes::source::{ApiConfig, Event, Reads, SourceChoice, SourceConfig, channel, follow_choice};
 use serde_json::{Value, json};
 use switchyard_conformance::api::Api;
 use tokio::sync::mpsc::Receiver;
@@ -23,11 +23,16 @@ pub(crate) struct Followed {
 impl Followed {
     /// Follows `api`, with this much of its usual configuration changed.
     pub(crate) fn with(api: Api, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        Self::reading(api, Reads::Forwarding, change)
+    }
+
+    /// The same for what objects are needed for.
+    pub(crate) fn reading(api: Api, reads: Reads, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let mut config = ApiConfig::of_servers(&api.urls()).unwrap();
         change(&mut config);
         let (sender, told) = channel();
         let source = SourceConfig::Kubernetes(config);
-        let (choice, choices) = watch::channel(SourceChoice { source, node_name: "node2".parse().unwrap() });
+        let (choice, choices) = watch::channel(SourceChoice { source, node_name: "node2".parse().unwrap(), reads });
         tokio::spawn(follow_choice(choices, sender));
         Self { api, choice, told, seen: Vec::new() }
     }

@@ -5,6 +5,7 @@
 
 mod access;
 mod agents;
+mod allocating;
 mod cuts;
 mod double;
 mod followed;

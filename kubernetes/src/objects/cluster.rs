@@ -1,7 +1,8 @@
-//! The objects that belong to no namespace: v1 Node, and networking.k8s.io/v1 ServiceCIDR (KEP-1880).
+//! The objects that belong to no namespace: v1 Node and Namespace, and networking.k8s.io/v1 ServiceCIDR (KEP-1880).
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
+use super::labels::{AllLabels, NodeLabels};
 use super::metadata::or_default;
 use super::{Address, Kind, Metadata, ObjectKey};
 
@@ -16,14 +17,6 @@ pub struct Node {
     /// `status`.
     #[serde(default, deserialize_with = "or_default")]
     pub status: NodeStatus,
-}
-
-/// The labels of a Node that a proxy reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct NodeLabels {
-    /// `topology.kubernetes.io/zone`.
-    #[serde(rename = "topology.kubernetes.io/zone", default)]
-    pub zone: Option<Box<str>>,
 }
 
 /// `spec` of a Node.
@@ -55,6 +48,24 @@ pub struct NodeStatus {
     /// `addresses`.
     #[serde(deserialize_with = "or_default")]
     pub addresses: Box<[NodeAddress]>,
+    /// Whether the condition `NetworkUnavailable` is true. Of the others nothing is kept: they change each minute.
+    #[serde(rename = "conditions", deserialize_with = "network_unavailable")]
+    pub network_unavailable: bool,
+}
+
+fn network_unavailable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Condition {
+        #[serde(rename = "type", deserialize_with = "or_default")]
+        condition_type: String,
+        #[serde(deserialize_with = "or_default")]
+        status: String,
+    }
+    let conditions: Vec<Condition> = or_default(deserializer)?;
+    Ok(conditions
+        .iter()
+        .any(|condition| condition.condition_type == "NetworkUnavailable" && condition.status == "True"))
 }
 
 /// One of `status.addresses` of a Node.
@@ -65,6 +76,20 @@ pub struct NodeAddress {
     pub address_type: Box<str>,
     /// `address`.
     pub address: Address,
+}
+
+/// v1 Namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Namespace {
+    /// `metadata`.
+    pub metadata: Metadata<AllLabels>,
+}
+
+impl Namespace {
+    /// Which object it is.
+    pub fn key(&self) -> ObjectKey {
+        self.metadata.key(Kind::Namespace)
+    }
 }
 
 impl Node {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::apparent::apparent_key;
 use super::header::Header;
 use super::likeness::Means;
+use super::metallb::UnservedForm;
 use super::names::check_names;
 use super::yaml::{Document, Mistake, documents};
 use super::{Kind, Object, ObjectKey};
@@ -86,6 +87,11 @@ impl Document<'_> {
             Kind::Endpoints => Object::Endpoints(Arc::new(self.parse()?)),
             Kind::Node => Object::Node(Arc::new(self.parse()?)),
             Kind::ServiceCidr => Object::ServiceCidr(Arc::new(self.parse()?)),
+            Kind::Namespace => Object::Namespace(Arc::new(self.parse()?)),
+            Kind::IpAddressPool => Object::IpAddressPool(Arc::new(self.parse()?)),
+            Kind::L2Advertisement => Object::L2Advertisement(Arc::new(self.parse()?)),
+            Kind::ServiceAddresses => Object::ServiceAddresses(Arc::new(self.parse()?)),
+            Kind::Unserved(kind) => Object::Unserved(Arc::new(self.parse::<UnservedForm>()?.of_kind(kind))),
         })
     }
 

@@ -6,7 +6,7 @@
 use super::Kind;
 
 /// The API versions of our kinds, with the other kinds that they have. `Config` is a kubeconfig file.
-const OTHERS: [(&str, &[&str]); 3] = [
+const OTHERS: [(&str, &[&str]); 4] = [
     (
         "v1",
         &[
@@ -16,7 +16,6 @@ const OTHERS: [(&str, &[&str]); 3] = [
             "ConfigMap",
             "Event",
             "LimitRange",
-            "Namespace",
             "PersistentVolume",
             "PersistentVolumeClaim",
             "Pod",
@@ -29,6 +28,7 @@ const OTHERS: [(&str, &[&str]); 3] = [
         ],
     ),
     ("discovery.k8s.io/v1", &[]),
+    ("metallb.io/v1beta1", &["AddressPool", "ConfigurationState", "ServiceBGPStatus", "ServiceL2Status"]),
     ("networking.k8s.io/v1", &["IPAddress", "Ingress", "IngressClass", "NetworkPolicy"]),
 ];
 
@@ -51,7 +51,9 @@ pub(super) fn means(api_version: &str, kind: &str) -> Means {
     }
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let exact = Kind::ALL.into_iter().find(|ours| ours.as_str() == kind);
-    if let Some(ours) = exact.filter(|ours| api_version == ours.api_version()) {
+    // Of what is not served any version is: nothing of it is read.
+    let any_version = |ours: &Kind| matches!(ours, Kind::Unserved(_)) && group == ours.group();
+    if let Some(ours) = exact.filter(|ours| api_version == ours.api_version() || any_version(ours)) {
         return Means::Ours(ours);
     }
     let near = exact.or_else(|| nearest(kind, Kind::ALL, Kind::as_str));

@@ -6,19 +6,22 @@
 //! ```
 //!
 //! Our own types instead of a full client's: an endpoint takes a seventh of the memory, and whatever else an object
-//! holds (managedFields, conditions, selectors) is skipped while reading.
+//! holds (managedFields, conditions, most labels) is skipped while reading.
 //!
 //! **Invariant:** what the API would accept is accepted: null and missing mean the same, unknown fields are
 //! ignored, and a value that makes no sense (port 70000, address "banana") is kept as written, so that
 //! `resolve` drops only that part and can say where it stood. Names that the API would refuse are refused from files.
 
+mod addresses;
 mod apparent;
 mod cluster;
 mod document;
 mod endpoints;
 mod header;
+mod labels;
 mod likeness;
 mod metadata;
+mod metallb;
 mod names;
 mod service;
 mod text;
@@ -30,18 +33,24 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer};
 
+pub use addresses::ServiceAddresses;
 pub use cluster::{
-    Node, NodeAddress, NodeLabels, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrLabels, ServiceCidrSpec, Taint,
+    Namespace, Node, NodeAddress, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrLabels, ServiceCidrSpec, Taint,
 };
 pub use document::{Item, Refused, read};
 pub use endpoints::{
     AddressType, Conditions, EndpointPort, EndpointSlice, Endpoints, EndpointsAddress, EndpointsSubset, Hints,
     SliceAnnotations, SliceEndpoint, SliceLabels,
 };
+pub use labels::{AllLabels, NodeLabels, ServiceAnnotations, ServiceLabels};
 pub use metadata::{Metadata, NoAnnotations, NoUid, Uid};
+pub use metallb::{
+    IpAddressPool, IpAddressPoolSpec, IpAddressPoolStatus, L2Advertisement, L2AdvertisementSpec, LabelRequirement,
+    LabelSelector, PreferredNode, ServiceAllocationSpec, Unserved, UnservedKind, UnservedLabels,
+};
 pub use service::{
-    AffinityKind, ClientIpConfig, IngressIp, IpMode, LoadBalancerStatus, Service, ServiceAnnotations, ServiceLabels,
-    ServicePort, ServiceSpec, ServiceStatus, ServiceType, SessionAffinityConfig, TrafficPolicy,
+    AffinityKind, ClientIpConfig, IngressIp, IpMode, LoadBalancerStatus, Service, ServicePort, ServiceSpec,
+    ServiceStatus, ServiceType, SessionAffinityConfig, TrafficPolicy,
 };
 pub use text::{Address, Keyword, Word};
 
@@ -58,6 +67,16 @@ pub enum Object {
     Node(Arc<Node>),
     /// networking.k8s.io/v1 ServiceCIDR.
     ServiceCidr(Arc<ServiceCidr>),
+    /// v1 Namespace.
+    Namespace(Arc<Namespace>),
+    /// metallb.io/v1beta1 IPAddressPool.
+    IpAddressPool(Arc<IpAddressPool>),
+    /// metallb.io/v1beta1 L2Advertisement.
+    L2Advertisement(Arc<L2Advertisement>),
+    /// One of metallb.io that is not served.
+    Unserved(Arc<Unserved>),
+    /// switchyard.dev/v1 ServiceAddresses.
+    ServiceAddresses(Arc<ServiceAddresses>),
 }
 
 /// The kind of an [`Object`].
@@ -73,6 +92,16 @@ pub enum Kind {
     Node,
     /// networking.k8s.io/v1 ServiceCIDR.
     ServiceCidr,
+    /// v1 Namespace.
+    Namespace,
+    /// metallb.io/v1beta1 IPAddressPool.
+    IpAddressPool,
+    /// metallb.io/v1beta1 L2Advertisement.
+    L2Advertisement,
+    /// One of metallb.io that is not served.
+    Unserved(UnservedKind),
+    /// switchyard.dev/v1 ServiceAddresses.
+    ServiceAddresses,
 }
 
 /// Which object: unique in a cluster.
@@ -87,6 +116,22 @@ pub struct ObjectKey {
 }
 
 impl Object {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Endpoints(_) => Kind::Endpoints,
+            Self::Node(_) => Kind::Node,
+            Self::ServiceCidr(_) => Kind::ServiceCidr,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::IpAddressPool(_) => Kind::IpAddressPool,
+            Self::L2Advertisement(_) => Kind::L2Advertisement,
+            Self::Unserved(unserved) => Kind::Unserved(unserved.kind),
+            Self::ServiceAddresses(_) => Kind::ServiceAddresses,
+        }
+    }
+
     /// Which object it is.
     pub fn key(&self) -> ObjectKey {
         match self {
@@ -95,13 +140,32 @@ impl Object {
             Self::Endpoints(endpoints) => endpoints.key(),
             Self::Node(node) => node.key(),
             Self::ServiceCidr(cidr) => cidr.key(),
+            Self::Namespace(namespace) => namespace.key(),
+            Self::IpAddressPool(pool) => pool.key(),
+            Self::L2Advertisement(advertisement) => advertisement.key(),
+            Self::Unserved(unserved) => unserved.key(),
+            Self::ServiceAddresses(addresses) => addresses.key(),
         }
     }
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Service, Self::EndpointSlice, Self::Endpoints, Self::Node, Self::ServiceCidr];
+    pub const ALL: [Self; 13] = [
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Endpoints,
+        Self::Node,
+        Self::ServiceCidr,
+        Self::Namespace,
+        Self::IpAddressPool,
+        Self::L2Advertisement,
+        Self::Unserved(UnservedKind::BgpPeer),
+        Self::Unserved(UnservedKind::BgpAdvertisement),
+        Self::Unserved(UnservedKind::BfdProfile),
+        Self::Unserved(UnservedKind::Community),
+        Self::ServiceAddresses,
+    ];
 
     /// As `kind:` spells it.
     pub fn as_str(self) -> &'static str {
@@ -111,24 +175,34 @@ impl Kind {
             Self::Endpoints => "Endpoints",
             Self::Node => "Node",
             Self::ServiceCidr => "ServiceCIDR",
+            Self::Namespace => "Namespace",
+            Self::IpAddressPool => "IPAddressPool",
+            Self::L2Advertisement => "L2Advertisement",
+            Self::Unserved(kind) => kind.as_str(),
+            Self::ServiceAddresses => "ServiceAddresses",
         }
     }
 
     /// The API group, empty for the core group.
     pub fn group(self) -> &'static str {
         match self {
-            Self::Service | Self::Endpoints | Self::Node => "",
+            Self::Service | Self::Endpoints | Self::Node | Self::Namespace => "",
             Self::EndpointSlice => "discovery.k8s.io",
             Self::ServiceCidr => "networking.k8s.io",
+            Self::IpAddressPool | Self::L2Advertisement | Self::Unserved(_) => "metallb.io",
+            Self::ServiceAddresses => "switchyard.dev",
         }
     }
 
     /// As `apiVersion:` spells it.
     pub fn api_version(self) -> &'static str {
         match self {
-            Self::Service | Self::Endpoints | Self::Node => "v1",
+            Self::Service | Self::Endpoints | Self::Node | Self::Namespace => "v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
             Self::ServiceCidr => "networking.k8s.io/v1",
+            Self::IpAddressPool | Self::L2Advertisement => "metallb.io/v1beta1",
+            Self::Unserved(kind) => kind.api_version(),
+            Self::ServiceAddresses => "switchyard.dev/v1",
         }
     }
 
@@ -136,7 +210,8 @@ impl Kind {
     pub fn is_namespaced(self) -> bool {
         match self {
             Self::Service | Self::EndpointSlice | Self::Endpoints => true,
-            Self::Node | Self::ServiceCidr => false,
+            Self::IpAddressPool | Self::L2Advertisement | Self::Unserved(_) | Self::ServiceAddresses => true,
+            Self::Node | Self::ServiceCidr | Self::Namespace => false,
         }
     }
 }
@@ -152,6 +227,13 @@ impl<'de> DeserializeSeed<'de> for Kind {
             Self::Endpoints => Object::Endpoints(Arc::new(Endpoints::deserialize(deserializer)?)),
             Self::Node => Object::Node(Arc::new(Node::deserialize(deserializer)?)),
             Self::ServiceCidr => Object::ServiceCidr(Arc::new(ServiceCidr::deserialize(deserializer)?)),
+            Self::Namespace => Object::Namespace(Arc::new(Namespace::deserialize(deserializer)?)),
+            Self::IpAddressPool => Object::IpAddressPool(Arc::new(IpAddressPool::deserialize(deserializer)?)),
+            Self::L2Advertisement => Object::L2Advertisement(Arc::new(L2Advertisement::deserialize(deserializer)?)),
+            Self::ServiceAddresses => Object::ServiceAddresses(Arc::new(ServiceAddresses::deserialize(deserializer)?)),
+            Self::Unserved(kind) => {
+                Object::Unserved(Arc::new(metallb::UnservedForm::deserialize(deserializer)?.of_kind(kind)))
+            }
         })
     }
 }

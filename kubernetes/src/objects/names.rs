@@ -94,6 +94,11 @@ pub(super) fn check_names(object: &Object) -> Result<(), String> {
             check("label topology.kubernetes.io/zone", Rule::LabelValue, node.metadata.labels.zone.as_deref())?;
         }
         Object::ServiceCidr(cidr) => check_metadata(false, &cidr.metadata)?,
+        Object::Namespace(namespace) => check_metadata(true, &namespace.metadata)?,
+        Object::IpAddressPool(pool) => check_metadata(false, &pool.metadata)?,
+        Object::L2Advertisement(advertisement) => check_metadata(false, &advertisement.metadata)?,
+        Object::ServiceAddresses(addresses) => check_metadata(true, &addresses.metadata)?,
+        Object::Unserved(unserved) => check_metadata(false, &unserved.metadata)?,
     }
     Ok(())
 }

@@ -2,41 +2,45 @@
 
 use std::sync::Arc;
 
+use allocation::{FamilyPolicy, Labels};
 use backend_api::{Protocol, Scheduler, ServiceName};
 use serde::Deserialize;
 
-use super::metadata::{or_default, present};
+use super::labels::{ServiceAnnotations, ServiceLabels};
+use super::metadata::or_default;
 use super::text::repeated;
 use super::{Address, Keyword, Kind, Metadata, ObjectKey, Uid, Word};
 
-/// v1 Service.
+/// v1 Service. What only matters for the address of a LoadBalancer is kept of a LoadBalancer alone.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "WrittenService")]
 pub struct Service {
     /// `metadata`.
     pub metadata: Metadata<ServiceLabels, ServiceAnnotations, Uid>,
     /// `spec`.
-    #[serde(default, deserialize_with = "or_default")]
     pub spec: ServiceSpec,
     /// `status`.
-    #[serde(default, deserialize_with = "or_default")]
     pub status: ServiceStatus,
 }
 
-/// The labels of a Service that a proxy obeys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct ServiceLabels {
-    /// Whether `service.kubernetes.io/service-proxy-name` is there, with any value: another proxy's (KEP-2447).
-    #[serde(rename = "service.kubernetes.io/service-proxy-name", default, deserialize_with = "present")]
-    pub service_proxy_name: bool,
+/// A Service, with all that was written.
+#[derive(Deserialize)]
+struct WrittenService {
+    metadata: Metadata<ServiceLabels, ServiceAnnotations, Uid>,
+    #[serde(default, deserialize_with = "or_default")]
+    spec: ServiceSpec,
+    #[serde(default, deserialize_with = "or_default")]
+    status: ServiceStatus,
 }
 
-/// The annotations of a Service that a proxy obeys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct ServiceAnnotations {
-    /// `switchyard.dev/scheduler`: how IPVS chooses among its endpoints.
-    #[serde(rename = "switchyard.dev/scheduler", default)]
-    pub scheduler: Option<Word<Scheduler>>,
+impl From<WrittenService> for Service {
+    fn from(WrittenService { mut metadata, mut spec, status }: WrittenService) -> Self {
+        let is_load_balancer = spec.service_type == Some(Word::Known(ServiceType::LoadBalancer));
+        if !is_load_balancer {
+            (metadata.labels.all, spec.selector) = (None, None);
+        }
+        Self { metadata, spec, status }
+    }
 }
 
 /// `spec` of a Service.
@@ -76,6 +80,18 @@ pub struct ServiceSpec {
     /// `healthCheckNodePort`; missing and 0 mean none.
     #[serde(default, deserialize_with = "or_default")]
     pub health_check_node_port: i64,
+    /// `selector`, of a LoadBalancer only.
+    #[serde(default)]
+    pub selector: Option<Box<Labels>>,
+    /// `ipFamilyPolicy`; missing means SingleStack.
+    #[serde(default)]
+    pub ip_family_policy: Option<Word<FamilyPolicy>>,
+    /// `loadBalancerIP`, as written.
+    #[serde(rename = "loadBalancerIP", default)]
+    pub load_balancer_ip: Option<Box<str>>,
+    /// `loadBalancerClass`.
+    #[serde(default)]
+    pub load_balancer_class: Option<Box<str>>,
 }
 
 /// `spec.type` of a Service.
@@ -202,6 +218,17 @@ impl Keyword for ServiceType {
             "NodePort" => Some(Self::NodePort),
             "LoadBalancer" => Some(Self::LoadBalancer),
             "ExternalName" => Some(Self::ExternalName),
+            _ => None,
+        }
+    }
+}
+
+impl Keyword for FamilyPolicy {
+    fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "SingleStack" | "" => Some(Self::SingleStack),
+            "PreferDualStack" => Some(Self::PreferDualStack),
+            "RequireDualStack" => Some(Self::RequireDualStack),
             _ => None,
         }
     }

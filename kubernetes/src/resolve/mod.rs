@@ -36,4 +36,5 @@ pub use on_node::{HealthCheck, NoLocalEndpoints, OnNode};
 pub use resolver::{Applied, Changes, Resolver};
 pub use selection::Skip;
 pub use service::Resolution;
+pub(crate) use shared::YOUNGEST;
 pub use warning::{Problem, Warning};

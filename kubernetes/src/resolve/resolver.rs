@@ -147,6 +147,9 @@ impl Resolver {
                 let before = self.service_cidrs.insert(cidr.metadata.name.clone(), cidr.clone());
                 self.node_is_dirty |= before.as_ref() != Some(cidr);
             }
+            // An allocator's and an announcer's, and what a source has put into a Service.
+            Object::Namespace(_) | Object::IpAddressPool(_) | Object::L2Advertisement(_) => {}
+            Object::Unserved(_) | Object::ServiceAddresses(_) => {}
         }
     }
 
@@ -167,6 +170,8 @@ impl Resolver {
                 }
             }
             Kind::ServiceCidr => self.node_is_dirty |= self.service_cidrs.remove(&key.name).is_some(),
+            Kind::Namespace | Kind::IpAddressPool | Kind::L2Advertisement => {}
+            Kind::Unserved(_) | Kind::ServiceAddresses => {}
         }
     }
 

@@ -20,7 +20,7 @@ const LONGEST_TIMEOUT: u32 = 86_400;
 
 /// Of a service that does not say when it was made, or says it in a way that cannot be read: it never takes
 /// a frontend from one that does, and between two such the name decides.
-const YOUNGEST: Age = Age(i128::MAX);
+pub(crate) const YOUNGEST: Age = Age(i128::MAX);
 
 /// Where a service names a scheduler.
 const SCHEDULER: &str = "metadata.annotations[switchyard.dev/scheduler]";

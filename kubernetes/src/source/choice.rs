@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,6 +10,8 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use super::files::watch_folder;
+#[cfg(feature = "api")]
+use super::list_watch::Resource;
 use super::{Event, Sender, ServerUrl, ServerUrlError};
 use crate::settings::NodeName;
 
@@ -40,6 +43,26 @@ pub struct SourceChoice {
     pub source: SourceConfig,
     /// Name of the node. The API is asked for this Node object alone; a folder tells all.
     pub node_name: NodeName,
+    /// What they are needed for. A folder tells all.
+    pub reads: Reads,
+}
+
+/// What objects are needed for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// To forward.
+    #[default]
+    Forwarding,
+    /// To forward, and to announce addresses.
+    Announcing {
+        /// Of pools and advertisements.
+        namespace: Arc<str>,
+    },
+    /// To give addresses.
+    Allocating {
+        /// Of pools and advertisements.
+        namespace: Arc<str>,
+    },
 }
 
 impl ApiConfig {
@@ -126,14 +149,21 @@ impl Drop for Running {
     }
 }
 
-fn begin(SourceChoice { source, node_name }: SourceChoice, told: Sender) -> JoinHandle<()> {
+fn begin(SourceChoice { source, node_name, reads }: SourceChoice, told: Sender) -> JoinHandle<()> {
     match source {
         SourceConfig::Folder(folder) => tokio::spawn(watch_folder(folder, told)),
         #[cfg(feature = "api")]
-        SourceConfig::Kubernetes(api) => tokio::spawn(super::api::watch_api(api, node_name, told)),
+        SourceConfig::Kubernetes(api) => {
+            let resources = match reads {
+                Reads::Forwarding => Resource::of_proxy(&node_name),
+                Reads::Announcing { namespace } => Resource::of_announcer(&node_name, &namespace),
+                Reads::Allocating { namespace } => Resource::of_allocator(&namespace),
+            };
+            tokio::spawn(super::api::watch_resources(api, resources, told))
+        }
         #[cfg(not(feature = "api"))]
         SourceConfig::Kubernetes(api) => {
-            tracing::warn!(source = %api, node = %node_name, "cannot read this source: built without feature `api`; what is programmed stays");
+            tracing::warn!(source = %api, node = %node_name, ?reads, "cannot read this source: built without feature `api`; what is programmed stays");
             tokio::spawn(async move { told.closed().await })
         }
     }

@@ -23,7 +23,7 @@ mod server_url;
 
 use tokio::sync::mpsc;
 
-pub use choice::{ApiConfig, SourceChoice, SourceConfig, follow_choice};
+pub use choice::{ApiConfig, Reads, SourceChoice, SourceConfig, follow_choice};
 pub use server_url::{ServerUrl, ServerUrlError};
 
 use crate::objects::{Object, ObjectKey};

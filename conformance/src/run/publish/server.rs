@@ -157,10 +157,10 @@ fn place(object: &Value) -> Result<(Resource, String, String), String> {
     let kind = text(&object["kind"]);
     let resource = Resource::of_kind(&kind).ok_or_else(|| format!("{kind}: not for the API server of the suite"))?;
     let (namespace, name) = (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
-    let namespace = match (resource, namespace.as_str()) {
-        (Resource::Nodes | Resource::ServiceCidrs, _) => String::new(),
-        (Resource::Services | Resource::EndpointSlices, "") => "default".to_owned(),
-        (Resource::Services | Resource::EndpointSlices, _) => namespace,
+    let namespace = match (resource.is_namespaced(), namespace.as_str()) {
+        (false, _) => String::new(),
+        (true, "") => "default".to_owned(),
+        (true, _) => namespace,
     };
     Ok((resource, namespace, name))
 }

@@ -9,7 +9,7 @@
 //!
 //! `outage` is what all kinds know together, `waits` is when to ask again [both pure].
 //!
-//! One `KindWatcher` for each kind: Services, EndpointSlices, this node's Node, ServiceCIDRs. While the API is away,
+//! One `KindWatcher` for each kind: Services, EndpointSlices, this node's Node, ServiceCIDRs for a proxy. While the API is away,
 //! what was told holds. Own requests instead of a client's reflector: what is decoded are our slim types, item by item,
 //! and nothing is stored but keys.
 
@@ -24,6 +24,8 @@ mod watcher;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use self::outage::Outage;
 use self::servers::{Servers, Warnings};
@@ -44,6 +46,11 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// An API that is away is waited for: what was told before holds, and what has gone meanwhile is told when all objects
 /// of its kind have been listed again.
 pub async fn watch_api(config: ApiConfig, node_name: NodeName, told: Sender) {
+    watch_resources(config, Resource::of_proxy(&node_name), told).await;
+}
+
+/// As [`watch_api`], for objects of these kinds: see [`Resource::of_allocator`].
+pub async fn watch_resources(config: ApiConfig, resources: Vec<Resource>, told: Sender) {
     let place = config.to_string();
     let session = Arc::new(Session {
         silence: config.silence.unwrap_or(SILENCE),
@@ -51,17 +58,11 @@ pub async fn watch_api(config: ApiConfig, node_name: NodeName, told: Sender) {
         outage: Outage::new(place.clone()),
         place,
         told,
-        unlisted: AtomicUsize::new(4),
+        unlisted: AtomicUsize::new(resources.len()),
     });
     // In one task: when that is ended, nothing more is told.
-    let watching = async {
-        tokio::join!(
-            KindWatcher::new(session.clone(), Resource::services()).watch_kind(),
-            KindWatcher::new(session.clone(), Resource::slices()).watch_kind(),
-            KindWatcher::new(session.clone(), Resource::service_cidrs()).watch_kind(),
-            KindWatcher::new(session.clone(), Resource::node(&node_name)).watch_kind(),
-        )
-    };
+    let kinds = resources.into_iter().map(|resource| KindWatcher::new(session.clone(), resource).watch_kind());
+    let watching = join_all(kinds);
     tokio::select! {
         _ = watching => {}
         never = session.servers.watch_files() => match never {},

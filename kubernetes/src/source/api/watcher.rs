@@ -16,7 +16,7 @@ use super::coalesce::coalesce;
 use super::outage::{Outage, Part, Said, is_news};
 use super::servers::{ConnectError, Reply, Servers};
 use super::waits;
-use crate::objects::Kind;
+use crate::objects::{Kind, UnservedKind};
 use crate::source::list_watch::{AnswerForm, Completeness, Failure, ListWatch, Refusal, Remedy, Resource};
 use crate::source::{Event, Sender, Trouble};
 
@@ -342,6 +342,14 @@ fn plural(kind: Kind) -> &'static str {
         Kind::Endpoints => "Endpoints",
         Kind::Node => "Nodes",
         Kind::ServiceCidr => "ServiceCIDRs",
+        Kind::Namespace => "Namespaces",
+        Kind::IpAddressPool => "IPAddressPools",
+        Kind::L2Advertisement => "L2Advertisements",
+        Kind::ServiceAddresses => "ServiceAddresses",
+        Kind::Unserved(UnservedKind::BgpPeer) => "BGPPeers",
+        Kind::Unserved(UnservedKind::BgpAdvertisement) => "BGPAdvertisements",
+        Kind::Unserved(UnservedKind::BfdProfile) => "BFDProfiles",
+        Kind::Unserved(UnservedKind::Community) => "Communities",
     }
 }
 

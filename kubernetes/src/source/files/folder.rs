@@ -5,11 +5,12 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tracing::debug;
 
 use super::super::{Event, Trouble};
-use crate::objects::{Item, Object, ObjectKey, Refused, read};
+use crate::objects::{Item, Kind, Object, ObjectKey, Refused, Service, ServiceStatus, read};
 
 /// How many new lines are said of one file at once.
 const LINES: usize = 20;
@@ -76,9 +77,12 @@ impl Folder {
     fn replace(&mut self, file: &str, now: Option<File>) -> Vec<Event> {
         let held = self.files.get(file).map(File::keys).unwrap_or_default();
         let holds = now.as_ref().map(File::keys).unwrap_or_default();
-        let concerned: Vec<ObjectKey> = held.union(&holds).cloned().collect();
+        let mut concerned: BTreeSet<ObjectKey> = held.union(&holds).cloned().collect();
+        let addresses = concerned.iter().filter(|key| key.kind == Kind::ServiceAddresses);
+        let services: Vec<_> = addresses.map(|key| ObjectKey { kind: Kind::Service, ..key.clone() }).collect();
+        concerned.extend(services);
 
-        let counted: Vec<Option<Object>> = concerned.iter().map(|key| self.counting(key).cloned()).collect();
+        let counted: Vec<Option<Object>> = concerned.iter().map(|key| self.told(key)).collect();
         for key in held.difference(&holds) {
             let holders = self.holders.get_mut(key).expect("what a file holds has holders");
             holders.remove(file);
@@ -98,9 +102,9 @@ impl Folder {
 
         let mut events = Vec::new();
         for (key, before) in concerned.iter().zip(counted) {
-            match self.counting(key) {
-                Some(object) if before.as_ref() == Some(object) => {}
-                Some(object) => events.push(Event::Changed(object.clone())),
+            match self.told(key) {
+                now if now == before => {}
+                Some(object) => events.push(Event::Changed(object)),
                 None => events.push(Event::Deleted(key.clone())),
             }
         }
@@ -139,6 +143,23 @@ impl Folder {
             }
         }
         troubles
+    }
+
+    /// The object of this name as it is told: a Service with its addresses, and no addresses by themselves.
+    fn told(&self, key: &ObjectKey) -> Option<Object> {
+        let object = self.counting(key)?;
+        match object {
+            Object::ServiceAddresses(_) => None,
+            Object::Service(service) => {
+                let key = ObjectKey { kind: Kind::ServiceAddresses, ..key.clone() };
+                let Some(Object::ServiceAddresses(addresses)) = self.counting(&key) else {
+                    return Some(object.clone());
+                };
+                let status = ServiceStatus { load_balancer: addresses.load_balancer.clone() };
+                Some(Object::Service(Arc::new(Service { status, ..(**service).clone() })))
+            }
+            _ => Some(object.clone()),
+        }
     }
 
     /// The object of this name that counts.
@@ -310,6 +331,31 @@ mod tests {
         folder.unreadable("a.yaml", "permission denied");
         assert_eq!(folder.complaints(), [""; 0], "said once");
         assert_eq!(folder.hear("a.yaml", &service("x", 1)), [""; 0]);
+    }
+
+    #[test]
+    fn addresses_of_a_service_are_told_with_it_from_whatever_file_they_come() {
+        let addresses = |ip: &str| {
+            let status = format!("{{ingress: [{{ip: {ip}, ipMode: VIP}}]}}");
+            format!(
+                "---\napiVersion: switchyard.dev/v1\nkind: ServiceAddresses\nmetadata: {{name: x}}\nloadBalancer: {status}\n"
+            )
+        };
+        let of = |events: &[Event]| match events {
+            [Event::Changed(Object::Service(service))] => {
+                service.status.load_balancer.ingress.iter().map(|one| one.ip.as_ref().unwrap().to_string()).collect()
+            }
+            other => vec![format!("{other:?}")],
+        };
+        let mut folder = Folder::default();
+        assert_eq!(folder.read("z.yaml", &addresses("10.0.0.1")), [], "there is no service");
+        assert_eq!(of(&folder.read("a.yaml", &service("x", 1))), ["10.0.0.1"]);
+        assert_eq!(of(&folder.read("z.yaml", &addresses("10.0.0.2"))), ["10.0.0.2"]);
+        assert_eq!(folder.read("z.yaml", &addresses("10.0.0.2")), []);
+        assert_eq!(of(&folder.read("a.yaml", &service("x", 2))), ["10.0.0.2"]);
+        assert_eq!(of(&folder.gone("z.yaml")), [""; 0]);
+        folder.read("z.yaml", &addresses("10.0.0.3"));
+        assert_eq!(words(folder.gone("a.yaml")), ["-x"]);
     }
 
     #[test]

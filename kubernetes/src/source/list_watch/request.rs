@@ -2,9 +2,10 @@
 //!
 //! **Invariant:** pure: a request is a text that depends on its arguments alone.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::objects::Kind;
+use crate::objects::{Kind, UnservedKind};
 use crate::settings::NodeName;
 
 /// How many objects a page of a list holds at first: what the API's own clients ask for.
@@ -14,7 +15,7 @@ const PAGE: u32 = 500;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     kind: Kind,
-    path: &'static str,
+    path: Cow<'static, str>,
     /// A label selector, or none.
     labels: &'static str,
     /// A field selector that every server knows, or none.
@@ -85,7 +86,7 @@ impl Resource {
     pub fn services() -> Self {
         Self {
             kind: Kind::Service,
-            path: "/api/v1/services",
+            path: "/api/v1/services".into(),
             labels: "!service.kubernetes.io/service-proxy-name",
             fields: String::new(),
             sparing: "spec.clusterIP!=None",
@@ -96,7 +97,7 @@ impl Resource {
     pub fn slices() -> Self {
         Self {
             kind: Kind::EndpointSlice,
-            path: "/apis/discovery.k8s.io/v1/endpointslices",
+            path: "/apis/discovery.k8s.io/v1/endpointslices".into(),
             labels: "!service.kubernetes.io/headless",
             fields: String::new(),
             sparing: "",
@@ -107,7 +108,7 @@ impl Resource {
     pub fn node(name: &NodeName) -> Self {
         Self {
             kind: Kind::Node,
-            path: "/api/v1/nodes",
+            path: "/api/v1/nodes".into(),
             labels: "",
             fields: format!("metadata.name={}", name.as_str()),
             sparing: "",
@@ -116,13 +117,50 @@ impl Resource {
 
     /// Every ServiceCIDR (KEP-1880, v1 since Kubernetes 1.33).
     pub fn service_cidrs() -> Self {
-        Self {
-            kind: Kind::ServiceCidr,
-            path: "/apis/networking.k8s.io/v1/servicecidrs",
-            labels: "",
-            fields: String::new(),
-            sparing: "",
-        }
+        Self::every(Kind::ServiceCidr, "/apis/networking.k8s.io/v1/servicecidrs".into())
+    }
+
+    /// What a proxy on this node needs.
+    pub fn of_proxy(node: &NodeName) -> Vec<Self> {
+        vec![Self::services(), Self::slices(), Self::service_cidrs(), Self::node(node)]
+    }
+
+    /// What a proxy needs that announces addresses too; `namespace` is that of pools and advertisements.
+    pub fn of_announcer(node: &NodeName, namespace: &str) -> Vec<Self> {
+        let more = [Kind::IpAddressPool, Kind::L2Advertisement].map(|kind| Self::of_metallb(kind, namespace));
+        Self::of_proxy(node).into_iter().chain(more).collect()
+    }
+
+    /// What an allocator of addresses needs; `namespace` is that of pools and advertisements.
+    pub fn of_allocator(namespace: &str) -> Vec<Self> {
+        let unserved = UnservedKind::ALL.into_iter().map(Kind::Unserved);
+        let metallb = [Kind::IpAddressPool, Kind::L2Advertisement].into_iter().chain(unserved);
+        let metallb = metallb.map(|kind| Self::of_metallb(kind, namespace));
+        [Self::all_services(), Self::namespaces()].into_iter().chain(metallb).collect()
+    }
+
+    /// Every Service: an allocator has to hear of those, too, that have lost their cluster address.
+    pub fn all_services() -> Self {
+        Self::every(Kind::Service, "/api/v1/services".into())
+    }
+
+    /// Every Namespace.
+    pub fn namespaces() -> Self {
+        Self::every(Kind::Namespace, "/api/v1/namespaces".into())
+    }
+
+    /// Objects of a kind of metallb.io in a namespace.
+    fn of_metallb(kind: Kind, namespace: &str) -> Self {
+        let plural = match kind {
+            Kind::Unserved(UnservedKind::Community) => "communities".to_owned(),
+            kind => format!("{}s", kind.as_str().to_ascii_lowercase()),
+        };
+        let path = format!("/apis/{}/namespaces/{namespace}/{plural}", kind.api_version());
+        Self::every(kind, path.into())
+    }
+
+    fn every(kind: Kind, path: Cow<'static, str>) -> Self {
+        Self { kind, path, labels: "", fields: String::new(), sparing: "" }
     }
 
     /// The kind of the objects.
@@ -130,9 +168,14 @@ impl Resource {
         self.kind
     }
 
-    /// Whether a cluster may be without: older ones have none, and older roles do not allow to read them.
+    /// Whether a cluster may be without: older ones have no ServiceCIDRs, and older roles do not allow to read them; the
+    /// kinds of metallb.io are there where they were installed.
     pub fn is_optional(&self) -> bool {
-        self.kind == Kind::ServiceCidr
+        match self.kind {
+            Kind::ServiceCidr | Kind::IpAddressPool | Kind::L2Advertisement | Kind::Unserved(_) => true,
+            Kind::Service | Kind::EndpointSlice | Kind::Endpoints | Kind::Node | Kind::Namespace => false,
+            Kind::ServiceAddresses => true,
+        }
     }
 
     /// Whether it is asked for with a selector that older servers refuse.
@@ -243,5 +286,33 @@ mod tests {
         ] {
             assert_eq!(resource.request(&ask, fields, 300), expected);
         }
+    }
+
+    #[test]
+    fn only_an_allocator_and_an_announcer_ask_for_more_than_a_proxy() {
+        let node = "node1".parse().unwrap();
+        let paths = |resources: Vec<Resource>| {
+            let first_page = Ask::Page { from: None, size: Size::Whole };
+            let texts = resources.iter().map(|resource| resource.request(&first_page, Fields::Old, 300));
+            texts.map(|text| text.split('?').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let proxy = paths(Resource::of_proxy(&node));
+        let announcer = paths(Resource::of_announcer(&node, "metallb-system"));
+        assert_eq!(announcer[..4], proxy);
+        let metallb = "/apis/metallb.io/v1beta1/namespaces/metallb-system";
+        assert_eq!(announcer[4..], [format!("{metallb}/ipaddresspools"), format!("{metallb}/l2advertisements")]);
+        assert_eq!(
+            paths(Resource::of_allocator("lb")),
+            [
+                "/api/v1/services",
+                "/api/v1/namespaces",
+                "/apis/metallb.io/v1beta1/namespaces/lb/ipaddresspools",
+                "/apis/metallb.io/v1beta1/namespaces/lb/l2advertisements",
+                "/apis/metallb.io/v1beta2/namespaces/lb/bgppeers",
+                "/apis/metallb.io/v1beta1/namespaces/lb/bgpadvertisements",
+                "/apis/metallb.io/v1beta1/namespaces/lb/bfdprofiles",
+                "/apis/metallb.io/v1beta1/namespaces/lb/communities",
+            ]
+        );
     }
 }
