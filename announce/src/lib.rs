@@ -1,0 +1,3 @@
+//! Announces addresses on a segment.
+pub mod election;
+pub mod wire;
