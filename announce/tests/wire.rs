@@ -77,8 +77,12 @@ fn body() -> impl Strategy<Value = Body> {
             last,
             bids
         }),
-        (name(), any::<u32>(), vec((address(), any::<u32>()), 0..20))
-            .prop_map(|(node, interface, held)| { Body::Resume { node, interface, held } }),
+        (name(), any::<u32>(), mac(), any::<u32>(), vec((address(), any::<u32>()), 0..20)).prop_map(
+            |(node, interface, mac, remaining, held)| {
+                let remaining = Duration::from_millis(remaining.into());
+                Body::Kept { node, interface, mac, remaining, held }
+            }
+        ),
         any::<u32>().prop_map(|bound| Body::Paused(Duration::from_millis(bound.into()))),
     ]
 }

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::super::Mac;
 use super::key::TAG;
 use super::{Bid, Body, Key, Message, Name, Sender, Standing, State, Status, Summary, Wanted};
 
@@ -16,8 +17,8 @@ pub const MAX_MESSAGE: usize = 1472;
 const MAGIC: [u8; 3] = [b'S', b'Y', 1];
 /// Up to the names.
 const FIXED: usize = 3 + 1 + 1 + 2 + 4 + 8 + 8 + 4 + 8;
-/// The longest body beside its bids: a `Range`, or a `Resume` with the longest name.
-const BODY: usize = 1 + 253 + 4;
+/// The longest body beside its bids: a `Kept` with the longest name.
+const BODY: usize = 1 + 253 + 4 + 6 + 4;
 /// A bid with its address, at most.
 pub(super) const BID: usize = 17 + 1 + 18;
 
@@ -117,7 +118,7 @@ fn kind(body: &Body) -> u8 {
         Body::Ask { wanted: Wanted::Table, .. } => 2,
         Body::Changes(_) => 3,
         Body::Range { .. } => 4,
-        Body::Resume { .. } => 5,
+        Body::Kept { .. } => 5,
         Body::Paused(_) => 6,
         Body::Gone => 7,
     }
@@ -148,16 +149,22 @@ fn put_body(out: &mut Vec<u8>, body: &Body) {
                 put_bid(out, bid);
             }
         }
-        Body::Resume { node, interface, held } => {
+        Body::Kept { node, interface, mac, remaining, held } => {
             put_name(out, node);
             out.extend(interface.to_be_bytes());
+            out.extend(mac.0);
+            put_millis(out, *remaining);
             for (address, term) in held {
                 put_address(out, *address);
                 out.extend(term.to_be_bytes());
             }
         }
-        Body::Paused(bound) => out.extend((bound.as_millis().min(u128::from(u32::MAX)) as u32).to_be_bytes()),
+        Body::Paused(bound) => put_millis(out, *bound),
     }
+}
+
+fn put_millis(out: &mut Vec<u8>, time: Duration) {
+    out.extend((time.as_millis().min(u128::from(u32::MAX)) as u32).to_be_bytes());
 }
 
 fn put_name(out: &mut Vec<u8>, name: &Name) {
@@ -232,12 +239,14 @@ impl Reader<'_> {
                 last: self.address()?,
                 bids: self.all(|reader| Some((reader.address()?, reader.change()??)))?,
             },
-            5 => Body::Resume {
+            5 => Body::Kept {
                 node: self.name()?,
                 interface: self.number()?,
+                mac: Mac(self.array()?),
+                remaining: self.millis()?,
                 held: self.all(|reader| Some((reader.address()?, reader.number()?)))?,
             },
-            6 => Body::Paused(Duration::from_millis(u64::from(self.number()?))),
+            6 => Body::Paused(self.millis()?),
             7 => Body::Gone,
             _ => return None,
         })
@@ -285,6 +294,10 @@ impl Reader<'_> {
         let (name, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Name::new(std::str::from_utf8(name).ok()?)
+    }
+
+    fn millis(&mut self) -> Option<Duration> {
+        self.number().map(|millis| Duration::from_millis(millis.into()))
     }
 
     fn number(&mut self) -> Option<u32> {

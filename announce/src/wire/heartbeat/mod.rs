@@ -16,6 +16,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Mac;
+
 pub use codec::{MAX_MESSAGE, Refused, decode, encode, room};
 pub use key::Key;
 
@@ -98,11 +100,15 @@ pub enum Body {
         bids: Vec<(IpAddr, Bid)>,
     },
     /// These addresses were held by a node before it paused, and are kept for it.
-    Resume {
+    Kept {
         /// For which node.
         node: Name,
         /// On which of its interfaces.
         interface: u32,
+        /// That interface's hardware address.
+        mac: Mac,
+        /// For how much longer; whole milliseconds.
+        remaining: Duration,
         /// The addresses, with the term of the holding.
         held: Vec<(IpAddr, u32)>,
     },
