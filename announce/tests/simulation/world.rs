@@ -1,5 +1,6 @@
 //! Nodes with clocks of their own, and the segment between them.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::env;
@@ -36,7 +37,7 @@ pub(crate) struct World {
     serial: u64,
     /// Writing takes most of the time, so a world that fails is played again.
     logged: bool,
-    log: VecDeque<String>,
+    log: RefCell<VecDeque<String>>,
 }
 
 #[derive(Debug)]
@@ -94,7 +95,7 @@ impl World {
             deliveries: BTreeMap::new(),
             serial: 0,
             logged: env::var("LOG").is_ok(),
-            log: VecDeque::new(),
+            log: RefCell::default(),
         };
         for _ in 0..nodes {
             let wishes = world.addresses.iter().map(|address| (*address, wish(*address))).collect();
@@ -116,17 +117,18 @@ impl World {
     }
 
     pub(crate) fn log(&self) -> String {
-        self.log.iter().cloned().collect::<Vec<_>>().join("\n")
+        self.log.borrow().iter().cloned().collect::<Vec<_>>().join("\n")
     }
 
-    pub(crate) fn note(&mut self, line: fmt::Arguments<'_>) {
+    pub(crate) fn note(&self, line: fmt::Arguments<'_>) {
         if !self.logged {
             return;
         }
-        if self.log.len() == 400 {
-            self.log.pop_front();
+        let mut log = self.log.borrow_mut();
+        if log.len() == 400 {
+            log.pop_front();
         }
-        self.log.push_back(format!("{:>10} {line}", self.now));
+        log.push_back(format!("{:>10} {line}", self.now));
     }
 
     /// When something is to happen.
