@@ -156,10 +156,9 @@ impl World {
         match delivery {
             Delivery::Wake => {
                 let due = self.nodes[node].election.as_ref().and_then(Election::next);
+                // Otherwise a later turn has asked for another time.
                 if due.is_some_and(|due| due <= self.local(node)) {
                     self.turn(random, node, Input::Tick);
-                } else {
-                    self.wake(node);
                 }
             }
             Delivery::Heartbeat(from, message) => self.turn(random, node, Input::Message(from, message)),
@@ -357,7 +356,8 @@ impl Node {
 
     fn true_time(&self, local: Moment) -> Micros {
         let (from, value, rate) = self.clock;
-        from + ((local.as_micros() as u64).saturating_sub(value) * 1000).div_ceil(rate)
+        let micros = local.as_nanos().div_ceil(1000) as u64;
+        from + (micros.saturating_sub(value) * 1000).div_ceil(rate)
     }
 }
 
