@@ -53,7 +53,6 @@ impl Checks {
         if !heard || world.loss > 0 {
             return self.node_is_lost(world, node);
         }
-        self.lost.remove(&node);
         self.paused.insert(node, world.now);
         self.change = world.now;
     }

@@ -392,10 +392,11 @@ pub(crate) fn gap(seed: u64, cause: Cause, loss: u64) -> Micros {
     let mut random = Random::new(seed);
     let mut world = World::new(&mut random, 3, 1, false);
     let address = world.addresses[0];
-    let start = 4_000_000 + random.between(0, 1_000_000);
-    run_until(&mut world, &mut random, start);
-    let [holder] = world.holders(address)[..] else { panic!("seed {seed}: one holder\n{}", world.log()) };
+    let start = 6_000_000 + random.between(0, 1_000_000);
+    run_until(&mut world, &mut random, 4_000_000);
     world.loss = loss;
+    run_until(&mut world, &mut random, start);
+    let [holder, ..] = world.holders(address)[..] else { panic!("seed {seed}: one holder\n{}", world.log()) };
     strike(&mut world, &mut random, cause, holder);
     let end = world.now + 5_000_000;
     let (mut silent, mut since, mut restart) = (0, None, (cause == Cause::Pause).then_some(world.now + 3_000_000));
