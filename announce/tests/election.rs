@@ -359,11 +359,20 @@ fn a_node_whose_decisions_hang_or_that_is_cut_off_from_the_api_is_relieved() {
             } else {
                 node.take(Input::Ticked);
             }
-            told = node.sent().iter().rev().find_map(|message| match &message.body {
-                Body::Changes(changes) => changes[0].1.map(|bid| bid.standing),
-                _ => None,
-            }).or(told);
-            node.hear("node-2", Body::Hello, { let mut table = Summary::default(); table.add(address(240), &Bid { key: u64::MAX, ..bid(State::Candidate) }); table });
+            told = node
+                .sent()
+                .iter()
+                .rev()
+                .find_map(|message| match &message.body {
+                    Body::Changes(changes) => changes[0].1.map(|bid| bid.standing),
+                    _ => None,
+                })
+                .or(told);
+            node.hear("node-2", Body::Hello, {
+                let mut table = Summary::default();
+                table.add(address(240), &Bid { key: u64::MAX, ..bid(State::Candidate) });
+                table
+            });
         }
         assert_eq!(told, Some(Standing::Doubtful), "{cause}");
         assert!(node.holds(), "{cause}: until another holds");
