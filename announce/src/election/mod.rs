@@ -50,6 +50,7 @@
 //! **Invariant:** nothing here reads a clock or does I/O; `tests/simulation` plays it with millions of inputs.
 
 mod decide;
+mod hear;
 mod machine;
 mod order;
 mod peers;

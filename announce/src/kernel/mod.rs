@@ -25,8 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -128,7 +127,6 @@ pub struct Told {
 pub struct Announcer {
     commands: Sender<Command>,
     wake: UnixStream,
-    snapshot: Arc<Mutex<Snapshot>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -140,6 +138,7 @@ enum Command {
     Tick,
     Leave,
     Stay,
+    Look(SyncSender<Snapshot>),
     Pause(Duration),
     End,
 }
@@ -182,10 +181,9 @@ impl Announcer {
         woken.set_nonblocking(true)?;
         let (commands, received) = channel();
         let (tell, told) = sync_channel(EVENTS);
-        let snapshot = Arc::new(Mutex::new(Snapshot::default()));
-        let thread = thread::Thread::open(settings, woken, received, tell, Arc::clone(&snapshot))?;
+        let thread = thread::Thread::open(settings, woken, received, tell)?;
         let thread = std::thread::Builder::new().name("announce".to_owned()).spawn(move || thread.run())?;
-        Ok((Self { commands, wake, snapshot, thread: Some(thread) }, told))
+        Ok((Self { commands, wake, thread: Some(thread) }, told))
     }
 
     /// All that is to be announced from now on.
@@ -219,9 +217,11 @@ impl Announcer {
         self.command(Command::Stay);
     }
 
-    /// What the thread knows. At most 50 ms old.
+    /// What the thread knows; nothing, if it has ended. Waits for its next turn.
     pub fn snapshot(&self) -> Snapshot {
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let (answer, answered) = sync_channel(1);
+        self.command(Command::Look(answer));
+        answered.recv().unwrap_or_default()
     }
 
     /// Whether the thread runs; it ends early only by a defect.

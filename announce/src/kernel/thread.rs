@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,15 +23,12 @@ use crate::wire::solicited_node;
 const SETTLE: Duration = Duration::from_millis(2);
 /// An interface that could not be opened is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// How old a snapshot may be.
-const SNAPSHOT: Duration = Duration::from_millis(50);
 
 pub(super) struct Thread {
     settings: Settings,
     woken: UnixStream,
     commands: Receiver<Command>,
     tell: SyncSender<Told>,
-    snapshot: Arc<Mutex<Snapshot>>,
     changes: Changes,
     links: BTreeMap<u32, Link>,
     ports: BTreeMap<u32, Port>,
@@ -43,8 +39,6 @@ pub(super) struct Thread {
     leaving: bool,
     /// When to read the links.
     read_links: Option<Moment>,
-    /// When the snapshot is due: something may have changed.
-    show: Option<Moment>,
     ended: bool,
 }
 
@@ -54,14 +48,12 @@ impl Thread {
         woken: UnixStream,
         commands: Receiver<Command>,
         tell: SyncSender<Told>,
-        snapshot: Arc<Mutex<Snapshot>>,
     ) -> io::Result<Self> {
         Ok(Self {
             settings,
             woken,
             commands,
             tell,
-            snapshot,
             changes: Changes::open()?,
             links: links::read()?,
             ports: BTreeMap::new(),
@@ -71,7 +63,6 @@ impl Thread {
             api: true,
             leaving: false,
             read_links: None,
-            show: None,
             ended: false,
         })
     }
@@ -94,14 +85,14 @@ impl Thread {
             }
             let now = clock::now();
             self.ports.values_mut().for_each(|port| port.tick(now));
-            self.report(now);
+            self.report();
         }
-        self.report(clock::now());
+        self.report();
     }
 
     fn wait(&mut self) {
         let ports = self.ports.values().filter_map(Port::next);
-        let due = ports.chain(self.read_links).chain(self.show).min();
+        let due = ports.chain(self.read_links).min();
         let timeout = match due {
             // Rounded up, so that it is due when the wait ends.
             Some(due) => {
@@ -123,7 +114,6 @@ impl Thread {
         let mut buffer = [0; 64];
         while matches!((&self.woken).read(&mut buffer), Ok(length) if length > 0) {}
         while let Ok(command) = self.commands.try_recv() {
-            self.show.get_or_insert(now);
             match command {
                 Command::Bids(bids) => {
                     self.bids = bids;
@@ -145,6 +135,10 @@ impl Thread {
                 Command::Stay => {
                     self.leaving = false;
                     self.tell_all(now, &Input::Stay);
+                }
+                Command::Look(answer) => {
+                    // If it does not wait any more, it does not want it.
+                    let _ = answer.try_send(self.look());
                 }
                 Command::Pause(bound) => {
                     self.tell_all(now, &Input::Pause(bound));
@@ -213,7 +207,6 @@ impl Thread {
             }
         }
         self.tell_expected(now);
-        self.show.get_or_insert(now);
     }
 
     fn close_unwanted(&mut self, now: Moment, wanted: &BTreeMap<u32, BTreeMap<IpAddr, Wish>>) {
@@ -261,19 +254,9 @@ impl Thread {
         }
     }
 
-    fn report(&mut self, now: Moment) {
+    fn report(&mut self) {
         let told: Vec<Told> = self.ports.values_mut().flat_map(|port| std::mem::take(&mut port.told)).collect();
-        if !told.is_empty() {
-            self.show = Some(now);
-            self.forward(told);
-        } else if !self.ports.is_empty() {
-            self.show.get_or_insert(now + SNAPSHOT);
-        }
-        if self.ended || self.show.is_some_and(|due| now >= due) {
-            self.show = None;
-            let snapshot = self.look();
-            *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
-        }
+        self.forward(told);
     }
 
     fn forward(&self, told: Vec<Told>) {
