@@ -102,6 +102,14 @@ fn planned_changes_leave_no_instant_without_an_answer() {
     }
 }
 
+#[test]
+fn a_minute_with_thirty_percent_loss_moves_an_address_at_most_once() {
+    for seed in 0..50 {
+        let moves = world::moves(seed, 30);
+        assert!(moves <= 1, "seed {seed}: {moves} moves");
+    }
+}
+
 /// The message to be sent within a promise, twice its clock's drift, and the stagger.
 #[test]
 fn a_silent_death_is_repaired_within_a_second() {

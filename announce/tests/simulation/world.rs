@@ -428,6 +428,31 @@ pub(crate) fn gap(seed: u64, cause: Cause, loss: u64) -> Micros {
     silent
 }
 
+/// How often another node than before holds an address alone for a tenth of a second, in a minute with such loss.
+pub(crate) fn moves(seed: u64, loss: u64) -> usize {
+    let mut random = Random::new(seed);
+    let mut world = World::new(&mut random, 3, 1, false);
+    let address = world.addresses[0];
+    run_until(&mut world, &mut random, 4_000_000);
+    world.loss = loss;
+    let (mut holder, mut moves) = (world.holders(address)[0], 0);
+    let mut rising = (holder, world.now);
+    while world.now < 64_000_000 {
+        world.now = world.next();
+        world.step(&mut random);
+        match world.holders(address)[..] {
+            [alone] if alone == rising.0 && world.now > rising.1 + 100_000 => {
+                moves += usize::from(alone != holder);
+                holder = alone;
+            }
+            [alone] if alone == rising.0 => {}
+            [alone] => rising = (alone, world.now),
+            _ => rising.1 = world.now,
+        }
+    }
+    moves
+}
+
 fn strike(world: &mut World, random: &mut Random, cause: Cause, holder: usize) {
     let address = world.addresses[0];
     match cause {
