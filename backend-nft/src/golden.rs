@@ -21,10 +21,8 @@ use crate::plan::{Plan, Terms};
 use crate::render::{base, rules};
 use crate::ruleset::name::keyword;
 use crate::ruleset::{ChainName, Element, FLOWTABLE, Mark, Policy, SetName, TABLE, Tag, Value};
+use crate::sample;
 use crate::transaction::Transaction;
-
-#[path = "../tests/sample/mod.rs"]
-mod sample;
 
 /// Marks that say what they are for: the host of an endpoint, or the length of a service's name and the pool.
 #[derive(Debug)]

@@ -3,14 +3,16 @@
 use backend_api::{Family, SyncError};
 use tracing::{Instrument, trace_span};
 
+use crate::ahead::Ahead;
 use crate::content::Content;
 use crate::encode::encode;
-use crate::port::Port;
+use crate::port::{Counters, Port};
 use crate::probe;
-use crate::ruleset::layout::{decode, key_bytes};
+use crate::read::{ASKED_FROM, Reader};
+use crate::ruleset::layout::key_bytes;
 use crate::ruleset::lower::kernel_family;
-use crate::ruleset::{Element, Key, SetName};
-use crate::transaction::{Strange, Transaction};
+use crate::ruleset::{Key, SetName};
+use crate::transaction::Transaction;
 use netlink::ReadError;
 use netlink::nftables::{Batch, CommitError, Counter, Flowtable, Nftables, Ownership, Table, Watch};
 
@@ -28,6 +30,8 @@ pub(crate) struct Kernel {
     pub(crate) watch: Option<Watch>,
     /// How we own tables that we make.
     pub(crate) ownership: Ownership,
+    /// What was read while the first state was being collected.
+    pub(crate) ahead: Ahead,
 }
 
 impl Port for Kernel {
@@ -43,41 +47,13 @@ impl Port for Kernel {
         probe::lacks_flowtables(&mut self.nftables).await
     }
 
-    async fn content(&mut self, family: Family) -> Result<Content, ReadError> {
-        let of = kernel_family(family);
-        let mut content = Content {
-            sets: self.nftables.sets(of).await?,
-            flowtables: self.nftables.flowtables(of).await?,
-            chains: self.nftables.chains(of).await?,
-            rules: self.nftables.rules(of).await?,
-            ..Content::default()
-        };
-        for set in SetName::ALL {
-            if set == SetName::Affinity || !content.sets.iter().any(|there| there.name == set.as_str()) {
-                continue;
-            }
-            type Decoded = (Vec<Element>, Vec<Strange>, Vec<(Element, Counter)>);
-            let (elements, strange, counters) = self
-                .nftables
-                .elements(of, set.as_str(), Decoded::default, |(elements, strange, counters), element| {
-                    match decode(family, set, element) {
-                        Some(ours) => {
-                            elements.push(ours);
-                            counters.extend(element.counter.map(|counter| (ours, counter)));
-                        }
-                        None => {
-                            let key_end = element.key_end.map(<[u8]>::to_vec);
-                            strange.push(Strange { family, set, key: element.key.to_vec(), key_end });
-                        }
-                    }
-                })
-                .await?;
-            content.elements.extend(elements);
-            content.strange.extend(strange);
-            content.counters.extend(counters);
+    async fn content(&mut self, family: Family, counters: Counters) -> Result<Content, ReadError> {
+        if counters == Counters::Earlier
+            && let Some(content) = self.ahead.take(family, &mut self.nftables).await
+        {
+            return Ok(content);
         }
-        content.elements.sort_unstable();
-        Ok(content)
+        Reader { nftables: &mut self.nftables, asked_from: ASKED_FROM }.content(family).await
     }
 
     async fn flowtables(&mut self, family: Family) -> Result<Vec<Flowtable>, ReadError> {

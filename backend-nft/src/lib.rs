@@ -52,6 +52,7 @@
 //!   `programmer`, `tables`, and at the top `dataplane` and `marking`
 //!   (`tests/modules.rs::the_modules_use_each_other_without_a_circle`).
 
+mod ahead;
 mod assign;
 mod belief;
 mod content;
@@ -66,6 +67,7 @@ mod flows;
 mod golden;
 mod half_open;
 mod kernel;
+mod likely;
 pub mod marking;
 mod marks;
 #[cfg(test)]
@@ -78,9 +80,13 @@ mod plan;
 mod port;
 mod probe;
 mod programmer;
+mod read;
 mod refused;
 mod render;
 mod ruleset;
+#[cfg(test)]
+#[path = "../tests/sample/mod.rs"]
+mod sample;
 mod tables;
 mod transaction;
 

@@ -12,6 +12,15 @@ use crate::transaction::Transaction;
 use netlink::ReadError;
 use netlink::nftables::{CommitError, Counter, Flowtable, Ownership, Table};
 
+/// Which counters what was read shall have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counters {
+    /// Those of now.
+    Current,
+    /// Those of any time since the port was opened: they do not matter.
+    Earlier,
+}
+
 /// Where our tables are.
 pub(crate) trait Port: Debug + Send {
     /// What tells us from other owners of tables, and whether we own those that we make.
@@ -24,7 +33,11 @@ pub(crate) trait Port: Debug + Send {
     fn lacks_flowtables(&mut self) -> impl Future<Output = Result<Option<String>, SyncError>> + Send;
 
     /// Everything in the table of `family`.
-    fn content(&mut self, family: Family) -> impl Future<Output = Result<Content, ReadError>> + Send;
+    fn content(
+        &mut self,
+        family: Family,
+        counters: Counters,
+    ) -> impl Future<Output = Result<Content, ReadError>> + Send;
 
     /// The flowtables in the table of `family`.
     fn flowtables(&mut self, family: Family) -> impl Future<Output = Result<Vec<Flowtable>, ReadError>> + Send;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use backend_api::{Cleaning, FrontendKey, HalfOpen, PerFamily, ServiceState, StaleFlows, SyncError};
 
+use crate::ahead::Ahead;
 use crate::errors::from_open;
 use crate::flows::delete_stale;
 use crate::half_open::Cleaner;
@@ -44,7 +45,8 @@ impl Tables {
             Ownership::Kept => None,
             Ownership::None => Some(nftables.watch().map_err(from_open)?),
         };
-        let programmer = Programmer::new(Kernel { nftables, watch, ownership: owned }, delivery);
+        let ahead = Ahead::start(options.namespace);
+        let programmer = Programmer::new(Kernel { nftables, watch, ownership: owned, ahead }, delivery);
         Ok(Self { programmer, conntrack, cleaner, owed: HashSet::new() })
     }
 

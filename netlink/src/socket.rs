@@ -220,7 +220,26 @@ impl Socket {
     ///
     /// # Errors
     /// The socket's, or an answer was lost: what was asked may have been done. A refusal is an answer.
-    pub async fn ask(&mut self, mut requests: Vec<u8>, mut each: impl FnMut(u32, Message<'_>)) -> io::Result<()> {
+    pub async fn ask(&mut self, requests: Vec<u8>, each: impl FnMut(u32, Message<'_>)) -> io::Result<()> {
+        self.converse(requests, |_| true, each).await
+    }
+
+    /// Sends requests with `NLM_F_ACK` that may have several answers each, and shows these and the acknowledgement that
+    /// ends them, each with its request's index.
+    ///
+    /// # Errors
+    /// As [`Socket::ask`].
+    pub async fn ask_for_several(&mut self, requests: Vec<u8>, each: impl FnMut(u32, Message<'_>)) -> io::Result<()> {
+        self.converse(requests, |message| message.ack().is_some(), each).await
+    }
+
+    /// Sends requests and shows what comes until each had the message that is its last.
+    async fn converse(
+        &mut self,
+        mut requests: Vec<u8>,
+        is_last: impl Fn(&Message<'_>) -> bool,
+        mut each: impl FnMut(u32, Message<'_>),
+    ) -> io::Result<()> {
         self.settle()?;
         let count = Messages(&requests).count() as u32;
         let first = self.reserve(count);
@@ -231,7 +250,7 @@ impl Socket {
             for message in self.answer().await? {
                 let index = message.sequence.wrapping_sub(first);
                 if index < count {
-                    missing = missing.saturating_sub(1);
+                    missing = missing.saturating_sub(u32::from(is_last(&message)));
                     each(index, message);
                 }
             }

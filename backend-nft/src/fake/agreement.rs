@@ -9,10 +9,11 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::FakeKernel;
+use crate::ahead::Ahead;
 use crate::content::Content;
 use crate::kernel::Kernel;
 use crate::netns::isolated;
-use crate::port::Port;
+use crate::port::{Counters, Port};
 use crate::render::rules;
 use crate::ruleset::{By, ChainName, Code, Delivery, Element, Key, Policy, Rule, SetName, Statement, TABLE, Value};
 use crate::transaction::Transaction;
@@ -113,7 +114,7 @@ fn outcome(result: Result<(), CommitError>) -> Result<(), BTreeSet<(Vec<u32>, i3
 async fn compare() {
     let nftables = Nftables::open(TABLE).unwrap();
     let watch = nftables.watch().unwrap();
-    let mut kernel = Kernel { nftables, watch: Some(watch), ownership: Ownership::None };
+    let mut kernel = Kernel { nftables, watch: Some(watch), ownership: Ownership::None, ahead: Ahead::Nothing };
     let mut fake = FakeKernel::default();
     let first = Transaction { add_tables: vec![Family::V4], ..Transaction::default() };
     kernel.commit(&first).await.unwrap();
@@ -130,7 +131,10 @@ async fn compare() {
         let (real, ours) = (outcome(kernel.commit(&transaction).await), outcome(fake.commit(&transaction).await));
         assert_eq!(real, ours, "{:#?}", transaction.operations().collect::<Vec<_>>());
         *(if ours.is_ok() { &mut accepted } else { &mut refused }) += 1;
-        let (real, ours) = (kernel.content(Family::V4).await.unwrap(), fake.content(Family::V4).await.unwrap());
+        let (real, ours) = (
+            kernel.content(Family::V4, Counters::Current).await.unwrap(),
+            fake.content(Family::V4, Counters::Current).await.unwrap(),
+        );
         assert_eq!(real.elements, ours.elements);
         assert_eq!(chains(&real), chains(&ours));
     }

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use crate::content::Content;
 use crate::ownership::Layout;
-use crate::port::Port;
+use crate::port::{Counters, Port};
 use crate::render::{base, flowtable};
 use crate::ruleset::layout::{Encoder, decode, key_bytes};
 use crate::ruleset::lower::{kernel_family, kernel_rule};
@@ -245,7 +245,7 @@ impl Port for FakeKernel {
         Ok(tables.collect())
     }
 
-    async fn content(&mut self, family: Family) -> Result<Content, ReadError> {
+    async fn content(&mut self, family: Family, _: Counters) -> Result<Content, ReadError> {
         let flowtables = self.flowtables(family).await?;
         let Some(table) = self.tables.of(family) else { return Ok(Content::default()) };
         let mut content = Content { flowtables, ..Content::default() };

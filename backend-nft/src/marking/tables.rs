@@ -6,6 +6,7 @@ use backend_api::{Cleaning, EndpointAddress, Family, Observed, PerFamily, Report
 
 use crate::marks::{Marked, Marks, marked};
 use crate::options::Options;
+use crate::port::Counters;
 use crate::programmer::Before;
 use crate::ruleset::{Delivery, Mark};
 use crate::tables::Tables;
@@ -39,7 +40,7 @@ impl MarkingTables {
     /// # Errors
     /// As [`backend_api::Dataplane::observe`].
     pub async fn marks(&mut self) -> Result<Vec<Marked>, SyncError> {
-        let found = self.tables.programmer.look().await?;
+        let found = self.tables.programmer.look(Counters::Current).await?;
         let contents = Family::ALL.into_iter().filter_map(|family| found.of(family).content());
         Ok(contents.flat_map(|content| &content.elements).filter_map(marked).collect())
     }

@@ -236,18 +236,22 @@ impl<'a> History<'a> {
 
     fn plain(&self, frontend: FrontendKey, pool: Pool) -> Option<Vec<EndpointAddress>> {
         let set = SetName::Endpoints(By::of(frontend));
-        let endpoints = (first_slot(pool)..).map_while(|slot| match self.value(set, Key::Slot(frontend, slot))? {
-            Value::Endpoint(endpoint) => Some(endpoint),
-            _ => None,
-        });
-        Some(endpoints.collect::<Vec<_>>()).filter(|endpoints| !endpoints.is_empty())
+        let endpoints: Vec<_> = self
+            .slots_from(set, frontend, pool)
+            .map_while(|value| match value {
+                Value::Endpoint(endpoint) => Some(endpoint),
+                _ => None,
+            })
+            .collect();
+        Some(endpoints).filter(|endpoints| !endpoints.is_empty())
     }
 
     fn sticky(&self, frontend: FrontendKey, pool: Pool, marked: &MarkedEndpoints) -> Option<Sticky> {
         let first = first_sticky_slot(pool);
         let (picks, endpoints) = (SetName::StickyPicks(By::of(frontend)), SetName::StickyEndpoints(By::of(frontend)));
-        let picks: Vec<u16> = (first_slot(pool)..)
-            .map_while(|index| match self.value(picks, Key::Slot(frontend, index))? {
+        let picks: Vec<u16> = self
+            .slots_from(picks, frontend, pool)
+            .map_while(|value| match value {
                 Value::Code(code) => Tag::of(code).slot.checked_sub(first),
                 _ => None,
             })
@@ -258,6 +262,15 @@ impl<'a> History<'a> {
             .map(|there| there.and_then(|value| marked.endpoint(value)))
             .collect();
         Some(Sticky { endpoints, picks })
+    }
+
+    /// What the numbers of a pool stand for, from its first one on without a hole: they are one behind the other.
+    fn slots_from(&self, set: SetName, frontend: FrontendKey, pool: Pool) -> impl Iterator<Item = Value> {
+        let numbered = (first_slot(pool)..).map(move |slot| (self.family, set, Key::Slot(frontend, slot)));
+        let first = (self.family, set, Key::Slot(frontend, first_slot(pool)));
+        let from = self.elements.partition_point(|element| element.place() < first);
+        let behind = self.elements[from..].iter().zip(numbered);
+        behind.map_while(|(element, place)| (element.place() == place).then_some(element.value))
     }
 
     fn value(&self, set: SetName, key: Key) -> Option<Value> {

@@ -33,7 +33,7 @@ use crate::marks::Marks;
 use crate::observe::{Servers, observe, offload};
 use crate::ownership::{Layout, Whose, foreign_table};
 use crate::plan::{Plan, Terms};
-use crate::port::Port;
+use crate::port::{Counters, Port};
 use crate::refused::refused;
 use crate::ruleset::lower::kernel_family;
 use crate::ruleset::{AFFINITY_SIZE, Delivery, TABLE};
@@ -150,7 +150,7 @@ impl<P: Port> Programmer<P> {
             }
         }
         self.joined = None;
-        let found = self.look().instrument(trace_span!("look")).await?;
+        let found = self.look(Counters::Earlier).instrument(trace_span!("look")).await?;
         let frontends = [&found.v4, &found.v6].into_iter().filter_map(Found::content).flat_map(Content::frontends);
         let before = Before::Looked(frontends.collect());
         let plan = Plan::adopt(&found, desired, terms, &BTreeSet::new());
@@ -196,7 +196,7 @@ impl<P: Port> Programmer<P> {
 
     /// What the kernel holds.
     pub(crate) async fn observe(&mut self, servers: &Servers<'_>) -> Result<Observed, SyncError> {
-        Ok(observed(&self.look().await?, servers))
+        Ok(observed(&self.look(Counters::Current).await?, servers))
     }
 
     /// Removes our tables, of any layout.
@@ -249,7 +249,7 @@ impl<P: Port> Programmer<P> {
     }
 
     /// Reads everything under our name.
-    pub(crate) async fn look(&mut self) -> Result<PerFamily<Found>, SyncError> {
+    pub(crate) async fn look(&mut self, counters: Counters) -> Result<PerFamily<Found>, SyncError> {
         let tables = self.port.tables().await.map_err(from_read)?;
         self.other_owner = None;
         let mut found = PerFamily { v4: Found::Nothing, v6: Found::Nothing };
@@ -262,7 +262,7 @@ impl<P: Port> Programmer<P> {
                 Whose::Ours => {
                     self.other_owner = self.other_owner.or(table.owner.filter(|owner| *owner != port));
                     let is_orphan = ownership == Ownership::Kept && table.is_orphaned();
-                    Found::Table(Content { is_orphan, ..self.port.content(family).await.map_err(from_read)? })
+                    Found::Table(Content { is_orphan, ..self.port.content(family, counters).await.map_err(from_read)? })
                 }
                 Whose::OursOfOld => Found::OfOld,
                 Whose::Foreign => return Err(foreign_table(family, TABLE)),

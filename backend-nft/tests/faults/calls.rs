@@ -175,10 +175,52 @@ extern "C" fn setsockopt(
 
 #[unsafe(no_mangle)]
 extern "C" fn send(socket: c_int, bytes: *const c_void, length: usize, flags: c_int) -> isize {
-    let sends = || {
+    sends(socket, (bytes, length), || {
         // SAFETY: what the caller of `send` vouches for; no address is given.
         unsafe { libc::syscall(libc::SYS_sendto, socket, bytes, length, flags, 0usize, 0usize) }
-    };
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn sendto(
+    socket: c_int,
+    bytes: *const c_void,
+    length: usize,
+    flags: c_int,
+    address: *const libc::sockaddr,
+    address_length: libc::socklen_t,
+) -> isize {
+    sends(socket, (bytes, length), || {
+        // SAFETY: what the caller of `sendto` vouches for.
+        unsafe { libc::syscall(libc::SYS_sendto, socket, bytes, length, flags, address, address_length) }
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn recv(socket: c_int, buffer: *mut c_void, length: usize, flags: c_int) -> isize {
+    receives(socket, buffer, || {
+        // SAFETY: what the caller of `recv` vouches for; no address is asked for.
+        unsafe { libc::syscall(libc::SYS_recvfrom, socket, buffer, length, flags, 0usize, 0usize) }
+    })
+}
+
+/// Of a forged answer the address is left as the caller made it: the kernel's own is of zeros.
+#[unsafe(no_mangle)]
+extern "C" fn recvfrom(
+    socket: c_int,
+    buffer: *mut c_void,
+    length: usize,
+    flags: c_int,
+    address: *mut libc::sockaddr,
+    address_length: *mut libc::socklen_t,
+) -> isize {
+    receives(socket, buffer, || {
+        // SAFETY: what the caller of `recvfrom` vouches for.
+        unsafe { libc::syscall(libc::SYS_recvfrom, socket, buffer, length, flags, address, address_length) }
+    })
+}
+
+fn sends(socket: c_int, (bytes, length): (*const c_void, usize), send: impl Fn() -> c_long) -> isize {
     let fault = if is_netlink(socket) { counted(Call::Send) } else { None };
     let sent = match fault {
         Some(Fault::Fails(errno)) => fail(errno),
@@ -189,24 +231,19 @@ extern "C" fn send(socket: c_int, bytes: *const c_void, length: usize, flags: c_
             length as c_long
         }
         Some(Fault::Unheard) => {
-            let sent = sends();
+            let sent = send();
             drain(socket);
             forge(socket, Vec::new());
             sent
         }
-        _ => sends(),
+        _ => send(),
     };
     sent as isize
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn recv(socket: c_int, buffer: *mut c_void, length: usize, flags: c_int) -> isize {
-    let receives = || {
-        // SAFETY: what the caller of `recv` vouches for; no address is asked for.
-        unsafe { libc::syscall(libc::SYS_recvfrom, socket, buffer, length, flags, 0usize, 0usize) }
-    };
+fn receives(socket: c_int, buffer: *mut c_void, receive: impl Fn() -> c_long) -> isize {
     if !is_netlink(socket) {
-        return receives() as isize;
+        return receive() as isize;
     }
     if let Some(forged) = forged(socket) {
         if forged.is_empty() {
@@ -219,18 +256,18 @@ extern "C" fn recv(socket: c_int, buffer: *mut c_void, length: usize, flags: c_i
     let fault = counted(Call::Receive);
     let received = match fault {
         Some(Fault::Fails(errno)) => fail(errno),
-        Some(Fault::Lost) if receives() >= 0 => fail(Errno::ENOBUFS),
-        Some(Fault::Truncated) => match receives() {
+        Some(Fault::Lost) if receive() >= 0 => fail(Errno::ENOBUFS),
+        Some(Fault::Truncated) => match receive() {
             received if received > 0 => received / 2 + 2,
             failed => failed,
         },
         Some(Fault::Missing) => {
-            let received = receives();
+            let received = receive();
             // SAFETY: the kernel has just filled it.
             let datagram = unsafe { slice::from_raw_parts(buffer.cast::<u8>(), received.max(0) as usize) };
-            if has_acknowledgement(datagram) { receives() } else { received }
+            if has_acknowledgement(datagram) { receive() } else { received }
         }
-        _ => receives(),
+        _ => receive(),
     };
     received as isize
 }

@@ -63,7 +63,7 @@ pub(super) struct Programmed {
 /// A first sync.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct FirstSync {
-    /// From the first object told to the commit.
+    /// From when the backend is open and the first object is told to the commit.
     pub(super) seconds: f64,
     /// Where they went.
     pub(super) phases: Phases,
@@ -87,9 +87,12 @@ pub(super) fn carry_out(order: &Order) -> Result<Programmed, String> {
 }
 
 async fn measure(order: &Order, clock: Clock) -> Result<Programmed, String> {
+    let pages = pages(order.cluster);
     let kernel_before = memory::of_kernel();
     let backend = Backend::from_str(&order.backend, true)?;
     let dataplane = backend.open().await.map_err(|error| error.to_string())?;
+    // At the end of its opening a backend begins to read what is in the kernel.
+    let start = Instant::now();
     let (objects, received) = channel();
     // None of the node's addresses matters here: no service has a node port.
     let (_addresses, mut known) = watch::channel(Some(BTreeSet::new()));
@@ -102,13 +105,22 @@ async fn measure(order: &Order, clock: Clock) -> Result<Programmed, String> {
     let stopped = async { drop(stopped.await) };
     let mut client = Client { objects, heard };
     let work = async {
-        let measured = client.measure(order, kernel_before).await;
+        let measured = client.measure(order, (pages, start), kernel_before).await;
         drop(stop);
         measured
     };
     let (ended, measured) = tokio::join!(run(dataplane, desired, None, &mut witness, stopped), work);
     ended.map_err(|error| error.to_string())?;
     measured
+}
+
+/// The objects of a cluster as they come. Parsed beforehand: how fast an API server talks is not measured.
+fn pages(cluster: Cluster) -> Vec<Vec<Event>> {
+    let pages = (0..cluster.services.div_ceil(PAGE)).map(|page| {
+        let services = page * PAGE..((page + 1) * PAGE).min(cluster.services);
+        services.flat_map(|service| cluster.objects(service)).map(Event::Changed).collect()
+    });
+    pages.collect()
 }
 
 fn settings() -> Settings {
@@ -131,9 +143,14 @@ struct Client {
 }
 
 impl Client {
-    async fn measure(&mut self, order: &Order, kernel_before: u64) -> Result<Programmed, String> {
+    async fn measure(
+        &mut self,
+        order: &Order,
+        (pages, start): (Vec<Vec<Event>>, Instant),
+        kernel_before: u64,
+    ) -> Result<Programmed, String> {
         let cluster = order.cluster;
-        let first = self.first_sync(cluster).await?;
+        let first = self.first_sync(pages, start).await?;
         let kernel_bytes = memory::of_kernel().saturating_sub(kernel_before);
         let after_sync = memory::resident();
         let (changes, change_writes) = self.change(cluster, order.changes).await?;
@@ -146,15 +163,7 @@ impl Client {
         Ok(Programmed { first, changes, change_writes, resident, kernel_bytes, sustained })
     }
 
-    async fn first_sync(&mut self, cluster: Cluster) -> Result<FirstSync, String> {
-        // Parsed beforehand: how fast an API server talks is not measured.
-        let pages: Vec<Vec<Event>> = (0..cluster.services.div_ceil(PAGE))
-            .map(|page| {
-                let services = page * PAGE..((page + 1) * PAGE).min(cluster.services);
-                services.flat_map(|service| cluster.objects(service)).map(Event::Changed).collect()
-            })
-            .collect();
-        let start = Instant::now();
+    async fn first_sync(&mut self, pages: Vec<Vec<Event>>, start: Instant) -> Result<FirstSync, String> {
         for page in pages {
             self.tell(page).await?;
         }

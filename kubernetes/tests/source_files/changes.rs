@@ -74,7 +74,7 @@ async fn a_file_that_stays_empty_holds_nothing() {
 async fn a_bad_document_is_named_and_keeps_its_object() {
     let (_folder, mut followed) = followed(&[("a.yaml", &(service("x", 1) + &service("y", 1)))]).await;
     let bad = "---\napiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec:\n  ports: many\n";
-    followed.write("a.yaml", &(bad.to_owned() + &service("y", 2)));
+    followed.replace("a.yaml", &(bad.to_owned() + &service("y", 2)));
     let told = followed.until("! a.yaml:6: Service default/x:").await;
     assert_eq!(told[0], "y:2");
     assert_eq!(told.len(), 2, "{told:?}");

@@ -106,6 +106,12 @@ fn encoding_committing_and_dumping() {
         nftables.elements(Family::Ipv4, "endpoints", || (), |(), _| ()).await.unwrap();
         println!("dump 350,200 elements: {:?}", start.elapsed());
 
+        let keys: Vec<_> = (100_000..400_000).map(key).collect();
+        let keys: Vec<_> = keys.iter().map(|key| &key[..]).collect();
+        let (start, mut found) = (Instant::now(), 0);
+        nftables.find(Family::Ipv4, "endpoints", &keys, |_, _| found += 1).await.unwrap();
+        println!("{found} of them by their keys: {:?}", start.elapsed());
+
         let mut batch = Batch::new(NAME);
         put(&mut batch, "services", 0..10_000);
         nftables.commit(&mut batch).await.unwrap();
