@@ -39,6 +39,12 @@ impl Election {
         }
         match self.peers.hear(now, mac, &message) {
             Heard::Repeated => {}
+            Heard::Late => {
+                // What is kept for another node is true whichever message came first.
+                if let Body::Kept { node, interface, mac, remaining, held } = message.body {
+                    self.take_kept(now, Bidder { node, interface }, mac, remaining, held);
+                }
+            }
             Heard::Full => self.tell_oddity(now, Event::TooManyPeers),
             Heard::Peer { slot, new, replaced } => {
                 self.heard_any = true;

@@ -24,7 +24,8 @@
 //!   Parts of it are ranges of addresses that can be taken one by one, so that a lost part is asked for again without
 //!   losing the others. Heartbeats do not grow with the number of addresses.
 //! - **Messages older than the newest are dropped,** not sorted into a window: the state that they tell is old, and a
-//!   copied message has no second effect. On a segment packets of one sender stay in order.
+//!   copied message has no second effect. On a segment packets of one sender stay in order. What is kept for another
+//!   node is no state of the sender, and counts although it was overtaken.
 //! - **The best bid holds**: standing, then preference, then a holding before a wish, then the older of two holdings,
 //!   then MetalLB's order. An older holding stays because the younger one began for want of hearing it: lost messages
 //!   and a healed split move nothing that need not move. The age is a term that grows with each holding, so no clocks

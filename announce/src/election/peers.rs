@@ -16,6 +16,8 @@ use crate::wire::heartbeat::{Bid, Message, Name, State, Status, Summary};
 pub(super) const MAX_PEERS: usize = 1024;
 /// Bids of one peer, and of all together.
 pub(super) const MAX_BIDS: (usize, usize) = (8192, 262_144);
+/// How many messages may overtake one that does not speak of its sender's table.
+const LATE: u64 = 64;
 /// Hardware addresses whose owner is remembered.
 const MAX_STATIONS: usize = 2048;
 
@@ -67,7 +69,9 @@ pub(super) struct Owner {
 pub(super) enum Heard {
     /// It counts. `replaced` are the bids of the node's incarnation before.
     Peer { slot: Slot, new: bool, replaced: Option<(Slot, Vec<(IpAddr, Bid)>)> },
-    /// It is old, or was heard already.
+    /// It was overtaken, or was heard already, not long ago.
+    Late,
+    /// It is old.
     Repeated,
     /// There are too many peers.
     Full,
@@ -89,8 +93,11 @@ impl Peers {
         let mut replaced = None;
         if let Some(slot) = self.slots.get(&bidder).copied() {
             let peer = self.peers.get_mut(&slot).expect("every slot has its peer");
-            if incarnation < peer.incarnation || (incarnation == peer.incarnation && message.sequence <= peer.sequence)
-            {
+            if incarnation == peer.incarnation && message.sequence <= peer.sequence {
+                let late = peer.sequence - message.sequence < LATE;
+                return if late { Heard::Late } else { Heard::Repeated };
+            }
+            if incarnation < peer.incarnation {
                 return Heard::Repeated;
             }
             if incarnation == peer.incarnation {

@@ -83,8 +83,9 @@ impl Election {
         if self.speaker.table.is_some_and(|due| now >= due) {
             self.speaker.table = None;
             self.speaker.table_sent = Some(now);
-            self.send_table(now);
+            // The table last: of messages that overtake each other the newest counts, and it must not be the other.
             self.send_kept(now);
+            self.send_table(now);
         }
         if now >= self.speaker.hello {
             self.send(now, Body::Hello);
