@@ -1,5 +1,4 @@
 //! Each test runs on a thread of its own in a fresh network namespace, which goes away with the thread.
-#![allow(dead_code, reason = "not every test file uses everything")]
 
 use libtest_mimic::{Arguments, Trial};
 use netlink::ipvs::Ipvs;
