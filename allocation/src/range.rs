@@ -13,7 +13,7 @@ use backend_api::{Cidr, Family};
 /// assert_eq!((range.len(), masked), (11, None));
 ///
 /// let (range, masked) = AddressRange::parse("192.168.67.243/29")?;
-/// assert_eq!(range.first(), [192, 168, 67, 240]);
+/// assert_eq!(range.first().to_string(), "192.168.67.240");
 /// let warning = masked.expect("the address is inside of the block").to_string();
 /// assert_eq!(warning, "range 192.168.67.243/29: is read as the block 192.168.67.240/29");
 /// # Ok::<(), switchyard_allocation::RangeError>(())
