@@ -68,9 +68,8 @@ fn from_scratch(criterion: &mut Criterion) {
     ];
     for (name, pool, of) in cases {
         group.bench_function(name, |bencher| {
-            let inputs = || (pool.clone(), services(of));
             bencher.iter_batched(
-                inputs,
+                || (pool.clone(), services(of)),
                 |(pool, services)| plan(Options::default(), [pool], services, []),
                 BatchSize::LargeInput,
             );
@@ -80,9 +79,8 @@ fn from_scratch(criterion: &mut Criterion) {
     let mut held = services(service);
     held.iter_mut().for_each(|service| service.held = first.decisions[&service.name].verdict.addresses.clone());
     group.bench_function("adopted", |bencher| {
-        let inputs = || (large(), held.clone());
         bencher.iter_batched(
-            inputs,
+            || (large(), held.clone()),
             |(pool, services)| plan(Options::default(), [pool], services, []),
             BatchSize::LargeInput,
         );

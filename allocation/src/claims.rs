@@ -57,8 +57,10 @@ impl Claims {
 
     /// Why two services do not share an address.
     pub(crate) fn clash(&self, one: &Service, other: &Service) -> Option<Clash> {
-        let taken = || one.ports.iter().find(|port| other.ports.contains(port));
-        self.differ(one, other).or_else(|| taken().map(|(protocol, port)| Clash::Port(*protocol, *port)))
+        self.differ(one, other).or_else(|| {
+            let (protocol, port) = one.ports.iter().find(|port| other.ports.contains(port))?;
+            Some(Clash::Port(*protocol, *port))
+        })
     }
 
     /// Why two services do not share an address, whatever their ports are.
@@ -129,9 +131,8 @@ impl Claims {
             group.look_for(*port);
         }
         let candidates = service.ports.first().map_or(&group.addresses, |port| &group.open[port]);
-        let is_taken = |address, port: &Port| group.taken.contains_key(&(address, *port));
         let mut candidates = candidates.range(first..=last).copied();
-        candidates.find(|address| !service.ports.iter().any(|port| is_taken(*address, port)))
+        candidates.find(|address| !service.ports.iter().any(|port| group.taken.contains_key(&(*address, *port))))
     }
 
     fn group_key(&self, service: &Service) -> Option<GroupKey> {
@@ -174,7 +175,8 @@ impl Group {
     /// From now on it is known on which addresses the port is not taken.
     fn look_for(&mut self, port: Port) {
         let Self { addresses, taken, open } = self;
-        let is_open = |address: &&IpAddr| !taken.contains_key(&(**address, port));
-        open.entry(port).or_insert_with(|| addresses.iter().filter(is_open).copied().collect());
+        open.entry(port).or_insert_with(|| {
+            addresses.iter().filter(|address| !taken.contains_key(&(**address, port))).copied().collect()
+        });
     }
 }

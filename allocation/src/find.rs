@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use backend_api::Family;
 
 use crate::layout::{Rank, Standing};
-use crate::{Allocator, Assign, BadRequest, Clash, Demand, FamilyPolicy, Problem, RefusedBecause, Requested, Service};
+use crate::{
+    Allocator, Assign, BadRequest, Clash, Demand, FamilyPolicy, PoolName, Problem, RefusedBecause, Requested, Service,
+};
 
 impl Allocator {
     /// Whether the service asks for an address or a pool, and has not got it.
@@ -18,8 +20,13 @@ impl Allocator {
             Requested::Unreadable(_) => true,
             Requested::These(asked) => !fits(service, asked) || !asked.iter().all(|asked| current.contains(asked)),
         };
-        let is_in = |pool| current.iter().any(|address| self.layout.pool_of(*address) == Some(pool));
-        addresses || service.pool.as_ref().is_some_and(|pool| !self.layout.rank(pool).is_some_and(is_in))
+        addresses || service.pool.as_ref().is_some_and(|pool| !self.has_one_of(current, pool))
+    }
+
+    /// Whether one of the addresses is of the pool.
+    fn has_one_of(&self, addresses: &[IpAddr], pool: &str) -> bool {
+        let Some(pool) = self.layout.rank(pool) else { return false };
+        addresses.iter().any(|address| self.layout.pool_of(*address) == Some(pool))
     }
 
     /// Families of which the service wants an address and has none.
@@ -104,12 +111,11 @@ impl Allocator {
 
     /// The pool of the addresses that a service asks for, which must be one, and the one that it asks for.
     fn pool_of_all(&self, service: &Service, found: &[IpAddr]) -> Result<Option<Rank>, Problem> {
-        let name = |rank: Rank| self.layout.placed(rank).pool.name.clone();
         let pools: Vec<_> = found.iter().map(|address| self.layout.pool_of(*address)).collect();
         if let [Some(one), Some(other)] = pools[..]
             && one != other
         {
-            return Err(Problem::BadRequest(BadRequest::TwoPools([name(one), name(other)])));
+            return Err(Problem::BadRequest(BadRequest::TwoPools([self.pool_name(one), self.pool_name(other)])));
         }
         let pool = pools.iter().copied().flatten().next();
         if let Some(asked) = &service.pool {
@@ -117,7 +123,8 @@ impl Allocator {
             match (found, pool) {
                 (_, Some(pool)) if pool == rank => {}
                 ([address, ..], Some(pool)) => {
-                    let bad = BadRequest::OtherPool { address: *address, pool: name(pool), asked: asked.clone() };
+                    let bad =
+                        BadRequest::OtherPool { address: *address, pool: self.pool_name(pool), asked: asked.clone() };
                     return Err(Problem::BadRequest(bad));
                 }
                 ([address, ..], None) => return Err(Problem::AddressOutsidePools(*address)),
@@ -125,6 +132,10 @@ impl Allocator {
             }
         }
         Ok(pool)
+    }
+
+    fn pool_name(&self, rank: Rank) -> PoolName {
+        self.layout.placed(rank).pool.name.clone()
     }
 
     /// What the service has, and what of the rest a pool gives; in the order of its families.
@@ -188,15 +199,19 @@ impl Allocator {
     }
 
     fn all_refuse(&self, service: &Service) -> Problem {
-        let because = |rank| match self.refuses(rank, service, None) {
-            Err(because) => because,
-            Ok(()) if self.layout.placed(rank).pool.assign == Assign::OnRequest => RefusedBecause::OnRequest,
-            Ok(()) => self.lacks(rank, service),
-        };
-        let refusals: Vec<_> = self.layout.serving().map(|rank| self.refusal(rank, because(rank))).collect();
+        let refusals = self.layout.serving().map(|rank| self.refusal(rank, self.gives_nothing_because(rank, service)));
+        let refusals: Vec<_> = refusals.collect();
         match refusals.is_empty() {
             true => Problem::NoPool { asked: None },
             false => Problem::Refused(refusals),
+        }
+    }
+
+    fn gives_nothing_because(&self, rank: Rank, service: &Service) -> RefusedBecause {
+        match self.refuses(rank, service, None) {
+            Err(because) => because,
+            Ok(()) if self.layout.placed(rank).pool.assign == Assign::OnRequest => RefusedBecause::OnRequest,
+            Ok(()) => self.lacks(rank, service),
         }
     }
 
@@ -213,10 +228,11 @@ impl Allocator {
 /// Whether the service can have all of these at once: one of each of its families, or of one under PreferDualStack.
 fn fits(service: &Service, asked: &[IpAddr]) -> bool {
     let wanted = service.demand.wanted();
-    let is_once = |family: &Family| asked.iter().filter(|asked| Family::of(**asked) == *family).count() == 1;
-    let all_wanted = asked.iter().all(|asked| wanted.contains(&Family::of(*asked)) && is_once(&Family::of(*asked)));
+    let mut families = asked.iter().map(|asked| Family::of(*asked));
+    let is_each_once = Family::ALL.iter().all(|family| families.clone().filter(|asked| asked == family).count() <= 1);
+    let all_wanted = families.all(|family| wanted.contains(&family));
     let enough = asked.len() == wanted.len() || service.demand.policy() == FamilyPolicy::PreferDualStack;
-    !asked.is_empty() && all_wanted && enough
+    !asked.is_empty() && all_wanted && is_each_once && enough
 }
 
 /// The families of which a service is given an address of each, the best first.

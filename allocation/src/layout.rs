@@ -275,23 +275,29 @@ impl Placed {
     }
 
     fn counts(&self) -> PoolCounts {
-        let count = |value: u128| i64::try_from(value).unwrap_or(i64::MAX);
-        PoolCounts { assigned: self.assigned.map(count), available: self.available.map(count) }
+        PoolCounts { assigned: self.assigned.map(at_most_max), available: self.available.map(at_most_max) }
     }
+}
+
+fn at_most_max(count: u128) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl Span {
     fn ends(&self) -> (IpAddr, IpAddr) {
-        let end = |bits| address(self.family, bits).expect("a span has addresses of its family");
-        (end(self.first), end(self.last))
+        let Self { family, first, last, .. } = *self;
+        [first, last].map(|bits| address(family, bits).expect("a span has addresses of its family")).into()
     }
 }
 
 /// How many IPv4 addresses from `first` to `last` end with 0 or 255.
 fn buggy_between(first: u128, last: u128) -> u128 {
-    // Below `end`: those with 0, those with 255.
-    let below = |end: u128| end.div_ceil(256) + end / 256;
-    below(last + 1) - below(first)
+    buggy_below(last + 1) - buggy_below(first)
+}
+
+fn buggy_below(end: u128) -> u128 {
+    let (with_0, with_255) = (end.div_ceil(256), end / 256);
+    with_0 + with_255
 }
 
 #[cfg(test)]
@@ -313,16 +319,11 @@ mod tests {
 
     #[test]
     fn the_older_pool_keeps_what_two_claim_and_the_younger_has_the_rest() {
-        let pool = |name: &str, age, ranges: &[&str]| {
-            let pool = Pool::new(name, ranges.iter().map(|text| range(text)).collect());
-            (Arc::new(Pool { age: backend_api::Age(age), ..pool }), Standing::Serving)
-        };
         let layout = Layout::new(vec![
-            pool("young", 2, &["10.0.0.0/24", "::/0"]),
-            pool("old", 1, &["10.0.0.10-10.0.0.20", "10.0.0.15-10.0.0.30", "::/1"]),
+            serving("young", 2, &["10.0.0.0/24", "::/0"]),
+            serving("old", 1, &["10.0.0.10-10.0.0.20", "10.0.0.15-10.0.0.30", "::/1"]),
         ]);
         let layout = PoolMap(layout);
-        let owner = |address: &str| layout.pool_of(address.parse().unwrap()).map(ToString::to_string);
         for (address, expected) in [
             ("10.0.0.0", Some("young")),
             ("10.0.0.9", Some("young")),
@@ -336,7 +337,8 @@ mod tests {
             ("8000::", Some("young")),
             ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some("young")),
         ] {
-            assert_eq!(owner(address).as_deref(), expected, "{address}");
+            let owner = layout.pool_of(address.parse().unwrap()).map(ToString::to_string);
+            assert_eq!(owner.as_deref(), expected, "{address}");
         }
         let told: Vec<_> = layout.0.overlaps().iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -351,5 +353,10 @@ mod tests {
         let counts: BTreeMap<_, _> = layout.0.counts().collect();
         assert_eq!(counts["young"].available, PerFamily::new(256 - 21, i64::MAX));
         assert_eq!(counts["old"].available, PerFamily::new(21, i64::MAX));
+    }
+
+    fn serving(name: &str, age: i128, ranges: &[&str]) -> (Arc<Pool>, Standing) {
+        let pool = Pool::new(name, ranges.iter().map(|text| range(text)).collect());
+        (Arc::new(Pool { age: backend_api::Age(age), ..pool }), Standing::Serving)
     }
 }

@@ -90,10 +90,10 @@ impl Pool {
         else {
             return Ok(());
         };
-        let any_namespace = namespaces.is_empty() && namespace_selectors.is_empty();
-        let is_named = || namespaces.iter().any(|name| **name == *service.name.namespace);
-        let is_matched = || namespace_selectors.iter().any(|selector| selector.matches(namespace));
-        if !(any_namespace || is_named() || is_matched()) {
+        let in_namespace = namespaces.is_empty() && namespace_selectors.is_empty()
+            || namespaces.iter().any(|name| **name == *service.name.namespace)
+            || namespace_selectors.iter().any(|selector| selector.matches(namespace));
+        if !in_namespace {
             return Err(Unfit::Namespace);
         }
         any_matches(service_selectors, &service.labels).then_some(()).ok_or(Unfit::Labels)

@@ -79,11 +79,10 @@ impl AddressRange {
     /// What is wrong with the text.
     pub fn parse(text: &str) -> Result<(Self, Option<Masked>), RangeError> {
         let text = text.trim();
-        let syntax = || RangeError::Syntax(text.to_owned());
         if let Some((address, prefix)) = text.split_once('/') {
             let address = parse_address(address, text)?;
             let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
-            let prefix = prefix.parse().ok().filter(|_| digits).ok_or_else(syntax)?;
+            let prefix = prefix.parse().ok().filter(|_| digits).ok_or_else(|| RangeError::Syntax(text.to_owned()))?;
             let block = Cidr::new(address, prefix).map_err(|_| RangeError::Prefix(text.to_owned()))?;
             let masked = (block.network() != address).then(|| Masked { written: text.to_owned(), block });
             return Ok((Self::from(block), masked));
@@ -92,7 +91,7 @@ impl AddressRange {
             let range = Self::new(parse_address(first.trim(), text)?, parse_address(last.trim(), text)?)?;
             return Ok((range, None));
         }
-        Err(text.parse().map_or_else(|_| syntax(), RangeError::Lone))
+        Err(text.parse().map_or_else(|_| RangeError::Syntax(text.to_owned()), RangeError::Lone))
     }
 
     /// Its first address.
@@ -260,8 +259,8 @@ mod tests {
 
     #[test]
     fn the_whole_of_a_family_is_a_range() {
-        let whole = |text| AddressRange::parse(text).unwrap().0;
-        assert_eq!((whole("0.0.0.0/0").len(), whole("::/0").len()), (1 << 32, u128::MAX));
-        assert_eq!(whole("::/0").block().unwrap().prefix(), 0);
+        let [v4, v6] = ["0.0.0.0/0", "::/0"].map(|text| AddressRange::parse(text).unwrap().0);
+        assert_eq!((v4.len(), v6.len()), (1 << 32, u128::MAX));
+        assert_eq!(v6.block().unwrap().prefix(), 0);
     }
 }

@@ -96,9 +96,8 @@ mod tests {
 
     #[test]
     fn no_selector_matches_all_and_several_match_where_one_does() {
-        let selects = |app: &str| Selector { match_labels: labels(&[("app", app)]), ..Selector::default() };
         assert!(any_matches(&[], &Labels::new()) && any_matches(&[Selector::default()], &Labels::new()));
-        let two = [selects("web"), selects("dns")];
+        let two = ["web", "dns"].map(|app| Selector { match_labels: labels(&[("app", app)]), ..Selector::default() });
         assert!(any_matches(&two, &labels(&[("app", "dns")])) && !any_matches(&two, &labels(&[("app", "mail")])));
     }
 }

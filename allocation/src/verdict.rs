@@ -213,10 +213,9 @@ impl Problem {
 
 /// What could change first: an address that comes free, then a range that is added, then what a pool is for.
 fn refused_reason(refusals: &[Refusal]) -> &'static str {
-    let is_any = |wanted: fn(RefusedBecause) -> bool| refusals.iter().any(|refusal| wanted(refusal.because));
-    if is_any(|because| because == RefusedBecause::Exhausted) {
+    if refusals.iter().any(|refusal| refusal.because == RefusedBecause::Exhausted) {
         "PoolExhausted"
-    } else if is_any(|because| matches!(because, RefusedBecause::NoRange(_))) {
+    } else if refusals.iter().any(|refusal| matches!(refusal.because, RefusedBecause::NoRange(_))) {
         "FamilyMissing"
     } else {
         "PoolForbids"
