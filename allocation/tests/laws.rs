@@ -168,7 +168,6 @@ fn service() -> impl Strategy<Value = Service> {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let namespace = || prop::sample::select(vec!["a".to_owned(), "b".to_owned()]);
     prop_oneof![
         3 => pool().prop_map(Change::Pool),
         1 => pool_name().prop_map(Change::PoolGone),
@@ -178,6 +177,10 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (namespace(), labels()).prop_map(|(name, labels)| Change::Namespace(name, labels)),
         1 => namespace().prop_map(Change::NamespaceGone),
     ]
+}
+
+fn namespace() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["a".to_owned(), "b".to_owned()])
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -370,12 +373,12 @@ proptest! {
         let bad = Pool { name: name.into(), age: Age(9), ranges: listed.into_iter().collect(), ..bad };
         let services = services.into_iter().filter(|service| service.pool.as_deref() != Some(name));
         let services: Vec<_> = services.collect();
-        let addresses = |pools: Vec<Pool>| {
-            let plan = plan(options, pools, services.clone(), []);
-            let decisions = plan.decisions.into_values();
-            decisions.map(|decision| (decision.service, decision.verdict.addresses)).collect::<Vec<_>>()
-        };
-        let without = addresses(pools.clone());
-        prop_assert_eq!(without, addresses([pools, vec![bad]].concat()));
+        let without = given(options, pools.clone(), &services);
+        prop_assert_eq!(without, given(options, [pools, vec![bad]].concat(), &services));
     }
+}
+
+fn given(options: Options, pools: Vec<Pool>, services: &[Service]) -> Vec<(ServiceName, Vec<IpAddr>)> {
+    let decisions = plan(options, pools, services.to_vec(), []).decisions.into_values();
+    decisions.map(|decision| (decision.service, decision.verdict.addresses)).collect()
 }

@@ -99,22 +99,21 @@ impl World {
         if families.is_empty() {
             return None;
         }
-        let in_asked_pool = |address: &IpAddr| {
-            let owner = self.owner(*address).map(|(pool, _)| pool.name.clone());
-            owner.is_some() && owner == service.pool
-        };
-        let wrong_pool = service.pool.is_some() && !current.iter().any(in_asked_pool);
+        let mut owners = current.iter().filter_map(|address| self.owner(*address));
+        let wrong_pool = service.pool.as_ref().is_some_and(|asked| !owners.any(|(pool, _)| pool.name == *asked));
         let asked = match &service.addresses {
             Requested::Unreadable(_) => return Some(Err("BadRequest")),
             Requested::Any if !wrong_pool => return None,
             Requested::Any => return Some(self.asked_pool_gives(service, have)),
             Requested::These(asked) => asked,
         };
-        let of = |family| asked.iter().filter(|asked| Family::of(**asked) == family).count();
         let prefers = policy(service) == FamilyPolicy::PreferDualStack;
         let is_one_of_each = !asked.is_empty()
             && asked.iter().all(|asked| families.contains(&Family::of(*asked)))
-            && families.iter().all(|family| of(*family) == 1 || (prefers && of(*family) == 0));
+            && families.iter().all(|family| match count(asked, *family) {
+                0 => prefers,
+                count => count == 1,
+            });
         let has_all = asked.iter().all(|asked| current.contains(asked));
         if is_one_of_each && has_all && !wrong_pool {
             return None;
@@ -185,8 +184,7 @@ impl World {
     /// What is missing, if something is: all that the service has then, or why not.
     fn missing_given(&self, service: &Service, have: &Have) -> Option<Result<Vec<IpAddr>, &'static str>> {
         let current = &have[&service.name];
-        let has = |family: &Family| current.iter().any(|address| Family::of(*address) == *family);
-        let missing = families(service).into_iter().find(|family| !has(family))?;
+        let missing = families(service).into_iter().find(|family| count(current, *family) == 0)?;
         if let Some(first) = current.first() {
             let Some((pool, false)) = self.owner(*first) else { return Some(Err("FamilyMissing")) };
             let second = self.first_free(pool, service, &[missing], have);
@@ -223,18 +221,19 @@ impl World {
 
     /// The first address of each family that is free or shared, walked one by one.
     fn first_free(&self, pool: &Pool, service: &Service, families: &[Family], have: &Have) -> Option<Vec<IpAddr>> {
-        let first_of = |family: &Family| {
-            let ranges = pool.ranges.iter().filter(|range| range.family() == *family);
-            ranges.flat_map(|range| walk(range.first(), range.last())).find(|address| {
-                let is_own = self.owner(*address).is_some_and(|(owner, _)| owner.name == pool.name);
-                let is_used = have.values().any(|addresses| addresses.contains(address));
-                is_own
-                    && !avoids(pool, *address)
-                    && (is_used || !is_first_of_block(pool, *address))
-                    && self.clashes(service, *address, have).is_empty()
-            })
-        };
-        families.iter().map(first_of).collect()
+        families.iter().map(|family| self.first_free_of(pool, service, *family, have)).collect()
+    }
+
+    fn first_free_of(&self, pool: &Pool, service: &Service, family: Family, have: &Have) -> Option<IpAddr> {
+        let ranges = pool.ranges.iter().filter(|range| range.family() == family);
+        ranges.flat_map(|range| walk(range.first(), range.last())).find(|address| {
+            let is_own = self.owner(*address).is_some_and(|(owner, _)| owner.name == pool.name);
+            let is_used = have.values().any(|addresses| addresses.contains(address));
+            is_own
+                && !avoids(pool, *address)
+                && (is_used || !is_first_of_block(pool, *address))
+                && self.clashes(service, *address, have).is_empty()
+        })
     }
 
     /// Why the service cannot have an address beside those that have it, the oldest first.
@@ -267,12 +266,8 @@ impl World {
 
     /// The pool that has an address, and whether it is leaving.
     pub(crate) fn owner(&self, address: IpAddr) -> Option<(&Pool, bool)> {
-        let oldest = |pools: &'_ [Pool]| -> Option<usize> {
-            let listing = pools.iter().enumerate().filter(|(_, pool)| lists(pool, address));
-            listing.min_by_key(|(_, pool)| (pool.age, pool.name.clone())).map(|(index, _)| index)
-        };
-        let serving = oldest(&self.pools).map(|index| (&self.pools[index], false));
-        serving.or_else(|| oldest(&self.leaving).map(|index| (&self.leaving[index], true)))
+        let serving = oldest(&self.pools, address).map(|pool| (pool, false));
+        serving.or_else(|| oldest(&self.leaving, address).map(|pool| (pool, true)))
     }
 
     fn accepts(&self, pool: &Pool, service: &Service) -> bool {
@@ -296,8 +291,8 @@ impl World {
             .collect();
         all.sort();
         all.dedup();
-        let is_used = |address: &IpAddr| have.values().any(|said| said.addresses.contains(address));
-        let (used, free): (Vec<_>, Vec<_>) = all.into_iter().partition(is_used);
+        let (used, free): (Vec<IpAddr>, Vec<IpAddr>) =
+            all.into_iter().partition(|address| have.values().any(|said| said.addresses.contains(address)));
         let free = free.iter().filter(|address| !avoids(pool, **address) && !is_first_of_block(pool, **address));
         (used.len() as i64, free.count() as i64)
     }
@@ -332,12 +327,22 @@ fn choices(service: &Service) -> Vec<Vec<Family>> {
 }
 
 fn lacks(pool: &Pool, service: &Service) -> &'static str {
-    let has = |family: &Family| pool.ranges.iter().any(|range| range.family() == *family);
+    let wanted = families(service).into_iter();
+    let mut has = wanted.map(|family| pool.ranges.iter().any(|range| range.family() == family));
     let enough = match policy(service) {
-        FamilyPolicy::PreferDualStack => families(service).iter().any(has),
-        _ => families(service).iter().all(has),
+        FamilyPolicy::PreferDualStack => has.any(|has| has),
+        _ => has.all(|has| has),
     };
     if enough { "PoolExhausted" } else { "FamilyMissing" }
+}
+
+fn count(addresses: &[IpAddr], family: Family) -> usize {
+    addresses.iter().filter(|address| Family::of(**address) == family).count()
+}
+
+fn oldest(pools: &[Pool], address: IpAddr) -> Option<&Pool> {
+    let listing = pools.iter().filter(|pool| lists(pool, address));
+    listing.min_by_key(|pool| (pool.age, pool.name.clone()))
 }
 
 fn lists(pool: &Pool, address: IpAddr) -> bool {
@@ -358,9 +363,12 @@ fn is_first_of_block(pool: &Pool, address: IpAddr) -> bool {
 }
 
 fn walk(first: IpAddr, last: IpAddr) -> impl Iterator<Item = IpAddr> {
-    let next = |address: IpAddr| match address {
+    std::iter::successors(Some(first), move |address| (*address < last).then(|| next(*address)))
+}
+
+fn next(address: IpAddr) -> IpAddr {
+    match address {
         IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() + 1).into()),
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() + 1).into()),
-    };
-    std::iter::successors(Some(first), move |address| (*address < last).then(|| next(*address)))
+    }
 }

@@ -35,6 +35,10 @@ fn service(text: &str) -> Service {
     Service::new(name(text))
 }
 
+fn aged(service: Service, age: i128) -> Service {
+    Service { age: Age(age), ..service }
+}
+
 fn dual(text: &str, policy: FamilyPolicy) -> Service {
     Service { demand: Demand::dual(policy), ..service(text) }
 }
@@ -80,8 +84,8 @@ fn told(decision: &Decision) -> String {
 fn check_with(options: Options, pools: &[Pool], services: &[Service], expected: &[&str]) {
     let namespaces = [("gold".to_owned(), tier("gold")), ("tin".to_owned(), tier("tin"))];
     let plan = plan(options, pools.to_vec(), services.to_vec(), namespaces.clone());
-    let of = |service: &Service| told(&plan.decisions[&service.name]);
-    assert_eq!(services.iter().map(of).collect::<Vec<_>>(), expected);
+    let found: Vec<_> = services.iter().map(|service| told(&plan.decisions[&service.name])).collect();
+    assert_eq!(found, expected);
 }
 
 #[track_caller]

@@ -4,34 +4,34 @@ use super::*;
 
 #[test]
 fn of_two_that_hold_one_address_the_older_keeps_it() {
-    let holder = |name: &str, age| Service { age: Age(age), ..holds(service(name), "192.168.67.244") };
-    let services = [holder("a", 2), holder("b", 1), holder("c", 2)];
+    let services = [("a", 2), ("b", 1), ("c", 2)];
+    let services = services.map(|(name, age)| aged(holds(service(name), "192.168.67.244"), age));
     let expected = ["240", "244", "241"].map(|last| format!("192.168.67.{last} from office"));
     check(&[office()], &services, &expected.each_ref().map(String::as_str));
 }
 
 #[test]
 fn a_pending_service_takes_nothing_that_a_younger_one_holds() {
-    let pending = Service { age: Age(1), ..service("pending") };
-    let holder = Service { age: Age(2), ..holds(service("holder"), "10.0.0.1") };
-    let asking = Service { age: Age(0), ..asks(service("asking"), "10.0.0.1") };
+    let pending = aged(service("pending"), 1);
+    let holder = aged(holds(service("holder"), "10.0.0.1"), 2);
+    let asking = aged(asks(service("asking"), "10.0.0.1"), 0);
     let single = pool("p", &["10.0.0.1/32"]);
     check(&[single], &[pending, holder, asking], &["PoolExhausted", "10.0.0.1 from p", "AddressInUse"]);
 }
 
 #[test]
 fn what_is_asked_for_is_given_before_the_rest() {
-    let asking = Service { age: Age(2), ..asks(service("asking"), "192.168.67.240") };
-    let older = Service { age: Age(1), ..service("older") };
+    let asking = aged(asks(service("asking"), "192.168.67.240"), 2);
+    let older = aged(service("older"), 1);
     check(&[office()], &[older, asking], &["192.168.67.241 from office", "192.168.67.240 from office"]);
 }
 
 #[test]
 fn an_address_that_comes_free_goes_to_the_oldest_that_waits_and_to_it_alone() {
     let mut allocator = Allocator::new(Options::default());
-    let aged = |name: &str, age| Edit::Service(Service { age: Age(age), ..service(name) });
-    let edits = [Edit::Pool(pool("p", &["10.0.0.1/32"])), aged("a", 0), aged("b", 2), aged("c", 1)];
-    let all = allocator.apply(edits, Duration::ZERO);
+    let services = [("a", 0), ("b", 2), ("c", 1)].map(|(name, age)| Edit::Service(aged(service(name), age)));
+    let pool = Edit::Pool(pool("p", &["10.0.0.1/32"]));
+    let all = allocator.apply([pool].into_iter().chain(services), Duration::ZERO);
     assert_eq!(all.iter().map(told).collect::<Vec<_>>(), ["10.0.0.1 from p", "PoolExhausted", "PoolExhausted"]);
     let freed = allocator.apply([Edit::ServiceGone(name("a"))], Duration::ZERO);
     assert_eq!((freed.len(), &freed[0].service), (1, &name("c")));
@@ -40,13 +40,12 @@ fn an_address_that_comes_free_goes_to_the_oldest_that_waits_and_to_it_alone() {
 #[test]
 fn each_address_that_comes_free_goes_to_one_that_waits_and_those_that_cannot_have_it_stop_no_other() {
     let mut allocator = Allocator::new(Options::default());
-    let aged = |text: &str, age| Service { age: Age(age), ..service(text) };
     // Older than the others, and it cannot have what comes free: the pool has no second family.
-    let needs_two = Service { demand: Demand::dual(FamilyPolicy::RequireDualStack), ..aged("needs-two", 0) };
-    let services = [aged("a", 1), aged("b", 2), needs_two, aged("c", 3), aged("d", 4), aged("e", 5)];
+    let needs_two = Service { demand: Demand::dual(FamilyPolicy::RequireDualStack), ..aged(service("needs-two"), 0) };
+    let others = [("a", 1), ("b", 2), ("c", 3), ("d", 4), ("e", 5)].map(|(name, age)| aged(service(name), age));
     let pool = pool("p", &["10.0.0.1-10.0.0.2", "fd00::1/128"]);
-    let takes_v6 = Service { demand: Demand::single(Family::V6), ..holds(aged("v6", 9), "fd00::1") };
-    let edits = services.into_iter().chain([takes_v6]).map(Edit::Service);
+    let takes_v6 = Service { demand: Demand::single(Family::V6), ..holds(aged(service("v6"), 9), "fd00::1") };
+    let edits = [needs_two].into_iter().chain(others).chain([takes_v6]).map(Edit::Service);
     allocator.apply([Edit::Pool(pool)].into_iter().chain(edits), Duration::ZERO);
     let freed = allocator.apply(["a", "b"].map(|gone| Edit::ServiceGone(name(gone))), Duration::ZERO);
     let given: Vec<_> = freed.iter().map(|decision| (&*decision.service.name, told(decision))).collect();
@@ -69,7 +68,6 @@ fn the_reason_that_is_told_is_todays() {
 
 #[test]
 fn events_have_the_names_that_alerts_match() {
-    let dual = |policy| dual("a", policy);
     let headless = Demand::OneOfEach { families: vec![], policy: FamilyPolicy::SingleStack };
     let unreadable = Requested::Unreadable("loadBalancerIPs \"x\": not an address".to_owned());
     let (normal, warning) = (EventKind::Normal, EventKind::Warning);
@@ -84,7 +82,7 @@ fn events_have_the_names_that_alerts_match() {
             ],
         ),
         (
-            holds(dual(FamilyPolicy::PreferDualStack), "10.0.0.2 fd00::1"),
+            holds(dual("a", FamilyPolicy::PreferDualStack), "10.0.0.2 fd00::1"),
             vec![
                 (normal, "ClearAssignment", "address fd00::1: no pool has it"),
                 (normal, "AdditionalAssignFailed", "no IPv6 address: pool p: no IPv6 range"),
@@ -106,7 +104,7 @@ fn events_have_the_names_that_alerts_match() {
             Service { demand: headless, ..service("a") },
             vec![(warning, "noclusterIPsIPFamily", "the service has no cluster address")],
         ),
-        (dual(FamilyPolicy::RequireDualStack), vec![(warning, "AllocationFailed", "pool p: no IPv6 range")]),
+        (dual("a", FamilyPolicy::RequireDualStack), vec![(warning, "AllocationFailed", "pool p: no IPv6 range")]),
         (asks(holds(service("a"), "10.0.0.2"), "10.0.0.1"), vec![(normal, "IPAllocated", "assigned 10.0.0.1")]),
     ] {
         let plan = plan(Options::default(), [pool("p", &["10.0.0.1-10.0.0.2"])], [service], []);

@@ -4,25 +4,27 @@ use super::*;
 
 #[test]
 fn a_service_that_wants_no_address_gives_back_what_it_has() {
-    let nothing = || holds(Service { demand: Demand::Nothing, ..service("a") }, "192.168.67.240");
-    check(&[office()], &[nothing(), service("b")], &["", "192.168.67.240 from office"]);
-    let plan = plan(Options::default(), [office()], [nothing()], []);
+    let nothing = holds(Service { demand: Demand::Nothing, ..service("a") }, "192.168.67.240");
+    check(&[office()], &[nothing.clone(), service("b")], &["", "192.168.67.240 from office"]);
+    let plan = plan(Options::default(), [office()], [nothing], []);
     let lost = &plan.decisions[&name("a")].lost;
     assert_eq!(lost[0].to_string(), "address 192.168.67.240: the service wants none");
 }
 
 #[test]
 fn without_a_pool_or_a_cluster_address_there_is_no_address() {
-    let headless = || Demand::OneOfEach { families: vec![], policy: FamilyPolicy::SingleStack };
-    let half = || Demand::OneOfEach { families: vec![Family::V4], policy: FamilyPolicy::RequireDualStack };
+    let headless = Demand::OneOfEach { families: vec![], policy: FamilyPolicy::SingleStack };
+    let headless = [Service { demand: headless, ..service("a") }];
+    let half = Demand::OneOfEach { families: vec![Family::V4], policy: FamilyPolicy::RequireDualStack };
+    let half = Service { demand: half, ..service("a") };
     check(&[], &[service("a")], &["NoPool"]);
     check(&[], &[holds(service("a"), "10.0.0.1")], &["NoPool"]);
-    check(&[office()], &[Service { demand: headless(), ..service("a") }], &["FamilyMissing"]);
-    check(&[office()], &[holds(Service { demand: half(), ..service("a") }, "192.168.67.240")], &["FamilyMissing"]);
+    check(&[office()], &headless, &["FamilyMissing"]);
+    check(&[office()], &[holds(half.clone(), "192.168.67.240")], &["FamilyMissing"]);
     problem(&[], &[service("a")], "there is no pool");
-    problem(&[office()], &[Service { demand: headless(), ..service("a") }], "the service has no cluster address");
+    problem(&[office()], &headless, "the service has no cluster address");
     let words = "RequireDualStack, and the service has one cluster address only";
-    problem(&[office()], &[Service { demand: half(), ..service("a") }], words);
+    problem(&[office()], &[half], words);
 }
 
 #[test]
@@ -36,8 +38,7 @@ fn of_what_is_held_only_what_is_wanted_stays() {
 
 #[test]
 fn a_request_is_granted_or_refused_with_a_reason() {
-    let taken = || holds(service("0"), "192.168.67.240");
-    let asking = |addresses: &str| asks(service("a"), addresses);
+    let taken = holds(service("0"), "192.168.67.240");
     for (request, expected, words) in [
         (asking("192.168.67.245"), "192.168.67.245 from office", ""),
         (asking("192.168.67.240"), "AddressInUse", "address 192.168.67.240 is asked for, and service default/0 has it"),
@@ -63,9 +64,9 @@ fn a_request_is_granted_or_refused_with_a_reason() {
         ),
     ] {
         let pools = [office(), pool("other", &["10.1.0.0/32"])];
-        check(&pools, &[taken(), request.clone()], &["192.168.67.240 from office", expected]);
+        check(&pools, &[taken.clone(), request.clone()], &["192.168.67.240 from office", expected]);
         if !words.is_empty() {
-            problem(&pools, &[taken(), request], words);
+            problem(&pools, &[taken.clone(), request], words);
         }
     }
     let two = asks(dual("a", FamilyPolicy::RequireDualStack), "10.0.0.2 fd00::2");
@@ -77,11 +78,13 @@ fn a_request_is_granted_or_refused_with_a_reason() {
     check(&[both()], &[one], &["10.0.0.1 fd00::2 from both"]);
 }
 
+fn asking(addresses: &str) -> Service {
+    asks(service("a"), addresses)
+}
+
 #[test]
 fn the_old_address_stays_until_the_new_one_is_granted() {
-    let other = || pool("other", &["10.1.0.0/32"]);
-    let taken = || holds(service("0"), "192.168.67.240");
-    let held = |service| holds(service, "192.168.67.241");
+    let pools = [office(), pool("other", &["10.1.0.0/32"])];
     for (request, expected) in [
         (asks(service("a"), "192.168.67.240"), "192.168.67.241 from office AddressInUse"),
         (asks(service("a"), "192.168.67.242"), "192.168.67.242 from office"),
@@ -95,7 +98,8 @@ fn the_old_address_stays_until_the_new_one_is_granted() {
         // No request any more: what it has is as good as any.
         (service("a"), "192.168.67.241 from office"),
     ] {
-        check(&[office(), other()], &[taken(), held(request)], &["192.168.67.240 from office", expected]);
+        let services = [holds(service("0"), "192.168.67.240"), holds(request, "192.168.67.241")];
+        check(&pools, &services, &["192.168.67.240 from office", expected]);
     }
 }
 

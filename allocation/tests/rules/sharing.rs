@@ -5,8 +5,6 @@ use super::*;
 #[test]
 fn two_services_share_an_address_if_keys_and_backends_are_equal_and_no_port_is_in_both() {
     let (tcp, udp) = ((Protocol::Tcp, 53), (Protocol::Udp, 53));
-    let first = || shares(service("ns/a"), "key", "", tcp);
-    let asking = |name: &str| asks(service(name), "192.168.67.240");
     let given = "192.168.67.240 from office";
     for (second, expected) in [
         (shares(asking("ns/b"), "key", "", udp), given),
@@ -16,10 +14,9 @@ fn two_services_share_an_address_if_keys_and_backends_are_equal_and_no_port_is_i
         (shares(asking("ns/b"), "key", "gold", udp), "SharingRefused"),
         (asking("ns/b"), "AddressInUse"),
     ] {
-        let held = holds(first(), "192.168.67.240");
+        let held = holds(shares(service("ns/a"), "key", "", tcp), "192.168.67.240");
         check(&[office()], &[held, second], &[given, expected]);
     }
-    let local = |name: &str, backends: &str, port| shares(asking(name), "key", backends, port);
     check(&[office()], &[local("a", "gold", tcp), local("b", "gold", udp)], &[given, given]);
     check(&[office()], &[local("a", "gold", tcp), local("b", "tin", udp)], &[given, "SharingRefused"]);
     let words = "address 192.168.67.240 is asked for, and service default/a has it: the selectors differ, and \
@@ -29,11 +26,22 @@ fn two_services_share_an_address_if_keys_and_backends_are_equal_and_no_port_is_i
     problem(&[office()], &[local("a", "", tcp), local("b", "", tcp)], words);
 }
 
+fn asking(name: &str) -> Service {
+    asks(service(name), "192.168.67.240")
+}
+
+fn local(name: &str, backends: &str, port: (Protocol, u16)) -> Service {
+    shares(asking(name), "key", backends, port)
+}
+
+fn sharer(name: &str, port: u16) -> Service {
+    shares(service(name), "key", "", (Protocol::Tcp, port))
+}
+
 #[test]
 fn sharing_can_be_kept_inside_a_namespace() {
     let mut options = Options::default();
     options.sharing = Sharing::Namespace;
-    let sharer = |name: &str, port| shares(service(name), "key", "", (Protocol::Tcp, port));
     let services = [sharer("gold/a", 1), sharer("gold/b", 2), sharer("tin/c", 3)];
     let expected = ["192.168.67.240 from office", "192.168.67.240 from office", "192.168.67.241 from office"];
     check_with(options, &[office()], &services, &expected);
@@ -42,7 +50,6 @@ fn sharing_can_be_kept_inside_a_namespace() {
 
 #[test]
 fn a_sharing_service_gets_the_first_address_that_it_can_share() {
-    let sharer = |name: &str, port| shares(service(name), "key", "", (Protocol::Tcp, port));
     let services = [sharer("a", 80), sharer("b", 80), sharer("c", 443), sharer("d", 443), sharer("e", 443)];
     let expected = ["240", "241", "240", "241", "242"].map(|last| format!("192.168.67.{last} from office"));
     check(&[office()], &services, &expected.each_ref().map(String::as_str));
@@ -50,21 +57,19 @@ fn a_sharing_service_gets_the_first_address_that_it_can_share() {
 
 #[test]
 fn a_port_that_comes_free_on_a_shared_address_can_be_had_again() {
-    let sharer = |name: &str, port| Edit::Service(shares(service(name), "key", "", (Protocol::Tcp, port)));
     let mut allocator = Allocator::new(Options::default());
-    let edits = [Edit::Pool(office()), sharer("a", 80), sharer("b", 80), sharer("c", 443)];
-    allocator.apply(edits, Duration::ZERO);
+    let edits = [sharer("a", 80), sharer("b", 80), sharer("c", 443)].map(Edit::Service);
+    allocator.apply([Edit::Pool(office())].into_iter().chain(edits), Duration::ZERO);
     allocator.apply([Edit::ServiceGone(name("a"))], Duration::ZERO);
-    let given = allocator.apply([sharer("d", 80)], Duration::ZERO);
+    let given = allocator.apply([Edit::Service(sharer("d", 80))], Duration::ZERO);
     assert_eq!(told(&given[0]), "192.168.67.240 from office");
 }
 
 #[test]
 fn an_address_is_free_when_its_last_user_has_gone() {
-    let sharer = |name: &str, port| shares(service(name), "key", "", (Protocol::Tcp, port));
     let mut allocator = Allocator::new(Options::default());
     let single = pool("p", &["10.0.0.1/32"]);
-    let waits = Service { age: Age(1), ..service("waits") };
+    let waits = aged(service("waits"), 1);
     let edits = [sharer("a", 1), sharer("b", 2), waits].map(Edit::Service);
     allocator.apply([Edit::Pool(single)].into_iter().chain(edits), Duration::ZERO);
     assert_eq!(allocator.apply([Edit::ServiceGone(name("a"))], Duration::ZERO), []);
@@ -74,29 +79,32 @@ fn an_address_is_free_when_its_last_user_has_gone() {
 
 #[test]
 fn the_older_of_two_that_share_no_more_keeps_the_address() {
-    let sharer =
-        |name: &str, key: &str, port| holds(shares(service(name), key, "", (Protocol::Tcp, port)), "192.168.67.240");
     let expected = ["192.168.67.240 from office", "192.168.67.241 from office"];
-    let older = || sharer("a", "key", 80);
-    for younger in [sharer("b", "key", 80), sharer("b", "other", 443), holds(service("b"), "192.168.67.240")] {
-        check(&[office()], &[older(), younger], &expected);
+    let older = holder("a", "key", 80);
+    for younger in [holder("b", "key", 80), holder("b", "other", 443), holds(service("b"), "192.168.67.240")] {
+        check(&[office()], &[older.clone(), younger], &expected);
     }
     // It is the older one that changes, and the younger that moves.
     let mut allocator = Allocator::new(Options::default());
-    let edits = [older(), sharer("b", "key", 443)].map(Edit::Service);
+    let edits = [older, holder("b", "key", 443)].map(Edit::Service);
     allocator.apply([Edit::Pool(office())].into_iter().chain(edits), Duration::ZERO);
-    let decisions = allocator.apply([Edit::Service(sharer("a", "key", 443))], Duration::ZERO);
+    let decisions = allocator.apply([Edit::Service(holder("a", "key", 443))], Duration::ZERO);
     assert_eq!((decisions.len(), told(&decisions[0]).as_str()), (1, expected[1]));
     let words = "address 192.168.67.240: the older service default/a has it, both have port 443/TCP";
     assert_eq!(decisions[0].lost[0].to_string(), words);
 }
 
+fn holder(name: &str, key: &str, port: u16) -> Service {
+    holds(shares(service(name), key, "", (Protocol::Tcp, port)), "192.168.67.240")
+}
+
 #[test]
 fn a_service_alone_on_its_address_changes_its_key_in_place() {
     let mut allocator = Allocator::new(Options::default());
-    let with = |key: &str| holds(shares(service("a"), key, "", (Protocol::Tcp, 80)), "192.168.67.244");
-    allocator.apply([Edit::Pool(office()), Edit::Service(with("one"))], Duration::ZERO);
-    assert_eq!(allocator.apply([Edit::Service(with("two"))], Duration::ZERO), []);
+    let [before, after] = ["one", "two"].map(|key| shares(service("a"), key, "", (Protocol::Tcp, 80)));
+    let before = holds(before, "192.168.67.244");
+    allocator.apply([Edit::Pool(office()), Edit::Service(before)], Duration::ZERO);
+    assert_eq!(allocator.apply([Edit::Service(holds(after, "192.168.67.244"))], Duration::ZERO), []);
     let joins = asks(shares(service("b"), "two", "", (Protocol::Tcp, 443)), "192.168.67.244");
     let decisions = allocator.apply([Edit::Service(joins)], Duration::ZERO);
     assert_eq!(told(&decisions[0]), "192.168.67.244 from office");
