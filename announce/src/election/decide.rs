@@ -223,13 +223,11 @@ impl Election {
         let own = self.own.get(&address)?;
         let bid = own.bid(self.standing);
         let mine = Rank::new(&bid, &self.bidder);
-        let ranked = |slot: &Slot, bid: &Bid| Some(Rank::new(bid, &self.peers.get(*slot)?.bidder));
         let holders = own.rivals.iter().filter(|(_, bid)| bid.state == State::Holding);
-        let holder = holders.max_by_key(|(slot, bid)| ranked(slot, bid)).map(|(slot, bid)| (*slot, *bid));
-        let better = own
-            .rivals
-            .iter()
-            .filter(|(slot, bid)| bid.state != State::Holding && ranked(slot, bid).is_some_and(|rank| rank > mine));
+        let holder = holders.max_by_key(|(slot, bid)| self.rank(**slot, bid)).map(|(slot, bid)| (*slot, *bid));
+        let better = own.rivals.iter().filter(|(slot, bid)| {
+            bid.state != State::Holding && self.rank(**slot, bid).is_some_and(|rank| rank > mine)
+        });
         let (mut ahead, mut busy) = (0, false);
         for (_, bid) in better {
             ahead += 1;
@@ -237,12 +235,16 @@ impl Election {
         }
         Some(View {
             bid,
-            wins: holder.is_none_or(|(slot, bid)| ranked(&slot, &bid).is_none_or(|rank| mine > rank)),
+            wins: holder.is_none_or(|(slot, bid)| self.rank(slot, &bid).is_none_or(|rank| mine > rank)),
             relieves: holder.is_some_and(|(_, bid)| mine.relieves(&bid)),
             holder,
             ahead,
             busy,
         })
+    }
+
+    fn rank(&self, slot: Slot, bid: &Bid) -> Option<Rank<'_>> {
+        Some(Rank::new(bid, &self.peers.get(slot)?.bidder))
     }
 
     /// Both hold: the worse one ends.
@@ -371,15 +373,16 @@ impl Election {
         if self.heard_any || self.expected.is_empty() || own.freed {
             return false;
         }
-        let first = |node: &Name| order_key(node.as_str(), own.wish.first);
-        self.api_away.is_some() || self.expected.iter().any(|node| (first(node), node) < (own.key, &self.config.node))
+        let ours = (own.key, &self.config.node);
+        self.api_away.is_some()
+            || self.expected.iter().any(|node| (order_key(node.as_str(), own.wish.first), node) < ours)
     }
 
     fn probe(&mut self, now: Moment, address: IpAddr, since: Moment, sent: u32) -> Option<Moment> {
-        let next = |sent| since + self.timing.probe() * sent;
+        let next = since + self.timing.probe() * sent;
         let own = self.own.get_mut(&address)?;
-        if now < next(sent) {
-            return Some(next(sent));
+        if now < next {
+            return Some(next);
         }
         if sent == PROBES {
             let term = own.term.saturating_add(1);
@@ -388,7 +391,7 @@ impl Election {
         }
         own.phase = Phase::Probing { since, sent: sent + 1 };
         self.outputs.push(Output::Probe(address));
-        Some(next(sent + 1))
+        Some(next + self.timing.probe())
     }
 
     fn hold(&mut self, now: Moment, address: IpAddr, term: u32, reason: Reason) {

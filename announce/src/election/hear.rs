@@ -69,11 +69,14 @@ impl Election {
     }
 
     fn take_body(&mut self, now: Moment, slot: Slot, message: Message) {
-        let to_us = |node: &Option<Name>| node.as_ref().is_none_or(|node| *node == self.config.node);
         match message.body {
             Body::Hello => {}
-            Body::Ask { node, wanted: Wanted::Life } if to_us(&node) => self.speaker.answer_life(now, &self.timing),
-            Body::Ask { node, wanted: Wanted::Table } if to_us(&node) => self.speaker.answer_table(now, &self.timing),
+            Body::Ask { node, wanted: Wanted::Life } if self.is_asked(node.as_ref()) => {
+                self.speaker.answer_life(now, &self.timing)
+            }
+            Body::Ask { node, wanted: Wanted::Table } if self.is_asked(node.as_ref()) => {
+                self.speaker.answer_table(now, &self.timing)
+            }
             Body::Ask { node, wanted } => {
                 // Another asks already, and the answer goes to all.
                 let again = now + self.timing.ask_again();
@@ -102,6 +105,11 @@ impl Election {
         self.release_if_back(slot);
     }
 
+    /// Whether a question to this node, or to all if there is none, is for us.
+    fn is_asked(&self, node: Option<&Name>) -> bool {
+        node.is_none_or(|node| *node == self.config.node)
+    }
+
     fn rivals_changed(&mut self, slot: Slot, changed: Vec<Changed>) {
         for Changed { address, before, now } in changed {
             let Some(own) = self.own.get_mut(&address) else { continue };
@@ -109,8 +117,8 @@ impl Election {
                 Some(bid) => own.rivals.insert(slot, bid),
                 None => own.rivals.remove(&slot),
             };
-            let held = |bid: Option<Bid>| bid.is_some_and(|bid| bid.state == State::Holding);
-            own.freed |= held(before) && !held(now);
+            let [held, holds] = [before, now].map(|bid| bid.is_some_and(|bid| bid.state == State::Holding));
+            own.freed |= held && !holds;
             self.dirty.insert(address);
         }
     }

@@ -98,7 +98,6 @@ mod tests {
 
     fn times(addresses: u32, seconds: u64) -> Vec<Vec<u64>> {
         let mut bursts = Bursts::default();
-        let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + number));
         (0..addresses).for_each(|number| bursts.start(Duration::ZERO, address(number)));
         let mut times = vec![Vec::new(); addresses as usize];
         while let Some(next) = bursts.next()
@@ -110,6 +109,10 @@ mod tests {
             }
         }
         times
+    }
+
+    fn address(number: u32) -> IpAddr {
+        IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + number))
     }
 
     #[test]

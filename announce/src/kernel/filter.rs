@@ -132,26 +132,19 @@ mod tests {
         loop {
             let (code, yes, no, k) = program[at];
             at += 1;
-            let load = |size: usize| {
-                let bytes = frame.get(k as usize..k as usize + size)?;
-                Some(bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)))
-            };
-            let jump = |condition: bool| usize::from(if condition { yes } else { no });
             match code {
                 LOAD_BYTE if k == PACKET_TYPE => a = packet_type,
                 LOAD_WORD if k == VLAN_TAG => a = tag,
                 LOAD_BYTE | LOAD_HALF | LOAD_WORD => {
                     let size = [(LOAD_BYTE, 1), (LOAD_HALF, 2), (LOAD_WORD, 4)];
                     let size = size.iter().find(|(load, _)| *load == code).unwrap().1;
-                    match load(size) {
-                        Some(value) => a = value,
-                        None => return false,
-                    }
+                    let Some(bytes) = frame.get(k as usize..k as usize + size) else { return false };
+                    a = bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
                 }
                 AND => a &= k,
-                IF_EQUAL => at += jump(a == k),
-                IF_GREATER => at += jump(a > k),
-                IF_AT_LEAST => at += jump(a >= k),
+                IF_EQUAL => at += usize::from(if a == k { yes } else { no }),
+                IF_GREATER => at += usize::from(if a > k { yes } else { no }),
+                IF_AT_LEAST => at += usize::from(if a >= k { yes } else { no }),
                 RETURN => return k != DROP,
                 other => panic!("instruction {other:#x}"),
             }
@@ -164,16 +157,28 @@ mod tests {
         Frame { destination: Mac::BROADCAST, source: MAC, ether_type, payload }.encode()
     }
 
+    fn address(last: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(0xc0a8_4300 + last)
+    }
+
+    fn probe(target: u32) -> Vec<u8> {
+        ethernet(EtherType::Arp, &Arp::probe(MAC, address(target)).encode())
+    }
+
+    fn claim(sender: u32) -> Vec<u8> {
+        ethernet(EtherType::Arp, &Arp::gratuitous(MAC, address(sender))[0].encode())
+    }
+
+    fn neighbor(message: Ndp) -> Vec<u8> {
+        ethernet(EtherType::Ipv6, &message.encode())
+    }
+
     #[test]
     fn what_is_for_the_announcer_passes_and_nothing_else() {
-        let address = |last: u8| Ipv4Addr::new(192, 168, 67, last);
         let program = instructions(&[(address(240), address(250)), (address(7), address(7))]);
-        let arp = |target| ethernet(EtherType::Arp, &Arp::probe(MAC, address(target)).encode());
-        let claim = |sender| ethernet(EtherType::Arp, &Arp::gratuitous(MAC, address(sender))[0].encode());
-        let ndp = |ndp: Ndp| ethernet(EtherType::Ipv6, &ndp.encode());
         let v6 = "fd00::1".parse().unwrap();
         let echo = {
-            let mut bytes = ndp(Ndp::probe(v6));
+            let mut bytes = neighbor(Ndp::probe(v6));
             bytes[54] = 128;
             bytes
         };
@@ -183,20 +188,20 @@ mod tests {
             bytes
         };
         let cases = [
-            (arp(240), true),
-            (arp(250), true),
-            (arp(251), false),
-            (arp(239), false),
-            (arp(7), true),
+            (probe(240), true),
+            (probe(250), true),
+            (probe(251), false),
+            (probe(239), false),
+            (probe(7), true),
             (claim(245), true),
             (claim(9), false),
-            (ndp(Ndp::probe(v6)), true),
-            (ndp(Ndp::unsolicited(MAC, v6)), true),
+            (neighbor(Ndp::probe(v6)), true),
+            (neighbor(Ndp::unsolicited(MAC, v6)), true),
             (echo, false),
             (Transport::Multicast.wrap(MAC, address(1), b"hello"), true),
             (Transport::Broadcast.wrap(MAC, address(1), b"hello"), true),
             (other_port, false),
-            (arp(240)[..30].to_vec(), false),
+            (probe(240)[..30].to_vec(), false),
             (Vec::new(), false),
         ];
         for (at, (frame, passes)) in cases.iter().enumerate() {
@@ -210,14 +215,11 @@ mod tests {
 
     #[test]
     fn ranges_hold_every_address_and_are_few() {
-        let address = |number: u32| Ipv4Addr::from_bits(0xc0a8_0000 + number);
-        let check = |numbers: &[u32], expected: &[(u32, u32)]| {
+        for (numbers, expected) in [(&[][..], &[][..]), (&[3, 1, 2, 2, 7], &[(1, 3), (7, 7)])] {
             let found = ranges(numbers.iter().map(|number| IpAddr::V4(address(*number))));
             let expected: Vec<_> = expected.iter().map(|(first, last)| (address(*first), address(*last))).collect();
             assert_eq!(found, expected);
-        };
-        check(&[], &[]);
-        check(&[3, 1, 2, 2, 7], &[(1, 3), (7, 7)]);
+        }
         let scattered: Vec<u32> = (0..1000).map(|at| at * at).collect();
         let found = ranges(scattered.iter().map(|number| IpAddr::V4(address(*number))));
         assert_eq!(found.len(), MAX_RANGES);

@@ -95,12 +95,8 @@ pub(super) fn read() -> io::Result<BTreeMap<u32, Link>> {
             messages.push(message);
         }
     }
-    let routed = |index: u32| {
-        let master = messages.iter().find(|link| link.header.index == index);
-        master.is_some_and(|link| link_info(link).any(|info| *info == LinkInfo::Kind(InfoKind::Vrf)))
-    };
     let mut links: BTreeMap<u32, Link> =
-        messages.iter().map(|message| (message.header.index, link(message, routed))).collect();
+        messages.iter().map(|message| (message.header.index, link(message, &messages))).collect();
     for answer in dump(&socket, RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
         if let RouteNetlinkMessage::NewAddress(message) = answer
             && let Some(link) = links.get_mut(&message.header.index)
@@ -137,7 +133,12 @@ fn dump(socket: &Socket, request: RouteNetlinkMessage) -> io::Result<Vec<RouteNe
     }
 }
 
-fn link(message: &LinkMessage, routed: impl Fn(u32) -> bool) -> Link {
+fn is_vrf(index: u32, all: &[LinkMessage]) -> bool {
+    let link = all.iter().find(|link| link.header.index == index);
+    link.is_some_and(|link| link_info(link).any(|info| *info == LinkInfo::Kind(InfoKind::Vrf)))
+}
+
+fn link(message: &LinkMessage, all: &[LinkMessage]) -> Link {
     let flags = message.header.flags;
     let mut link = Link::default();
     let (mut mac, mut is_part) = (None, false);
@@ -146,7 +147,7 @@ fn link(message: &LinkMessage, routed: impl Fn(u32) -> bool) -> Link {
             LinkAttribute::IfName(name) => link.name = name.clone(),
             LinkAttribute::Address(bytes) => mac = bytes.as_slice().try_into().ok().map(Mac),
             // A part of a VRF is an interface as any other.
-            LinkAttribute::Controller(master) => is_part = *master != 0 && !routed(*master),
+            LinkAttribute::Controller(master) => is_part = *master != 0 && !is_vrf(*master, all),
             _ => {}
         }
     }

@@ -50,19 +50,6 @@ mod tests {
 
     #[test]
     fn an_interface_is_selected_by_its_network_or_its_name() {
-        let link = |addresses: &[&str], can_announce| Link {
-            name: "eth0".to_owned(),
-            can_announce,
-            addresses: addresses
-                .iter()
-                .map(|text| {
-                    let (address, length) = text.split_once('/').unwrap();
-                    (address.parse().unwrap(), length.parse().unwrap())
-                })
-                .collect(),
-            ..Link::default()
-        };
-        let named = |name: &str| Interfaces::Named([name.to_owned()].into());
         let cases = [
             (Interfaces::OnLink, vec!["192.168.67.8/24"], "192.168.67.240", true),
             (Interfaces::OnLink, vec!["192.168.68.8/24"], "192.168.67.240", false),
@@ -80,6 +67,20 @@ mod tests {
             let address: IpAddr = address.parse().unwrap();
             assert_eq!(interfaces.select(address, &link(&addresses, true)), expected, "{interfaces:?} {addresses:?}");
             assert!(!interfaces.select(address, &link(&addresses, false)));
+        }
+    }
+
+    fn named(name: &str) -> Interfaces {
+        Interfaces::Named([name.to_owned()].into())
+    }
+
+    fn link(addresses: &[&str], can_announce: bool) -> Link {
+        let addresses = addresses.iter().map(|text| text.split_once('/').unwrap());
+        Link {
+            name: "eth0".to_owned(),
+            can_announce,
+            addresses: addresses.map(|(address, length)| (address.parse().unwrap(), length.parse().unwrap())).collect(),
+            ..Link::default()
         }
     }
 }

@@ -261,7 +261,7 @@ impl Thread {
 
     fn forward(&self, told: Vec<Told>) {
         for event in told {
-            // What nobody reads is dropped: the snapshot has the state.
+            // What is not read in time is dropped: the snapshot has the state.
             let _ = self.tell.try_send(event);
         }
     }
@@ -276,8 +276,8 @@ impl Thread {
                 snapshot.addresses.push(AddressState { address, interface, mac: port.mac, progress });
             }
         }
-        let selected = |address: &IpAddr| snapshot.addresses.iter().any(|state| state.address == *address);
-        snapshot.without_interface = self.bids.keys().filter(|address| !selected(address)).copied().collect();
+        let selected: BTreeSet<IpAddr> = snapshot.addresses.iter().map(|state| state.address).collect();
+        snapshot.without_interface = self.bids.keys().filter(|address| !selected.contains(address)).copied().collect();
         snapshot
     }
 }
