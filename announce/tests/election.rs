@@ -169,16 +169,18 @@ fn an_address_that_no_node_has_is_probed_before_it_is_held() {
 
 #[test]
 fn heartbeats_do_not_grow_with_the_number_of_addresses() {
-    let count = |addresses: u32| {
-        let mut node = Node::holding(addresses);
-        node.sent();
-        node.pass(10_000);
-        let sent = node.sent();
-        assert!(sent.iter().all(|message| message.body == Body::Hello), "{sent:?}");
-        (sent.len(), sent.iter().map(|message| encode(message, None).len()).sum::<usize>())
-    };
-    assert_eq!(count(1), count(1000));
-    assert_eq!(count(1).0, 50);
+    assert_eq!(heartbeats_of_ten_seconds(1), heartbeats_of_ten_seconds(1000));
+    assert_eq!(heartbeats_of_ten_seconds(1).0, 50);
+}
+
+/// How many messages a holder of so many addresses sends, and of how many bytes.
+fn heartbeats_of_ten_seconds(addresses: u32) -> (usize, usize) {
+    let mut node = Node::holding(addresses);
+    node.sent();
+    node.pass(10_000);
+    let sent = node.sent();
+    assert!(sent.iter().all(|message| message.body == Body::Hello), "{sent:?}");
+    (sent.len(), sent.iter().map(|message| encode(message, None).len()).sum())
 }
 
 #[test]
@@ -312,23 +314,25 @@ fn another_cluster_is_foreign_and_named() {
 
 #[test]
 fn where_heartbeats_do_not_pass_the_first_in_the_order_holds() {
-    let holds = |expected: &[&str], api: bool| {
-        let mut node = Node::new(Incumbency::Sticky);
-        node.take(Input::Expected(expected.iter().map(|node| name(node)).collect()));
-        node.take(Input::Api(api));
-        node.bid([(address(240), wish(0))].into());
-        node.pass(5_000);
-        let silent = node.events().contains(&Event::SegmentSilent { expected: expected.len() });
-        (node.holds(), silent)
-    };
-    let key = |node: &str| order_key(node, address(240));
+    let own = order_key("node-1", address(240));
     let names: Vec<String> = (2..50).map(|number| format!("node-{number}")).collect();
-    let better = names.iter().find(|node| key(node) < key("node-1")).unwrap();
-    let worse = names.iter().find(|node| key(node) > key("node-1")).unwrap();
-    assert_eq!(holds(&[], true), (true, false));
-    assert_eq!(holds(&[worse], true), (true, true));
-    assert_eq!(holds(&[worse, better], true), (false, true));
-    assert_eq!(holds(&[worse], false), (false, true), "without the API it is not known who lives");
+    let better = names.iter().find(|node| order_key(node, address(240)) < own).unwrap();
+    let worse = names.iter().find(|node| order_key(node, address(240)) > own).unwrap();
+    assert_eq!(unheard(&[], true), (true, false));
+    assert_eq!(unheard(&[worse], true), (true, true));
+    assert_eq!(unheard(&[worse, better], true), (false, true));
+    assert_eq!(unheard(&[worse], false), (false, true), "without the API it is not known which nodes live");
+}
+
+/// Whether a node that expects these and hears none holds after five seconds, and whether it says that all is silent.
+fn unheard(expected: &[&str], api: bool) -> (bool, bool) {
+    let mut node = Node::new(Incumbency::Sticky);
+    node.take(Input::Expected(expected.iter().map(|node| name(node)).collect()));
+    node.take(Input::Api(api));
+    node.bid([(address(240), wish(0))].into());
+    node.pass(5_000);
+    let silent = node.events().contains(&Event::SegmentSilent { expected: expected.len() });
+    (node.holds(), silent)
 }
 
 #[test]

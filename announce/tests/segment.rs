@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use switchyard_announce::election::{Event, Progress, Station, Wish};
-use switchyard_announce::kernel::{Announcer, Bid, Interfaces, Settings, Snapshot, Told};
+use switchyard_announce::kernel::{Announcer, Bid, Counters, Interfaces, Settings, Told};
 use switchyard_announce::wire::Transport;
 use switchyard_announce::wire::heartbeat::{Key, Name, Standing};
 use testbed::Namespace;
@@ -91,11 +91,13 @@ fn settings(node: u8) -> Settings {
 }
 
 fn bids(addresses: &[&str], preference: u32) -> BTreeMap<IpAddr, Bid> {
-    let bid = |address: IpAddr| Bid {
-        wish: Wish { preference, standing: Standing::Sound, first: address },
-        interfaces: Interfaces::OnLink,
-    };
-    addresses.iter().map(|text| text.parse().unwrap()).map(|address| (address, bid(address))).collect()
+    let mut bids = BTreeMap::new();
+    for text in addresses {
+        let first = text.parse().unwrap();
+        let wish = Wish { preference, standing: Standing::Sound, first };
+        bids.insert(first, Bid { wish, interfaces: Interfaces::OnLink });
+    }
+    bids
 }
 
 impl Host {
@@ -235,8 +237,7 @@ fn another_node_holds_within_a_second_and_clients_follow() {
     // It comes back: nothing moves, and the one that was cut off ends.
     segment.set_port(nodes[holder], true);
     until(|| all.iter().all(|one| one.snapshot().interfaces["eth0"].peers == 1).then_some(()), "both hear each other");
-    let held = |of: usize| holds(all[of], V4);
-    until(|| (held(holder) != held(other)).then_some(()), "one holder");
+    until(|| (holds(all[holder], V4) != holds(all[other], V4)).then_some(()), "one holder");
 }
 
 #[test]
@@ -250,10 +251,11 @@ fn an_update_moves_nothing_and_a_drain_moves_all() {
     until_held(&[&first], V4);
     let (second, _told) = two.announce(settings(2), &[V4]);
     until(|| (second.snapshot().interfaces.get("eth0")?.peers == 1).then_some(()), "the second hears the first");
-    let follows = |snapshot: Snapshot| {
-        snapshot.addresses.iter().any(|state| state.progress == Progress::Following(Name::new("node-1")))
-    };
-    until(|| follows(second.snapshot()).then_some(()), "the second follows");
+    let following = Progress::Following(Name::new("node-1"));
+    until(
+        || second.snapshot().addresses.iter().any(|state| state.progress == following).then_some(()),
+        "the second follows",
+    );
     first.pause(Duration::from_secs(10));
     // The second answers with the first's hardware address, for its kernel forwards.
     until(|| (client.resolve(V4)? == one.mac).then_some(()), "an answer for the paused node");
@@ -337,15 +339,13 @@ fn of_two_interfaces_in_one_segment_one_answers() {
 
     let (announcer, _told) = node.announce(settings(8), &[V4]);
     until_held(&[&announcer], V4);
-    let both = || announcer.snapshot().interfaces.values().filter(|counters| counters.peers == 1).count() == 2;
-    until(|| both().then_some(()), "the interfaces hear each other");
-    let held = || {
-        let all = announcer.snapshot().addresses;
-        all.into_iter()
-            .filter(|state| matches!(state.progress, Progress::Holding(_)))
-            .map(|state| state.mac.to_string())
-    };
-    let [mac] = &held().collect::<Vec<_>>()[..] else { panic!("one holds") };
+    until(
+        || (announcer.snapshot().interfaces.values().filter(|one| one.peers == 1).count() == 2).then_some(()),
+        "the interfaces hear each other",
+    );
+    let states = announcer.snapshot().addresses.into_iter();
+    let holding = states.filter(|state| matches!(state.progress, Progress::Holding(_)));
+    let [mac] = &holding.map(|state| state.mac.to_string()).collect::<Vec<_>>()[..] else { panic!("one holds") };
     assert_eq!(client.resolve(V4).as_ref(), Some(mac));
 }
 
@@ -356,19 +356,23 @@ fn nodes_with_different_keys_do_not_listen_to_each_other_and_transports_may_diff
     }
     let segment = Segment::build();
     let [one, two, three] = [8, 9, 10].map(|number| segment.host(number));
-    let keyed = |node, key: &[u8], transport| {
-        let mut settings = settings(node);
-        settings.key = Some(Key::new(key));
-        settings.transport = transport;
-        settings
-    };
     let (first, _told) = one.announce(keyed(1, b"one", Transport::Multicast), &[V4]);
     let (second, _told) = two.announce(keyed(2, b"one", Transport::Broadcast), &[V4]);
     let (third, _told) = three.announce(keyed(3, b"other", Transport::Multicast), &["192.168.67.241"]);
-    let counters = |announcer: &Announcer| announcer.snapshot().interfaces.get("eth0").copied().unwrap_or_default();
     until(|| (counters(&first).peers == 1 && counters(&second).peers == 1).then_some(()), "the same key");
     until(|| (counters(&third).heartbeats_refused > 3).then_some(()), "refused heartbeats");
     assert_eq!(counters(&third).peers, 0);
+}
+
+fn keyed(node: u8, key: &[u8], transport: Transport) -> Settings {
+    let mut settings = settings(node);
+    settings.key = Some(Key::new(key));
+    settings.transport = transport;
+    settings
+}
+
+fn counters(announcer: &Announcer) -> Counters {
+    announcer.snapshot().interfaces.get("eth0").copied().unwrap_or_default()
 }
 
 /// The share of a core that the thread takes for 100,000 ARP requests a second that are not for it, and for as many

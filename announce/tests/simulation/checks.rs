@@ -136,9 +136,9 @@ impl Checks {
             return Ok(());
         }
         self.holder.insert(address, (holder, since));
-        let recent = |at: Option<&Micros>, time| at.is_some_and(|at| world.now < at + time);
-        let wishes = |node: usize| world.nodes[node].wishes.get(&address).map(|wish| (wish.standing, wish.preference));
-        let cause = wishes(holder) > wishes(before)
+        let [wish, wish_before] = [holder, before].map(|node| world.nodes[node].wishes.get(&address));
+        let cause = wish.map(|wish| (wish.standing, wish.preference))
+            > wish_before.map(|wish| (wish.standing, wish.preference))
             || world.nodes[holder].failback
             || self.network_excuses(world, EXCUSED)
             || !world.cut.is_empty()
@@ -146,7 +146,7 @@ impl Checks {
             // What a paused node held is kept by nodes that live.
             || self.paused.get(&before).is_some_and(|at| *at < self.witness && world.now < at + 12_000_000)
             || self.lost.get(&before).is_some_and(|at| *at >= held_since)
-            || recent(self.bids.get(&address), EXCUSED)
+            || self.bids.get(&address).is_some_and(|at| world.now < at + EXCUSED)
             // Held by hand of the pause's bound, or given up for want of a bid after it.
             || self.paused.get(&before).is_some_and(|at| world.now > at + 6_000_000);
         if !cause {
