@@ -195,12 +195,13 @@ pub fn announced(advertised: &Advertised, node: &AnnouncingNode) -> BTreeMap<IpA
     for service in services {
         service.addresses.iter().for_each(|address| users.entry(*address).or_default().push(service));
     }
-    let of_address = |(address, users): (IpAddr, Vec<&AdvertisedService>)| {
+    let mut answers = BTreeMap::new();
+    for (address, users) in users {
         let pool = pools.pool_of(address);
         let pool = pool.and_then(|name| advertised.pools.iter().find(|pool| pool.pool.name == *name));
-        (address, announced_address(&users, pool, &advertised.advertisements, node))
-    };
-    users.into_iter().map(of_address).collect()
+        answers.insert(address, announced_address(&users, pool, &advertised.advertisements, node));
+    }
+    answers
 }
 
 /// The union of what the advertisements say for each of the address's users, the oldest first.
@@ -217,15 +218,15 @@ fn announced_address(
         return Err(NotAnnounced::NetworkUnavailable);
     }
     let pool = pool.ok_or(NotAnnounced::NoPool)?;
-    let name = || pool.pool.name.clone();
+    let name = &pool.pool.name;
     let of_pool: Vec<_> = advertisements.iter().filter(|advertisement| advertisement.selects_pool(pool)).collect();
     if of_pool.is_empty() {
-        return Err(NotAnnounced::NoAdvertisement(name()));
+        return Err(NotAnnounced::NoAdvertisement(name.clone()));
     }
-    let is_of_a_user = |advertisement: &&Advertisement| users.iter().any(|user| advertisement.selects_service(user));
-    let of_service: Vec<_> = of_pool.into_iter().filter(is_of_a_user).collect();
+    let of_service = of_pool.into_iter().filter(|of_pool| users.iter().any(|user| of_pool.selects_service(user)));
+    let of_service: Vec<_> = of_service.collect();
     if of_service.is_empty() {
-        return Err(NotAnnounced::OtherServices(name()));
+        return Err(NotAnnounced::OtherServices(name.clone()));
     }
     let own = of_service.into_iter().filter(|advertisement| any_matches(&advertisement.node_selectors, &node.labels));
     let order_key = *users[0].addresses.first().expect("a user has this address");
@@ -237,7 +238,7 @@ fn announced_address(
             Some(sum) => Announced { score: sum.score + score, interfaces: sum.interfaces.and(interfaces), order_key },
         })
     });
-    announced.ok_or_else(|| NotAnnounced::OtherNodes(name()))
+    announced.ok_or_else(|| NotAnnounced::OtherNodes(name.clone()))
 }
 
 impl Advertisement {

@@ -225,8 +225,8 @@ struct Annotations<'a>(Option<&'a Labels>);
 impl<'a> Annotations<'a> {
     /// What is written under the new name if it is there, else under the old one; empty is nothing.
     fn get(&self, name: &str) -> Option<&'a str> {
-        let written = |prefix: &str| self.0?.get(&format!("{prefix}{name}"));
-        let value = written(PREFIX).or_else(|| written(DEPRECATED_PREFIX))?;
+        let labels = self.0?;
+        let value = [PREFIX, DEPRECATED_PREFIX].iter().find_map(|prefix| labels.get(&format!("{prefix}{name}")))?;
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 

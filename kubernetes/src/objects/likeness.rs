@@ -51,10 +51,12 @@ pub(super) fn means(api_version: &str, kind: &str) -> Means {
     }
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let exact = Kind::ALL.into_iter().find(|ours| ours.as_str() == kind);
-    // Of what is not served any version is: nothing of it is read.
-    let any_version = |ours: &Kind| matches!(ours, Kind::Unserved(_)) && group == ours.group();
-    if let Some(ours) = exact.filter(|ours| api_version == ours.api_version() || any_version(ours)) {
-        return Means::Ours(ours);
+    if let Some(ours) = exact {
+        // Of what is not served any version is: nothing of it is read.
+        let any_version = matches!(ours, Kind::Unserved(_)) && group == ours.group();
+        if any_version || api_version == ours.api_version() {
+            return Means::Ours(ours);
+        }
     }
     let near = exact.or_else(|| nearest(kind, Kind::ALL, Kind::as_str));
     let like_ours = !group.contains('.') || nearest(group, Kind::ALL, Kind::group).is_some();

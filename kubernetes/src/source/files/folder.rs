@@ -335,27 +335,31 @@ mod tests {
 
     #[test]
     fn addresses_of_a_service_are_told_with_it_from_whatever_file_they_come() {
-        let addresses = |ip: &str| {
-            let status = format!("{{ingress: [{{ip: {ip}, ipMode: VIP}}]}}");
-            format!(
-                "---\napiVersion: switchyard.dev/v1\nkind: ServiceAddresses\nmetadata: {{name: x}}\nloadBalancer: {status}\n"
-            )
-        };
-        let of = |events: &[Event]| match events {
+        let mut folder = Folder::default();
+        assert_eq!(folder.read("z.yaml", &addresses("10.0.0.1")), [], "there is no service");
+        assert_eq!(ingress(&folder.read("a.yaml", &service("x", 1))), ["10.0.0.1"]);
+        assert_eq!(ingress(&folder.read("z.yaml", &addresses("10.0.0.2"))), ["10.0.0.2"]);
+        assert_eq!(folder.read("z.yaml", &addresses("10.0.0.2")), []);
+        assert_eq!(ingress(&folder.read("a.yaml", &service("x", 2))), ["10.0.0.2"]);
+        assert_eq!(ingress(&folder.gone("z.yaml")), [""; 0]);
+        folder.read("z.yaml", &addresses("10.0.0.3"));
+        assert_eq!(words(folder.gone("a.yaml")), ["-x"]);
+    }
+
+    fn addresses(ip: &str) -> String {
+        let status = format!("{{ingress: [{{ip: {ip}, ipMode: VIP}}]}}");
+        format!(
+            "---\napiVersion: switchyard.dev/v1\nkind: ServiceAddresses\nmetadata: {{name: x}}\nloadBalancer: {status}\n"
+        )
+    }
+
+    fn ingress(events: &[Event]) -> Vec<String> {
+        match events {
             [Event::Changed(Object::Service(service))] => {
                 service.status.load_balancer.ingress.iter().map(|one| one.ip.as_ref().unwrap().to_string()).collect()
             }
             other => vec![format!("{other:?}")],
-        };
-        let mut folder = Folder::default();
-        assert_eq!(folder.read("z.yaml", &addresses("10.0.0.1")), [], "there is no service");
-        assert_eq!(of(&folder.read("a.yaml", &service("x", 1))), ["10.0.0.1"]);
-        assert_eq!(of(&folder.read("z.yaml", &addresses("10.0.0.2"))), ["10.0.0.2"]);
-        assert_eq!(folder.read("z.yaml", &addresses("10.0.0.2")), []);
-        assert_eq!(of(&folder.read("a.yaml", &service("x", 2))), ["10.0.0.2"]);
-        assert_eq!(of(&folder.gone("z.yaml")), [""; 0]);
-        folder.read("z.yaml", &addresses("10.0.0.3"));
-        assert_eq!(words(folder.gone("a.yaml")), ["-x"]);
+        }
     }
 
     #[test]

@@ -291,11 +291,6 @@ mod tests {
     #[test]
     fn only_an_allocator_and_an_announcer_ask_for_more_than_a_proxy() {
         let node = "node1".parse().unwrap();
-        let paths = |resources: Vec<Resource>| {
-            let first_page = Ask::Page { from: None, size: Size::Whole };
-            let texts = resources.iter().map(|resource| resource.request(&first_page, Fields::Old, 300));
-            texts.map(|text| text.split('?').next().unwrap().to_owned()).collect::<Vec<_>>()
-        };
         let proxy = paths(Resource::of_proxy(&node));
         let announcer = paths(Resource::of_announcer(&node, "metallb-system"));
         assert_eq!(announcer[..4], proxy);
@@ -314,5 +309,11 @@ mod tests {
                 "/apis/metallb.io/v1beta1/namespaces/lb/communities",
             ]
         );
+    }
+
+    fn paths(resources: Vec<Resource>) -> Vec<String> {
+        let first_page = Ask::Page { from: None, size: Size::Whole };
+        let texts = resources.iter().map(|resource| resource.request(&first_page, Fields::Old, 300));
+        texts.map(|text| text.split('?').next().unwrap().to_owned()).collect()
     }
 }
