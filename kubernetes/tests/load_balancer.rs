@@ -12,11 +12,14 @@ use switchyard_kubernetes::objects::{Item, Object, ObjectKey, read};
 use switchyard_kubernetes::source::Event;
 
 fn objects(text: &str) -> Vec<Object> {
-    let only_objects = |item| match item {
+    read(text).into_iter().map(only_object).collect()
+}
+
+fn only_object(item: Item) -> Object {
+    match item {
         Item::Object(object) => object,
         other => panic!("{other:?}"),
-    };
-    read(text).into_iter().map(only_objects).collect()
+    }
 }
 
 fn object(text: &str) -> Object {
@@ -116,8 +119,6 @@ fn what_is_wrong_with_an_object_is_named_by_its_field() {
 
 #[test]
 fn a_service_asks_by_its_annotations_under_both_names() {
-    let ask = |annotations: &str, spec: &str| as_service(&service_text("web", annotations, spec, &[]), None).unwrap();
-    let these = |addresses: &str| Requested::These(addresses.split(' ').map(|text| text.parse().unwrap()).collect());
     let (service, deprecated) =
         ask("metallb.io/loadBalancerIPs: \"10.0.0.1, fd00::1\", metallb.io/address-pool: p", "");
     assert_eq!((service.addresses, service.pool.as_deref()), (these("10.0.0.1 fd00::1"), Some("p")));
@@ -152,6 +153,14 @@ fn a_service_asks_by_its_annotations_under_both_names() {
     }
 }
 
+fn ask(annotations: &str, spec: &str) -> (allocation::Service, Vec<String>) {
+    as_service(&service_text("web", annotations, spec, &[]), None).unwrap()
+}
+
+fn these(addresses: &str) -> Requested {
+    Requested::These(addresses.split(' ').map(|text| text.parse().unwrap()).collect())
+}
+
 #[test]
 fn a_service_is_what_decides_its_address() {
     let spec = "externalTrafficPolicy: Local, selector: {app: web}, ipFamilyPolicy: PreferDualStack, \
@@ -174,7 +183,6 @@ fn a_service_is_what_decides_its_address() {
 
 #[test]
 fn the_class_must_be_exactly_the_one() {
-    let of_class = |written: &str, class| as_service(&service_text("web", "", written, &["10.0.0.1"]), class).is_some();
     for (written, class, expected) in [
         ("", None, true),
         ("loadBalancerClass: a/b", None, false),
@@ -182,15 +190,16 @@ fn the_class_must_be_exactly_the_one() {
         ("loadBalancerClass: a/b", Some("a/c"), false),
         ("", Some("a/b"), false),
     ] {
-        assert_eq!(of_class(written, class), expected, "{written} {class:?}");
+        let text = service_text("web", "", written, &["10.0.0.1"]);
+        assert_eq!(as_service(&text, class).is_some(), expected, "{written} {class:?}");
     }
     // The class goes together with the type, and the address is released all the same.
-    let was_one = |annotations: &str| {
+    let [was_one, never_was] = ["metallb.io/ip-allocated-from-pool: p", ""].map(|annotations| {
         service_text("web", annotations, "", &["10.0.0.1"]).replace("type: LoadBalancer", "type: ClusterIP")
-    };
-    let (released, _) = as_service(&was_one("metallb.io/ip-allocated-from-pool: p"), Some("a/b")).unwrap();
+    });
+    let (released, _) = as_service(&was_one, Some("a/b")).unwrap();
     assert_eq!((released.demand, released.held.len()), (Demand::Nothing, 1));
-    assert_eq!(as_service(&was_one(""), None), None, "never had one");
+    assert_eq!(as_service(&never_was, None), None, "never had one");
 }
 
 fn changed(text: &str) -> Vec<Event> {
@@ -311,12 +320,12 @@ fn a_node_announces_what_advertisements_select() {
     let web = service_text("web", "", "", &["10.0.0.1"]);
     let shared = service_text("web", "metallb.io/allow-shared-ip: k", "", &["10.0.0.1"]);
     let gold = node_text("tier: gold, zone: a", "");
-    let nobody = "no L2Advertisement selects pool p: it is given and not announced";
+    let unannounced = "no L2Advertisement selects pool p: it is given and not announced";
     for (advertisements, node, services, expected) in [
-        (vec![], &gold, &web, nobody),
+        (vec![], &gold, &web, unannounced),
         (vec!["{}"], &gold, &web, "0 all 10.0.0.1"),
         (vec!["{ipAddressPools: [p]}"], &gold, &web, "0 all 10.0.0.1"),
-        (vec!["{ipAddressPools: [q]}"], &gold, &web, nobody),
+        (vec!["{ipAddressPools: [q]}"], &gold, &web, unannounced),
         (vec!["{ipAddressPoolSelectors: [{matchLabels: {tier: p}}]}"], &gold, &web, "0 all 10.0.0.1"),
         (
             vec!["{ipAddressPools: [q], ipAddressPoolSelectors: [{matchLabels: {tier: p}}]}"],
@@ -324,7 +333,7 @@ fn a_node_announces_what_advertisements_select() {
             &web,
             "0 all 10.0.0.1",
         ),
-        (vec!["{ipAddressPoolSelectors: [{matchLabels: {tier: q}}]}"], &gold, &web, nobody),
+        (vec!["{ipAddressPoolSelectors: [{matchLabels: {tier: q}}]}"], &gold, &web, unannounced),
         (vec!["{nodeSelectors: [{matchLabels: {tier: gold}}]}"], &gold, &web, "0 all 10.0.0.1"),
         (
             vec!["{nodeSelectors: [{matchLabels: {tier: tin}}]}"],
