@@ -18,7 +18,7 @@
 //! stale (`an_answered_tcp_entry_is_never_deleted`).
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::{
@@ -151,9 +151,10 @@ impl StaleFlows {
         for key in endangered(before.map(|service| &**service), after.map(|service| &**service)) {
             let own = after.and_then(|after| Holder::of(after, &key));
             // A frontend that this service has lost may be another's now.
-            let is_other = |holder: &Holder| before.is_none_or(|before| before.name != holder.service.name);
-            let holder = own.or_else(|| holder(now, &key).filter(is_other));
-            self.note(key, holder, now);
+            let held = own.or_else(|| {
+                holder(now, &key).filter(|other| before.is_none_or(|before| before.name != other.service.name))
+            });
+            self.note(key, held, now);
         }
     }
 
@@ -241,9 +242,9 @@ impl StaleFlows {
             }
             FrontendKey::Address { .. } => Vec::new(),
             FrontendKey::NodePort { family, protocol, port } => {
-                let at = |address: IpAddr| FrontendKey::Address { address, protocol, port };
                 let nodes = self.earlier.iter().chain([&self.node]);
-                nodes.flat_map(|node| node.node_port_addresses(family)).map(at).collect()
+                let addresses = nodes.flat_map(|node| node.node_port_addresses(family));
+                addresses.map(|address| FrontendKey::Address { address, protocol, port }).collect()
             }
         };
         for other in others {
@@ -255,8 +256,8 @@ impl StaleFlows {
 
     /// The families whose node ports are at other addresses in this network.
     fn moves_to(&self, node: &NodeNetwork) -> BTreeSet<Family> {
-        let moves = |family: &Family| !same_node_port_addresses(&self.node, node, *family);
-        Family::ALL.into_iter().filter(moves).collect()
+        let families = Family::ALL.into_iter();
+        families.filter(|family| !same_node_port_addresses(&self.node, node, *family)).collect()
     }
 }
 
