@@ -72,8 +72,12 @@ impl Reader<'_> {
 
     /// Everything in a set.
     async fn listed(&mut self, family: Family, set: SetName) -> Result<Read, ReadError> {
-        let add = |read: &mut Read, element: &KernelElement<'_>| read.add(family, set, element);
-        let mut read = self.nftables.elements(kernel_family(family), set.as_str(), Read::default, add).await?;
+        let mut read = self
+            .nftables
+            .elements(kernel_family(family), set.as_str(), Read::default, |read, element| {
+                read.add(family, set, element)
+            })
+            .await?;
         read.elements.sort_unstable();
         Ok(read)
     }
