@@ -52,18 +52,20 @@ fn written(folder: &TempDir) -> String {
 fn given(folder: &TempDir) -> Vec<String> {
     let text = written(folder);
     let documents = text.split("---\n").skip(1);
-    let quoted = |document: &str, before: &str| {
-        let after = document.split_once(before).map(|(_, after)| after.to_owned())?;
-        after.split('"').nth(1).map(str::to_owned)
-    };
-    let line = |document: &str| {
-        let address = quoted(document, "{ip: ").unwrap_or_else(|| "-".to_owned());
-        format!(
-            "{} {address}",
-            quoted(document, "name: \"default\", name: ").or_else(|| quoted(document, ", name: ")).unwrap()
-        )
-    };
-    documents.map(line).collect()
+    documents.map(name_and_address).collect()
+}
+
+fn name_and_address(document: &str) -> String {
+    let name =
+        quoted_after("name: \"default\", name: ", document).or_else(|| quoted_after(", name: ", document)).unwrap();
+    let address = quoted_after("{ip: ", document).unwrap_or("-");
+    format!("{name} {address}")
+}
+
+/// The next text in quotation marks after another text.
+fn quoted_after<'a>(before: &str, document: &'a str) -> Option<&'a str> {
+    let (_, after) = document.split_once(before)?;
+    after.split('"').nth(1)
 }
 
 async fn until(folder: &TempDir, expected: &[&str]) {
@@ -91,7 +93,7 @@ async fn services_of_a_folder_get_addresses_that_a_restart_keeps() {
     assert!(written(&folder).contains("problem: {reason: PoolExhausted, message: \"pool p: no address left\"}"));
     running.end().await;
 
-    // What the file says is what services hold: the new one is in nobody's way.
+    // What the file says is what services hold: the new one takes none of them.
     let running = Running::over(folder.path(), |_| {});
     put(&folder, "d.yaml", &service("d"));
     until(&folder, &["a 192.168.67.241", "b 192.168.67.240", "c -", "d -"]).await;

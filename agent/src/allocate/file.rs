@@ -66,21 +66,22 @@ fn render<'a>(verdicts: impl Iterator<Item = (&'a ServiceName, &'a Verdict)>) ->
         }
         let ingress: Vec<_> = addresses.iter().map(|address| format!("{{ip: \"{address}\", ipMode: VIP}}")).collect();
         let ingress = ingress.join(", ");
-        let mut line = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a text can be written to");
-        line(format_args!("---"));
-        line(format_args!("apiVersion: switchyard.dev/v1"));
-        line(format_args!("kind: ServiceAddresses"));
-        line(format_args!("metadata: {{namespace: {:?}, name: {:?}}}", &**namespace, &**name));
-        line(format_args!("loadBalancer: {{ingress: [{ingress}]}}"));
+        text += "---\napiVersion: switchyard.dev/v1\nkind: ServiceAddresses\n";
+        add_line(&mut text, format_args!("metadata: {{namespace: {:?}, name: {:?}}}", &**namespace, &**name));
+        add_line(&mut text, format_args!("loadBalancer: {{ingress: [{ingress}]}}"));
         if let Some(pool) = pool {
-            line(format_args!("pool: {:?}", &**pool));
+            add_line(&mut text, format_args!("pool: {:?}", &**pool));
         }
         if let Some(problem) = problem {
             let message = serde_json::Value::from(problem.to_string());
-            line(format_args!("problem: {{reason: {}, message: {message}}}", problem.reason()));
+            add_line(&mut text, format_args!("problem: {{reason: {}, message: {message}}}", problem.reason()));
         }
     }
     text
+}
+
+fn add_line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a text can be written to");
 }
 
 #[cfg(test)]
@@ -95,16 +96,17 @@ mod tests {
     fn what_the_file_has_is_not_written_again_by_another_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("addresses.yaml");
-        let web = ServiceName::new("default", "web");
-        let verdict = |address: &str| Verdict { addresses: vec![address.parse().unwrap()], ..Verdict::default() };
-        let write = |address: &str| {
-            AddressFile::new(path.clone()).write([(&web, &verdict(address))].into_iter()).unwrap();
-            fs::metadata(&path).unwrap().ino()
-        };
-        let first = write("10.0.0.1");
-        assert_eq!(write("10.0.0.1"), first);
-        assert_ne!(write("10.0.0.2"), first);
+        let first = inode_after(&path, "10.0.0.1");
+        assert_eq!(inode_after(&path, "10.0.0.1"), first);
+        assert_ne!(inode_after(&path, "10.0.0.2"), first);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    fn inode_after(path: &Path, address: &str) -> u64 {
+        let verdict = Verdict { addresses: vec![address.parse().unwrap()], ..Verdict::default() };
+        let web = ServiceName::new("default", "web");
+        AddressFile::new(path.to_owned()).write([(&web, &verdict)].into_iter()).unwrap();
+        fs::metadata(path).unwrap().ino()
     }
 
     #[test]
