@@ -89,14 +89,16 @@ impl Segment {
         matches!(self.dial(), Outcome::Answered(_))
     }
 
-    fn metrics(&self, place: &str) -> String {
-        self.namespace(place).run(|| {
+    /// What the agent of a place counts.
+    fn metric(&self, place: &str, name: &str) -> Option<u64> {
+        let text = self.namespace(place).run(|| {
             let mut server = TcpStream::connect("127.0.0.1:10249").unwrap();
             server.write_all(b"GET /metrics HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n").unwrap();
             let mut text = String::new();
             server.read_to_string(&mut text).unwrap();
             text
-        })
+        });
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     /// Which hardware address the client has found.
@@ -175,10 +177,12 @@ fn an_advertised_address_is_found_by_arp_and_a_pod_answers(backend: Backend) {
     until("the address to answer", &agent, || segment.answers());
     assert_eq!(segment.found(), segment.mac("node2"), "{}", agent.log());
     agent.until_logged("this node answers for the address");
-    let metrics = segment.metrics("node2");
-    let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-    assert_eq!(value("switchyard_announced_addresses{state=\"holding\"}"), Some(1), "{metrics}");
-    assert!(value("switchyard_announce_requests_answered_total").is_some_and(|count| count > 0), "{metrics}");
+    // The example has two such addresses.
+    until("both addresses to be held", &agent, || {
+        segment.metric("node2", "switchyard_announced_addresses{state=\"holding\"}") == Some(2)
+    });
+    let answered = segment.metric("node2", "switchyard_announce_requests_answered_total");
+    assert!(answered.is_some_and(|count| count > 0), "{answered:?}");
     let log = agent.terminate();
     assert!(!log.contains("WARN") || !log.contains("announce"), "{log}");
 }

@@ -100,10 +100,10 @@ pub struct AnnounceConfig {
 /// Whether addresses are announced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Announce {
-    /// No socket is opened for it, and no object is read for it.
+    /// Nothing is answered, opened or read for it.
     #[default]
     Off,
-    /// They are.
+    /// They are announced.
     On,
 }
 
