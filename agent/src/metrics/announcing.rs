@@ -16,6 +16,9 @@ use crate::announce::Announcing;
 const STATES: [&str; 8] =
     ["holding", "standing_in", "following", "listening", "probing", "blocked", "down", "without_interface"];
 
+/// Which of the counters.
+type Count = fn(&Counters) -> u64;
+
 /// Of all interfaces together; all are 0 where nothing is announced.
 #[derive(Clone, Debug)]
 pub(super) struct AnnounceMetrics {
@@ -51,7 +54,7 @@ impl Collector for AnnounceMetrics {
         let help = "Other nodes that are heard, each counted once for each interface";
         let peers_now = encoder.encode_descriptor("switchyard_announce_peers", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::try_from(peers).unwrap_or(i64::MAX)).encode(peers_now)?;
-        let counters: [(&str, &str, fn(&Counters) -> u64); 5] = [
+        let counters: [(&str, &str, Count); 5] = [
             (
                 "switchyard_announce_requests_answered",
                 "ARP requests and neighbour solicitations that were answered",
