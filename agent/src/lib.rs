@@ -13,6 +13,7 @@
 //! Everything is a library; the `switchyard` binary is [`command`] and nothing else.
 
 pub mod allocate;
+pub mod announce;
 pub mod backend;
 pub mod command;
 pub mod config;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use allocation::{Allocator, Demand, Edit, FamilyPolicy, Options, Requested};
+use allocation::{AddressRange, Allocator, Demand, Edit, FamilyPolicy, Options, Pool, Requested};
 use backend_api::{Family, Protocol};
 use switchyard_kubernetes::load_balancer::{
     AddressObjects, AdvertisedObjects, Interfaces, NoteKind, Taken, advertisement, pool, service,
@@ -410,6 +410,25 @@ fn an_address_behind_a_load_balancer_outside_or_of_no_pool_is_not_announced() {
     let why: Vec<_> =
         announced.iter().map(|(address, how)| format!("{address} {}", how.as_ref().unwrap_err())).collect();
     assert_eq!(why, ["10.9.9.9 no pool has the address"]);
+}
+
+#[test]
+fn a_pool_without_an_object_is_announced_and_a_class_can_change() {
+    let mut objects = AdvertisedObjects::new("node1", "metallb-system", None);
+    let text = service_text("web", "", "", &["10.0.0.1"]) + &service_text("dns", "", "", &["10.9.9.9"]);
+    objects.take(&changed(&text));
+    let range = AddressRange::parse("10.0.0.0/30").unwrap().0;
+    objects.set_own_pool(Some(Pool::new("own", vec![range])));
+    let words = |objects: &AdvertisedObjects| -> Vec<String> {
+        let announced = objects.announced();
+        announced.iter().map(|(address, how)| format!("{address} {}", how.is_ok())).collect()
+    };
+    assert_eq!(words(&objects), ["10.0.0.1 true", "10.9.9.9 false"]);
+    objects.set_class(Some("other"));
+    assert_eq!(words(&objects), Vec::<String>::new());
+    objects.set_class(None);
+    objects.set_own_pool(None);
+    assert_eq!(words(&objects), ["10.0.0.1 false", "10.9.9.9 false"]);
 }
 
 #[test]

@@ -13,13 +13,15 @@ mod file;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use allocation::{Allocator, Decision, Edit, EventKind, Options, Pool};
+use allocation::{AddressRange, Allocator, Decision, Edit, EventKind, Options, Pool};
+use backend_api::Age;
 use kubernetes::load_balancer::{AddressObjects, Taken};
 use kubernetes::source::{Event, channel, files::watch_folder};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use self::file::AddressFile;
+use crate::config::POOL_NAMESPACE;
 
 /// When a file that could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -45,7 +47,7 @@ pub struct FolderAllocation {
 impl FolderAllocation {
     /// Of services without a class, from pools in MetalLB's namespace.
     pub fn new(source: PathBuf, write: PathBuf) -> Self {
-        let namespace = "metallb-system".to_owned();
+        let namespace = POOL_NAMESPACE.to_owned();
         Self { source, write, pool: None, namespace, class: None, options: Options::default() }
     }
 
@@ -76,6 +78,12 @@ impl FolderAllocation {
         }
         watching.abort();
     }
+}
+
+/// The pool of `--load-balancer-pool`, if there is one. The youngest of all: what IPAddressPools list is theirs.
+pub(crate) fn own_pool(ranges: Vec<AddressRange>) -> Option<Pool> {
+    let pool = Pool { age: Age(i128::MAX), ..Pool::new("load-balancer-pool", ranges) };
+    Some(pool).filter(|pool| !pool.ranges.is_empty())
 }
 
 struct Allocation {

@@ -29,6 +29,15 @@ pub(super) enum Confinement {
     RunsPrograms,
 }
 
+/// Whether sockets of packets may be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PacketSockets {
+    /// Addresses are announced, or may be later: the configuration file can turn it on.
+    Allowed,
+    /// They will not be.
+    Refused,
+}
+
 /// Why a restriction is not in force.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConfineError {
@@ -44,14 +53,14 @@ pub(super) enum ConfineError {
 ///
 /// # Errors
 /// If the kernel cannot do it. The process may go on.
-pub(super) fn confine(source: &SourceConfig) -> Result<Confinement, ConfineError> {
+pub(super) fn confine(source: &SourceConfig, packets: PacketSockets) -> Result<Confinement, ConfineError> {
     // Its memory holds credentials.
     prctl::set_dumpable(false)?;
     prctl::set_no_new_privs()?;
     if runs_programs(source) {
         return Ok(Confinement::RunsPrograms);
     }
-    seccompiler::apply_filter(&filter()?)?;
+    seccompiler::apply_filter(&filter(packets)?)?;
     Ok(Confinement::Listed)
 }
 
@@ -77,10 +86,14 @@ fn names_program(_: &Path) -> bool {
     false
 }
 
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+fn filter(packets: PacketSockets) -> Result<BpfProgram, seccompiler::BackendError> {
+    let families = match packets {
+        PacketSockets::Allowed => FAMILIES.into_iter().chain([libc::AF_PACKET as u64]).collect(),
+        PacketSockets::Refused => FAMILIES.to_vec(),
+    };
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
     for (call, argument, values) in [
-        (libc::SYS_socket, 0, &FAMILIES[..]),
+        (libc::SYS_socket, 0, &families[..]),
         (libc::SYS_ioctl, 1, &REQUESTS),
         (libc::SYS_prctl, 0, &[libc::PR_SET_NAME as u64, libc::PR_SET_VMA as u64]),
     ] {
@@ -247,7 +260,9 @@ mod tests {
 
     #[test]
     fn the_list_becomes_a_program() {
-        assert!(filter().unwrap().len() > CALLS.len());
+        let filters = [PacketSockets::Allowed, PacketSockets::Refused].map(|packets| filter(packets).unwrap());
+        assert!(filters.iter().all(|filter| filter.len() > CALLS.len()));
+        assert_ne!(filters[0].len(), filters[1].len());
     }
 
     #[cfg(feature = "kubernetes")]

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use allocation::{AddressRange, Options, OutsidePools, Pool, Sharing};
+use allocation::{Options, OutsidePools, Sharing};
 use clap::{Args, ValueEnum};
 use tracing::info;
 
 use super::CommandError;
 use super::run::stop_signal;
-use crate::allocate::FolderAllocation;
+use crate::allocate::{FolderAllocation, own_pool};
+use crate::config::{POOL_NAMESPACE, PoolRange};
 
 /// Flags of `switchyard controller`.
 #[derive(Clone, Debug, Args)]
@@ -22,16 +23,16 @@ pub(super) struct ControllerFlags {
     write: PathBuf,
 
     /// Addresses to give beside those of IPAddressPools: 192.0.2.0/24 or 192.0.2.10-192.0.2.20
-    #[arg(long, value_name = "RANGE", value_delimiter = ',', value_parser = parse_range)]
-    load_balancer_pool: Vec<AddressRange>,
+    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
+    load_balancer_pool: Vec<PoolRange>,
 
     /// Give addresses to services of this class, and to no others [default: services without a class]
     #[arg(long, alias = "lb-class", value_name = "CLASS")]
     load_balancer_class: Option<String>,
 
     /// Namespace whose IPAddressPools count
-    #[arg(long, value_name = "NAME", default_value = "metallb-system")]
-    pool_namespace: String,
+    #[arg(long, value_name = "NAME", default_value = POOL_NAMESPACE)]
+    load_balancer_namespace: String,
 
     /// Which services may share an address, if their keys are equal
     #[arg(long, value_name = "SCOPE", default_value = "anywhere")]
@@ -85,18 +86,8 @@ fn allocation(flags: ControllerFlags) -> Result<FolderAllocation, CommandError> 
         PoolRemoval::Keep => OutsidePools::Keep,
     };
     let mut allocation = FolderAllocation::new(source, write);
-    // The youngest of all: what IPAddressPools list is theirs.
-    let pool = Pool { age: backend_api::Age(i128::MAX), ..Pool::new("load-balancer-pool", load_balancer_pool) };
-    allocation.pool = Some(pool).filter(|pool| !pool.ranges.is_empty());
-    (allocation.namespace, allocation.class) = (flags.pool_namespace, flags.load_balancer_class);
+    allocation.pool = own_pool(load_balancer_pool.into_iter().map(|PoolRange(range)| range).collect());
+    (allocation.namespace, allocation.class) = (flags.load_balancer_namespace, flags.load_balancer_class);
     allocation.options = options;
     Ok(allocation)
-}
-
-fn parse_range(text: &str) -> Result<AddressRange, String> {
-    match AddressRange::parse(text) {
-        Ok((range, None)) => Ok(range),
-        Ok((_, Some(masked))) => Err(format!("is not the first address of a block, write {}", masked.block)),
-        Err(error) => Err(error.to_string()),
-    }
 }

@@ -8,11 +8,11 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::cleanup::{self, CleanupFlags};
-use super::confine::{ConfineError, Confinement, confine};
+use super::confine::{ConfineError, Confinement, PacketSockets, confine};
 use super::exit::Exit;
 use super::{CommandError, block_on, logging, privilege};
 use crate::config::live::{self, Reread};
-use crate::config::{self, Action, Config, ConfigFile, Order, RunFlags, Verbosity};
+use crate::config::{self, Action, Announce, Config, ConfigFile, Order, RunFlags, Verbosity};
 use crate::descriptors::raise_limit;
 use crate::host::Host;
 use crate::log::LogLevel;
@@ -23,7 +23,11 @@ pub(super) fn execute(flags: RunFlags, verbosity: Option<Verbosity>) -> ExitCode
         Ok(Order { action, remarks }) => {
             // Before the log, which has the first thread.
             let confined = match &action {
-                Action::Run { config, .. } => Some(confine(&config.source)),
+                Action::Run { config, file } => {
+                    let fixed = file.is_none() && config.announcing.announce == Announce::Off;
+                    let packets = if fixed { PacketSockets::Refused } else { PacketSockets::Allowed };
+                    Some(confine(&config.source, packets))
+                }
                 Action::WriteConfig { .. } | Action::InitOnly(_) | Action::CleanUp => None,
             };
             logging(verbosity.unwrap_or_else(|| action.verbosity()), |log| {

@@ -34,5 +34,10 @@ pub use file::{configz, yaml};
 pub use findings::{ConfigError, Mistake, Place, Remark};
 pub use flags::{LogFlags, RunFlags};
 pub use ipvs::{IpvsConfig, IpvsTimeouts};
-pub use settings::{ByService, Config, ConntrackConfig, HostConfig, KubeProxyRules, ServersConfig, Unbound};
+pub(crate) use settings::POOL_NAMESPACE;
+pub use settings::{
+    Announce, AnnounceConfig, ByService, Config, ConntrackConfig, HostConfig, KubeProxyRules, OnStop, ServersConfig,
+    Unbound,
+};
 pub use verbosity::{Verbosity, VerbosityError};
+pub(crate) use words::PoolRange;

@@ -6,8 +6,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use allocation::AddressRange;
+use announce::election::Incumbency;
 use backend_api::{Family, Scheduler};
 use kubernetes::settings::{Budget, ClusterCidrs, LocalDetector, NodeName, NodePortSelection};
 use kubernetes::source::{ApiConfig, ServerUrl, SourceConfig};
@@ -16,7 +19,7 @@ use super::backend::Backend;
 use super::findings::{ConfigError, Mistake, Place};
 use super::ipvs::{DEFAULT_SCHEDULER, DrainTimeout, IpvsConfig, IpvsTimeouts, KernelTimeout};
 use super::verbosity::Verbosity;
-use super::words::{BindAddress, ServerAddress};
+use super::words::{BindAddress, LoadBalancerClass, PoolNamespace, PoolRange, ServerAddress};
 
 /// A node agent's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Config {
     pub host: HostConfig,
     /// What happens to the rules of a kube-proxy that ran on this node before.
     pub kube_proxy: KubeProxyRules,
+    /// Whether and how addresses of LoadBalancer services are announced.
+    pub announcing: AnnounceConfig,
     /// How much is logged.
     pub verbosity: Verbosity,
 }
@@ -72,6 +77,56 @@ impl KubeProxyRules {
     /// As `--cleanup-kube-proxy` says it.
     pub(super) fn cleanup(wanted: bool) -> Self {
         if wanted { Self::Removed } else { Self::Left }
+    }
+}
+
+/// Whether and how addresses of LoadBalancer services are announced on the node's network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnnounceConfig {
+    /// Whether they are.
+    pub announce: Announce,
+    /// What becomes of the addresses that are held when the agent is told to end.
+    pub on_stop: OnStop,
+    /// Whether another node's addresses come back to this one, if it is the first in the order.
+    pub incumbency: Incumbency,
+    /// The namespace whose pools and advertisements count.
+    pub namespace: Arc<str>,
+    /// The class whose services count; none: those without.
+    pub class: Option<Box<str>>,
+    /// Addresses that are announced on all interfaces without any object that says so.
+    pub pool: Vec<AddressRange>,
+}
+
+/// Whether addresses are announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Announce {
+    /// Nothing is answered, opened or read for it.
+    #[default]
+    Off,
+    /// They are announced.
+    On,
+}
+
+/// What becomes of the addresses that an agent holds when it is told to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnStop {
+    /// Other nodes answer in its place and keep them for it until it is back, or seems not to come back.
+    #[default]
+    Pause,
+    /// Other nodes take them over first.
+    Leave,
+}
+
+impl Default for AnnounceConfig {
+    fn default() -> Self {
+        Self {
+            announce: Announce::Off,
+            on_stop: OnStop::Pause,
+            incumbency: Incumbency::Sticky,
+            namespace: POOL_NAMESPACE.into(),
+            class: None,
+            pool: Vec::new(),
+        }
     }
 }
 
@@ -249,8 +304,17 @@ settings! {
     udp_stream: Duration,
     oom_score_adj: i16,
     kube_proxy: KubeProxyRules,
+    announce: Announce,
+    announce_on_stop: OnStop,
+    announce_failback: bool,
+    load_balancer_namespace: PoolNamespace,
+    load_balancer_class: LoadBalancerClass,
+    load_balancer_pool: Vec<PoolRange>,
     verbosity: Verbosity,
 }
+
+/// MetalLB's.
+pub(crate) const POOL_NAMESPACE: &str = "metallb-system";
 
 const HEALTHZ_PORT: u16 = 10256;
 const METRICS_PORT: u16 = 10249;
@@ -288,6 +352,7 @@ impl Written {
             servers: self.servers(),
             host: self.host(),
             kube_proxy: self.kube_proxy.unwrap_or_default(),
+            announcing: self.announcing(),
             verbosity: self.verbosity.unwrap_or(Verbosity::AGENT),
             source: self.source(),
         }
@@ -340,6 +405,21 @@ impl Written {
             metrics: self.metrics.unwrap_or_default().place((here, METRICS_PORT).into()),
             unbound: self.unbound.unwrap_or_default(),
             connections_by_service: self.by_service.unwrap_or_default(),
+        }
+    }
+
+    fn announcing(&self) -> AnnounceConfig {
+        let usual = AnnounceConfig::default();
+        AnnounceConfig {
+            announce: self.announce.unwrap_or(usual.announce),
+            on_stop: self.announce_on_stop.unwrap_or(usual.on_stop),
+            incumbency: if self.announce_failback == Some(true) { Incumbency::Failback } else { usual.incumbency },
+            namespace: match &self.load_balancer_namespace {
+                Some(PoolNamespace(namespace)) => namespace.as_str().into(),
+                None => usual.namespace,
+            },
+            class: self.load_balancer_class.clone().map(|LoadBalancerClass(class)| class.into()),
+            pool: self.load_balancer_pool.iter().flatten().map(|PoolRange(range)| *range).collect(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use allocation::AddressRange;
 use kubernetes::settings::{ClusterCidrs, InterfaceName, LocalDetector};
 
 /// A truth value as Go's flags take it.
@@ -50,6 +51,18 @@ pub(super) struct ServerAddressError(String);
 /// Any text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AnyText(pub(super) String);
+
+/// Addresses of a pool: `192.0.2.0/24` or `192.0.2.10-192.0.2.20`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolRange(pub(crate) AddressRange);
+
+/// The name of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PoolNamespace(pub(crate) String);
+
+/// `spec.loadBalancerClass` of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoadBalancerClass(pub(crate) String);
 
 /// A value, or nothing if the text is empty: kube-proxy accepts `--hostname-override=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +153,46 @@ impl FromStr for AnyText {
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for PoolRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match AddressRange::parse(text) {
+            Ok((range, None)) => Ok(Self(range)),
+            Ok((_, Some(masked))) => {
+                Err(format!("{text:?}: is not the first address of a block, write {}", masked.block))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl FromStr for PoolNamespace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_name = (1..=63).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('-');
+        if is_name && !text.ends_with('-') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?}: must be a namespace such as metallb-system"))
+        }
+    }
+}
+
+impl FromStr for LoadBalancerClass {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.is_empty() && text.len() <= 253 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?}: must be a class such as example.com/internal"))
+        }
     }
 }
 

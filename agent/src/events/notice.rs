@@ -3,6 +3,7 @@
 //! Kept apart from posting, so that the parts of the agent that leave notices know nothing of the API.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use backend_api::{Conflict, Family, ServiceName};
 
@@ -55,6 +56,29 @@ pub enum Notice {
         /// The family that is closed.
         family: Family,
     },
+    /// Addresses cannot be announced.
+    AnnounceFailed {
+        /// Why.
+        reason: String,
+    },
+    /// This node answers for an address of a service.
+    NodeAssigned {
+        /// Which service's.
+        service: ServiceName,
+        /// The address.
+        address: IpAddr,
+        /// On which interface.
+        interface: String,
+    },
+    /// A station that is no node of this cluster has an address of a service.
+    AddressConflict {
+        /// Which service's.
+        service: ServiceName,
+        /// The address.
+        address: IpAddr,
+        /// What is known of the station.
+        reason: String,
+    },
 }
 
 /// The object that a notice is about.
@@ -83,10 +107,13 @@ impl Notice {
             | Self::BackendUnavailable { .. }
             | Self::BackendChanged { .. }
             | Self::Rival(_)
-            | Self::SettingRefused(_) => Subject::ThisNode,
+            | Self::SettingRefused(_)
+            | Self::AnnounceFailed { .. } => Subject::ThisNode,
             Self::HealthCheckNotStarted { service, .. }
             | Self::ServiceRefused { service, .. }
-            | Self::SourceRangesOfOtherFamily { service, .. } => Subject::Service(service.clone()),
+            | Self::SourceRangesOfOtherFamily { service, .. }
+            | Self::NodeAssigned { service, .. }
+            | Self::AddressConflict { service, .. } => Subject::Service(service.clone()),
             Self::FrontendConflict(conflict) => Subject::Service(conflict.loser.clone()),
         }
     }
@@ -94,14 +121,16 @@ impl Notice {
     /// Its type.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Started | Self::BackendChanged { .. } => Severity::Normal,
+            Self::Started | Self::BackendChanged { .. } | Self::NodeAssigned { .. } => Severity::Normal,
             Self::BackendUnavailable { .. }
             | Self::Rival(_)
             | Self::SettingRefused(_)
             | Self::HealthCheckNotStarted { .. }
             | Self::ServiceRefused { .. }
             | Self::FrontendConflict(_)
-            | Self::SourceRangesOfOtherFamily { .. } => Severity::Warning,
+            | Self::SourceRangesOfOtherFamily { .. }
+            | Self::AnnounceFailed { .. }
+            | Self::AddressConflict { .. } => Severity::Warning,
         }
     }
 
@@ -117,6 +146,10 @@ impl Notice {
             Self::ServiceRefused { .. } => "ServiceRefused",
             Self::FrontendConflict(_) => "FrontendConflict",
             Self::SourceRangesOfOtherFamily { .. } => "SourceRangesOfOtherFamily",
+            // MetalLB's words.
+            Self::AnnounceFailed { .. } => "announceFailed",
+            Self::NodeAssigned { .. } => "nodeAssigned",
+            Self::AddressConflict { .. } => "AddressConflict",
         }
     }
 
@@ -130,6 +163,7 @@ impl Notice {
             | Self::ServiceRefused { .. }
             | Self::FrontendConflict(_)
             | Self::SourceRangesOfOtherFamily { .. } => "Program",
+            Self::AnnounceFailed { .. } | Self::NodeAssigned { .. } | Self::AddressConflict { .. } => "Announce",
         }
     }
 }
@@ -153,6 +187,11 @@ impl fmt::Display for Notice {
                 "spec.loadBalancerSourceRanges: no range for {family}: no client may dial the service's {family} \
                  load-balancer addresses; add a range of {family} to open them"
             ),
+            Self::AnnounceFailed { reason } => write!(f, "addresses cannot be announced: {reason}"),
+            Self::NodeAssigned { address, interface, .. } => {
+                write!(f, "this node answers for {address} on {interface}")
+            }
+            Self::AddressConflict { address, reason, .. } => write!(f, "address {address}: {reason}"),
         }
     }
 }

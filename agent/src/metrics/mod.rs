@@ -7,6 +7,7 @@
 //!
 //! The loop's news are counted as they come, at the cost of the change. What only a scraper wants is read when it asks.
 
+mod announcing;
 mod kernel;
 mod kube_proxy;
 mod own;
@@ -30,12 +31,14 @@ use tokio::time::Instant;
 pub use kernel::{Afresh, Observer};
 pub use own::LeftoversGauge;
 
+use self::announcing::AnnounceMetrics;
 use self::kernel::KernelReader;
 use self::kube_proxy::{KubeProxyMetrics, LocalhostMetrics};
 use self::own::OwnMetrics;
 use self::process::ProcessMetrics;
 use self::recorder::Recorder;
 use self::totals::Programmed;
+use crate::announce::Announcing;
 use crate::config::ByService;
 use crate::localhost::Counts;
 use kubernetes::ClusterState;
@@ -48,6 +51,7 @@ pub struct Metrics {
     recorded: Arc<Recorded>,
     leftovers: LeftoversGauge,
     kernel: KernelReader,
+    announcing: Option<AnnounceMetrics>,
     started: Instant,
 }
 
@@ -77,12 +81,20 @@ impl Metrics {
         registry.register_collector(Box::new(ProcessMetrics));
         registry.register_collector(Box::new(connections));
         registry.register_collector(Box::new(refused));
-        Self { registry, recorded: Arc::new(recorded), leftovers, kernel, started: Instant::now() }
+        Self { registry, recorded: Arc::new(recorded), leftovers, kernel, announcing: None, started: Instant::now() }
     }
 
     /// With those of node ports on localhost.
     pub fn with_localhost(mut self, counts: Arc<Counts>) -> Self {
         self.registry.register_collector(Box::new(LocalhostMetrics(counts)));
+        self
+    }
+
+    /// With those of announced addresses.
+    pub fn with_announcing(mut self, announcing: Announcing) -> Self {
+        let metrics = AnnounceMetrics::new(announcing);
+        self.registry.register_collector(Box::new(metrics.clone()));
+        self.announcing = Some(metrics);
         self
     }
 
@@ -106,6 +118,9 @@ impl Metrics {
             }
         }
         self.kernel.read_refused().await;
+        if let Some(announcing) = &self.announcing {
+            announcing.read().await;
+        }
         let mut openmetrics = String::new();
         prometheus_client::encoding::text::encode(&mut openmetrics, &self.registry)
             .expect("a text takes what is written to it");

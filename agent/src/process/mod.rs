@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use self::tasks::Removal;
 pub(crate) use self::views::view;
 pub use self::views::{BackendView, Part, Views};
+use crate::announce::{Announcing, AnnouncingView};
 use crate::backend::OpenError;
 use crate::config::{Config, configz};
 use crate::descriptors::Descriptors;
@@ -135,9 +136,12 @@ impl Agent {
                 "limit of open files is low: fewer clients are served at a time; raise RLIMIT_NOFILE"
             );
         }
+        let announcing = Announcing::new(&config);
         let localhost = Localhost::new(Limits::within(&descriptors), descriptors.clone());
         let (first_sync, programmed) = FirstSync::new();
-        let metrics = Metrics::new(dataplane.name(), Box::new(Afresh)).with_localhost(localhost.counts());
+        let metrics = Metrics::new(dataplane.name(), Box::new(Afresh))
+            .with_localhost(localhost.counts())
+            .with_announcing(announcing.clone());
         let leftovers = metrics.leftovers();
         let serving = Serving::new(Health::new(config.node_name.clone(), Health::PATIENCE), metrics, descriptors);
         let mut witnesses: Vec<Box<dyn Witness<ClusterState>>> = vec![
@@ -145,10 +149,15 @@ impl Agent {
             Box::new(EventWitness::new(outbox.clone(), uids)),
             Box::new(localhost.witness()),
             Box::new(first_sync),
+            Box::new(announcing.witness(configs.clone())),
         ];
         witnesses.extend(others);
 
         beside.spawn(localhost.serve(view(&configs, |views| views.localhost)));
+        let (end_announcing, told_to_end) = oneshot::channel();
+        let announced = views::derive(&configs, |config| AnnouncingView::from(config));
+        let mut announces = JoinSet::new();
+        announces.spawn(announcing.serve(announced, outbox.clone(), told_to_end));
         let (tell_alone, alone) = oneshot::channel();
         let removal = Removal { outbox: outbox.clone(), leftovers, alone: Some(tell_alone) };
         beside.spawn(tasks::remove_leftovers(view(&configs, |views| views.kube_proxy), programmed, removal));
@@ -166,6 +175,9 @@ impl Agent {
             outcome = reconcile::run(dataplane, cluster, successors, &mut witnesses, stop) => outcome?,
             Some(Ok(Err(unbindable))) = servers.join_next() => return Err(unbindable.into()),
         }
+        // While this process still has what it takes to be stood in for.
+        drop(end_announcing);
+        announces.join_all().await;
         info!("stopped; the rules stay in place, `switchyard cleanup` removes them");
         Ok(())
     }

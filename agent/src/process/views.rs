@@ -10,7 +10,9 @@ use kubernetes::settings::Settings;
 use kubernetes::source::{Reads, SourceChoice};
 use tokio::sync::watch;
 
-use crate::config::{Backend, Config, HostConfig, IpvsConfig, KubeProxyRules, ServersConfig, Verbosity};
+use crate::config::{
+    Announce, AnnounceConfig, Backend, Config, HostConfig, IpvsConfig, KubeProxyRules, ServersConfig, Verbosity,
+};
 use crate::localhost::OnLocalhost;
 
 /// The configuration, divided among the parts of the agent. Each can change while the agent runs.
@@ -31,6 +33,8 @@ pub struct Views {
     pub localhost: PerFamily<OnLocalhost>,
     /// Whether kube-proxy's rules are removed. Rules that were removed do not come back.
     pub kube_proxy: KubeProxyRules,
+    /// Whether and how addresses are announced.
+    pub announcing: AnnounceConfig,
     /// How much is logged.
     pub verbosity: Verbosity,
 }
@@ -61,6 +65,8 @@ pub enum Part {
     Localhost,
     /// [`Views::kube_proxy`].
     KubeProxy,
+    /// [`Views::announcing`].
+    Announcing,
     /// [`Views::verbosity`].
     LogLevel,
 }
@@ -69,7 +75,7 @@ impl Views {
     /// The parts that have to act if `after` takes the place of this.
     pub fn changes(&self, after: &Self) -> BTreeSet<Part> {
         // Every view by name: a new one must have a part.
-        let Self { source, settings, backend, servers, host, localhost, kube_proxy, verbosity } = after;
+        let Self { source, settings, backend, servers, host, localhost, kube_proxy, announcing, verbosity } = after;
         [
             (Part::Source, self.source != *source),
             (Part::Settings, self.settings != *settings),
@@ -78,6 +84,7 @@ impl Views {
             (Part::Host, self.host != *host),
             (Part::Localhost, self.localhost != *localhost),
             (Part::KubeProxy, self.kube_proxy != *kube_proxy),
+            (Part::Announcing, self.announcing != *announcing),
             (Part::LogLevel, self.verbosity != *verbosity),
         ]
         .into_iter()
@@ -103,10 +110,15 @@ impl From<&Config> for Views {
             servers,
             host,
             kube_proxy,
+            announcing,
             verbosity,
         } = config.clone();
+        let reads = match announcing.announce {
+            Announce::Off => Reads::Forwarding,
+            Announce::On => Reads::Announcing { namespace: announcing.namespace.clone() },
+        };
         Self {
-            source: SourceChoice { source, node_name: node_name.clone(), reads: Reads::Forwarding },
+            source: SourceChoice { source, node_name: node_name.clone(), reads },
             backend: BackendView {
                 backend,
                 ipvs: match backend {
@@ -118,6 +130,7 @@ impl From<&Config> for Views {
             host,
             localhost: OnLocalhost::of(&node_ports),
             kube_proxy,
+            announcing,
             verbosity,
             settings: Settings {
                 node_name,

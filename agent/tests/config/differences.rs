@@ -33,6 +33,12 @@ fn every_setting_names_the_parts_that_have_to_act() {
         ("--conntrack-min 1", vec![Host]),
         ("--oom-score-adj 1", vec![Host]),
         ("--cleanup-kube-proxy=false", vec![KubeProxy]),
+        ("--announce=on", vec![Source, Announcing]),
+        ("--announce-on-stop leave", vec![Announcing]),
+        ("--announce-failback", vec![Announcing]),
+        ("--load-balancer-namespace pools", vec![Announcing]), // nothing is read of it while announcing is off
+        ("--load-balancer-class example.com/class", vec![Announcing]),
+        ("--load-balancer-pool 192.0.2.0/24", vec![Announcing]),
         ("-v 5", vec![LogLevel]),
     ] {
         let parts = changes(&quiet(""), &quiet(flags));

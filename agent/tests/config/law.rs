@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use allocation::AddressRange;
+use announce::election::Incumbency;
 use backend_api::Scheduler;
 use kubernetes::settings::{Budget, LocalDetector};
 use kubernetes::source::{ApiConfig, SourceConfig};
@@ -14,8 +16,8 @@ use serde_json::{Map, Value};
 use switchyard_agent::backend::Backend;
 use switchyard_agent::config::reference::fields;
 use switchyard_agent::config::{
-    ByService, Config, ConntrackConfig, HostConfig, IpvsConfig, IpvsTimeouts, KubeProxyRules, ServersConfig, Unbound,
-    Verbosity, configz, parse_file, yaml,
+    Announce, AnnounceConfig, ByService, Config, ConntrackConfig, HostConfig, IpvsConfig, IpvsTimeouts, KubeProxyRules,
+    OnStop, ServersConfig, Unbound, Verbosity, configz, parse_file, yaml,
 };
 
 use super::given::{file_with, quiet};
@@ -101,12 +103,33 @@ fn budget() -> impl Strategy<Value = Budget> {
     (limit(), limit()).prop_map(|(of_service, in_all)| Budget { of_service, in_all })
 }
 
+fn announcing() -> impl Strategy<Value = AnnounceConfig> {
+    let ranges = ["192.0.2.0/24", "192.0.2.10-192.0.2.20", "fd00::/64", "192.0.2.1/32"];
+    let range = select(ranges.map(|text| AddressRange::parse(text).unwrap().0).to_vec());
+    (
+        select(vec![Announce::Off, Announce::On]),
+        select(vec![OnStop::Pause, OnStop::Leave]),
+        select(vec![Incumbency::Sticky, Incumbency::Failback]),
+        select(vec!["metallb-system", "123", "null"]),
+        of(select(vec!["example.com/class", "1e3"])),
+        proptest::collection::vec(range, 0..3),
+    )
+        .prop_map(|(announce, on_stop, incumbency, namespace, class, pool)| AnnounceConfig {
+            announce,
+            on_stop,
+            incumbency,
+            namespace: namespace.into(),
+            class: class.map(Into::into),
+            pool,
+        })
+}
+
 fn configuration() -> impl Strategy<Value = Config> {
     let node = (parsed(&["n", "ctrl-1.example", "123", "true", "null", "1e3"]), of(parsed(&["10.0.0.1", "fd00::1"])));
     let selections =
         ["primary", "all", "localhost", "all,localhost", "127.0.0.1/32", "primary,::1/128", "0.0.0.0/0,127.0.0.0/8"];
     let rest = (
-        select(vec![KubeProxyRules::Removed, KubeProxyRules::Left]),
+        (select(vec![KubeProxyRules::Removed, KubeProxyRules::Left]), announcing()),
         (0..=10_u8).prop_map(|level| Verbosity::new(level).unwrap()),
         any::<bool>(),
         ((0..=i32::MAX as u32).prop_map(NonZeroU32::new), budget()),
@@ -114,7 +137,7 @@ fn configuration() -> impl Strategy<Value = Config> {
     );
     (node, ipvs(), local_traffic(), parsed(&selections), source(), servers(), host(), rest).prop_map(
         |((node_name, node_address), ipvs, local_traffic, node_ports, source, servers, host, rest)| {
-            let (kube_proxy, verbosity, masquerade_all, (flowtable_after, budget), backend) = rest;
+            let ((kube_proxy, announcing), verbosity, masquerade_all, (flowtable_after, budget), backend) = rest;
             Config {
                 node_name,
                 node_address,
@@ -129,6 +152,7 @@ fn configuration() -> impl Strategy<Value = Config> {
                 servers,
                 host,
                 kube_proxy,
+                announcing,
                 verbosity,
             }
         },

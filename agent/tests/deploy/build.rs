@@ -96,7 +96,11 @@ fn tag(value: &mut Value, name: &str, tag_: &str) -> usize {
 }
 
 /// The folders that are built.
-pub(crate) const FOLDERS: [&str; 3] = ["kubernetes/base", "kubernetes/overlays/nftables", "kubernetes/overlays/ipvs"];
+pub(crate) const FOLDERS: [&str; 4] =
+    ["kubernetes/base", "kubernetes/overlays/nftables", "kubernetes/overlays/ipvs", ANNOUNCING];
+
+/// The one of nodes that announce addresses.
+pub(crate) const ANNOUNCING: &str = "kubernetes/overlays/announce";
 
 #[test]
 fn what_is_built_is_what_kubectl_builds() {

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Capabilities, Container, PodSpec, Volume};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use serde_json::Value;
 
-use super::build::{FOLDERS, built, merge};
+use super::build::{ANNOUNCING, FOLDERS, built, merge};
 use super::documents::{deploy, document, identity, is_within, text, through_the_api};
 
 /// kubeadm's own DaemonSet, as `kubectl get` shows what it made.
@@ -36,7 +36,7 @@ fn containers(pod: &PodSpec) -> impl Iterator<Item = &Container> {
 fn every_document_is_what_the_api_takes() {
     for folder in FOLDERS {
         let resources = built(&deploy(folder));
-        assert_eq!(resources.len(), 6, "{folder}");
+        assert_eq!(resources.len(), if folder == ANNOUNCING { 8 } else { 6 }, "{folder}");
         for resource in resources {
             let (kind, namespace, name) = identity(&resource);
             assert_eq!(through_the_api(&resource).as_ref(), Ok(&resource), "{folder}: {kind} {name}");
@@ -106,9 +106,9 @@ fn every_name_that_is_referred_to_exists() {
     }
 }
 
-#[test]
-fn the_agent_lists_and_watches_four_kinds_and_posts_events_and_may_do_nothing_else() {
-    let role: ClusterRole = serde_json::from_value(document(&deploy("kubernetes/base/cluster-role.yaml"))).unwrap();
+/// What a role allows: verbs by `group/resource`.
+fn rights(path: &str) -> BTreeMap<String, String> {
+    let role: ClusterRole = serde_json::from_value(document(&deploy(path))).unwrap();
     let mut rights = BTreeMap::new();
     for PolicyRule { api_groups, resources, verbs, resource_names, non_resource_urls } in role.rules.unwrap() {
         assert_eq!((resource_names, non_resource_urls), (None, None));
@@ -118,6 +118,18 @@ fn the_agent_lists_and_watches_four_kinds_and_posts_events_and_may_do_nothing_el
             rights.insert(format!("{group}/{resource}"), verbs.join(" "));
         }
     }
+    rights
+}
+
+#[test]
+fn an_agent_that_announces_reads_pools_and_advertisements_besides() {
+    let expected = [("metallb.io/ipaddresspools", "list watch"), ("metallb.io/l2advertisements", "list watch")];
+    let expected = expected.map(|(resource, verbs)| (resource.to_owned(), verbs.to_owned()));
+    assert_eq!(rights("kubernetes/overlays/announce/cluster-role.yaml"), expected.into());
+}
+
+#[test]
+fn the_agent_lists_and_watches_four_kinds_and_posts_events_and_may_do_nothing_else() {
     let expected = [
         ("/nodes", "list watch"),
         ("/services", "list watch"),
@@ -125,6 +137,7 @@ fn the_agent_lists_and_watches_four_kinds_and_posts_events_and_may_do_nothing_el
         ("events.k8s.io/events", "create patch"),
         ("networking.k8s.io/servicecidrs", "list watch"),
     ];
+    let rights = rights("kubernetes/base/cluster-role.yaml");
     assert_eq!(rights, expected.map(|(resource, verbs)| (resource.to_owned(), verbs.to_owned())).into());
 }
 
@@ -143,8 +156,9 @@ fn only_the_container_that_prepares_the_node_is_privileged() {
         assert_eq!((prepares.privileged, prepares.read_only_root_filesystem), (Some(true), Some(true)));
         assert_eq!((runs.privileged, runs.read_only_root_filesystem), (Some(false), Some(true)));
         assert_eq!(runs.allow_privilege_escalation, Some(false));
-        let net_admin = Capabilities { drop: Some(vec!["ALL".into()]), add: Some(vec!["NET_ADMIN".into()]) };
-        assert_eq!(runs.capabilities, Some(net_admin));
+        let added: &[&str] = if folder == ANNOUNCING { &["NET_ADMIN", "NET_RAW"] } else { &["NET_ADMIN"] };
+        let add = added.iter().map(|capability| (*capability).to_owned()).collect();
+        assert_eq!(runs.capabilities, Some(Capabilities { drop: Some(vec!["ALL".into()]), add: Some(add) }));
         let path = |probe: &Option<k8s_openapi::api::core::v1::Probe>| probe.clone().unwrap().http_get.unwrap().path;
         assert_eq!(path(&main.liveness_probe).as_deref(), Some("/livez"));
         assert_eq!(path(&main.readiness_probe).as_deref(), Some("/healthz"));
@@ -180,7 +194,7 @@ fn only_the_container_that_asks_the_api_has_the_accounts_token() {
 
 #[test]
 fn each_overlay_says_its_mode() {
-    for (overlay, mode) in [("nftables", "nftables"), ("ipvs", "ipvs")] {
+    for (overlay, mode) in [("nftables", "nftables"), ("ipvs", "ipvs"), ("announce", "nftables")] {
         let resources = built(&deploy("kubernetes/overlays").join(overlay));
         let config = found(&resources, "ConfigMap", "switchyard").unwrap();
         let config = config.pointer("/data/config.conf").and_then(Value::as_str).unwrap();

@@ -20,7 +20,8 @@ use kubernetes::source::{Event, Trouble};
 use kubernetes::{News, Note};
 use nix::time::{ClockId, clock_gettime};
 use reconcile::Witness;
-use switchyard_agent::config::ByService;
+use switchyard_agent::announce::Announcing;
+use switchyard_agent::config::{ByService, Config};
 use switchyard_agent::metrics::{Metrics, Observer};
 
 use super::exposition::Exposition;
@@ -100,6 +101,12 @@ const LABELS: &[(&str, &str)] = &[
     ("result", "`done`, or the kind of error: `raced`, `transient`, `refused`, `unsupported`, `other`"),
     ("scope", "`all` services, or those that `changed`"),
     ("service", "namespace and name, or `(others)`"),
+    (
+        "state",
+        "`holding`: this node answers; `standing_in`: for a node that has paused; `following`: another node answers; \
+         `blocked`: a foreign station has the address; `without_interface`: no interface is in its network; `down`, \
+         `listening`, `probing`",
+    ),
     ("traffic_policy", "`internal` or `external`"),
     ("version", "the version of the agent"),
 ];
@@ -122,6 +129,8 @@ impl Observer for Idle {
 /// Metrics of an agent to which everything has happened that leads to a sample.
 fn exercised() -> Metrics {
     let metrics = Metrics::new("nftables", Box::new(Idle)).with_localhost(Arc::default());
+    let config = Config::new("n".parse().unwrap());
+    let metrics = metrics.with_announcing(Announcing::new(&config));
     let mut recorder = metrics.recorder();
     let bad = balanced("bad", 31005).replace("NodePort: 31005", "NodePort: 70000");
     let mut resolver = Resolver::new(settings());

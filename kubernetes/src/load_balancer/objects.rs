@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use allocation::{Edit, PoolName};
+use allocation::{Edit, Labels, Pool, PoolName};
 use backend_api::ServiceName;
 
 use super::{
@@ -186,10 +186,20 @@ pub struct AdvertisedObjects {
     node_name: Arc<str>,
     pools: BTreeMap<ObjectKey, AdvertisedPool>,
     advertisements: BTreeMap<ObjectKey, Advertisement>,
-    services: BTreeMap<ObjectKey, AdvertisedService>,
+    /// Of every class.
+    services: BTreeMap<ObjectKey, Classed>,
     node: AnnouncingNode,
+    /// A pool without an object, and its advertisement.
+    own: Option<(AdvertisedPool, Advertisement)>,
     /// What the source before has told, and the new one not yet.
     doubtful: BTreeSet<ObjectKey>,
+}
+
+/// A service, and its class.
+#[derive(Debug, PartialEq, Eq)]
+struct Classed {
+    class: Option<Box<str>>,
+    service: AdvertisedService,
 }
 
 impl AdvertisedObjects {
@@ -203,8 +213,22 @@ impl AdvertisedObjects {
             advertisements: BTreeMap::new(),
             services: BTreeMap::new(),
             node: AnnouncingNode::default(),
+            own: None,
             doubtful: BTreeSet::new(),
         }
+    }
+
+    /// From now on services of this class count.
+    pub fn set_class(&mut self, class: Option<&str>) {
+        self.class = class.map(Into::into);
+    }
+
+    /// Besides those of objects there is this pool, which is announced on all interfaces of all nodes.
+    pub fn set_own_pool(&mut self, pool: Option<Pool>) {
+        self.own = pool.map(|pool| {
+            let advertisement = Advertisement { pools: vec![pool.name.clone()], ..Advertisement::of_everything() };
+            (AdvertisedPool { pool, labels: Labels::new() }, advertisement)
+        });
     }
 
     /// Takes what a source tells. Whether [`AdvertisedObjects::announced`] may say something else now.
@@ -233,10 +257,12 @@ impl AdvertisedObjects {
 
     /// Every address that a service has, and how this node announces it, or why it does not.
     pub fn announced(&self) -> BTreeMap<IpAddr, Result<Announced, NotAnnounced>> {
+        let (own_pool, own_advertisement) = self.own.iter().cloned().unzip::<_, _, Vec<_>, Vec<_>>();
+        let of_class = self.services.values().filter(|classed| classed.class == self.class);
         let advertised = Advertised {
-            pools: self.pools.values().cloned().collect(),
-            advertisements: self.advertisements.values().cloned().collect(),
-            services: self.services.values().cloned().collect(),
+            pools: self.pools.values().cloned().chain(own_pool).collect(),
+            advertisements: self.advertisements.values().cloned().chain(own_advertisement).collect(),
+            services: of_class.map(|classed| classed.service.clone()).collect(),
         };
         announced(&advertised, &self.node)
     }
@@ -244,10 +270,16 @@ impl AdvertisedObjects {
     fn changed(&mut self, object: &Object) -> bool {
         let key = object.key();
         match object {
-            Object::Service(service) => match advertised_service(service, self.class.as_deref()) {
-                Some(service) => put(&mut self.services, key, service),
-                None => self.services.remove(&key).is_some(),
-            },
+            Object::Service(object) => {
+                let class = object.spec.load_balancer_class.as_deref().filter(|class| !class.is_empty());
+                let service = advertised_service(object, class);
+                let now = service.map(|service| Classed { class: class.map(Into::into), service });
+                let before = self.services.remove(&key);
+                let counts = |classed: &Option<Classed>| classed.as_ref().is_some_and(|it| it.class == self.class);
+                let changed = before != now && (counts(&before) || counts(&now));
+                self.services.extend(now.map(|now| (key, now)));
+                changed
+            }
             Object::IpAddressPool(object) if key.namespace == self.namespace => match pool(object) {
                 Ok(PoolForm { pool, .. }) => {
                     let labels = object.metadata.labels.0.clone();

@@ -7,7 +7,9 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use announce::election::Incumbency;
 use backend_api::Family;
+use clap::ValueEnum;
 use kubernetes::settings::{ClusterCidrs, InterfaceName, LocalDetector, NodePortSelection};
 use kubernetes::source::{ApiConfig, SourceConfig};
 use serde_json::{Map, Value as Json, json};
@@ -20,13 +22,15 @@ use crate::config::duration::GoDuration;
 use crate::config::findings::{Findings, Mistake, Place};
 use crate::config::idle::IDLE;
 use crate::config::ipvs::{IpvsConfig, SchedulerName};
-use crate::config::settings::{Config, HostConfig, KubeProxyRules, ServersConfig, Unbound, Written};
+use crate::config::settings::{
+    Announce, AnnounceConfig, Config, HostConfig, KubeProxyRules, OnStop, ServersConfig, Unbound, Written,
+};
 use crate::config::words::{AnyText, DetectLocalMode, ServerAddress, detector};
 use crate::config::{ByService, Verbosity};
 
 /// Every field that has an effect, the flag that has the same, and what else is to be said. Fields without effect are
 /// in [`IDLE`].
-pub(in crate::config) const EFFECTS: [(&str, Option<&str>, &str); 42] = [
+pub(in crate::config) const EFFECTS: [(&str, Option<&str>, &str); 48] = [
     ("apiVersion", None, "Must be `kubeproxy.config.k8s.io/v1alpha1`"),
     ("kind", None, "Must be `KubeProxyConfiguration`"),
     ("mode", Some("proxy-mode"), ""),
@@ -75,6 +79,12 @@ pub(in crate::config) const EFFECTS: [(&str, Option<&str>, &str); 42] = [
     ("switchyard.maxServiceElements", Some("max-service-elements"), ""),
     ("switchyard.maxElements", Some("max-elements"), ""),
     ("switchyard.ipvsDrainTimeout", Some("ipvs-drain-timeout"), ""),
+    ("switchyard.announce", Some("announce"), ""),
+    ("switchyard.announceOnStop", Some("announce-on-stop"), ""),
+    ("switchyard.announceFailback", Some("announce-failback"), ""),
+    ("switchyard.loadBalancerNamespace", Some("load-balancer-namespace"), ""),
+    ("switchyard.loadBalancerClass", Some("load-balancer-class"), ""),
+    ("switchyard.loadBalancerPool", Some("load-balancer-pool"), "A list"),
     ("switchyard.serversOff", None, "Servers that do not listen: `healthz`, `metrics`"),
     ("switchyard.verbosity", Some("v"), "Overrides `logging.verbosity`; 0 is 0 here"),
 ];
@@ -137,6 +147,7 @@ pub(super) fn write(config: &Config) -> Json {
         write_host(&config.host),
         write_ipvs(&config.ipvs),
         write_switchyard(config),
+        write_announcing(&config.announcing),
     ] {
         merge(&mut form, part);
     }
@@ -379,6 +390,12 @@ fn read_switchyard(root: &mut Section<'_>, written: &mut Written, findings: &mut
     written.max_service_elements = section.whole("maxServiceElements", COUNT, findings);
     written.max_elements = section.whole("maxElements", COUNT, findings);
     written.kube_proxy = section.switch("cleanupKubeProxy", findings).map(KubeProxyRules::cleanup);
+    written.announce = section.parsed("announce", findings).map(|AnnounceWord(announce)| announce);
+    written.announce_on_stop = section.parsed("announceOnStop", findings).map(|OnStopWord(on_stop)| on_stop);
+    written.announce_failback = section.switch("announceFailback", findings);
+    written.load_balancer_namespace = section.parsed("loadBalancerNamespace", findings);
+    written.load_balancer_class = section.parsed("loadBalancerClass", findings);
+    written.load_balancer_pool = section.list("loadBalancerPool", findings);
     let level: Option<u8> = section.whole("verbosity", 0..=10, findings);
     written.verbosity = level.and_then(|level| Verbosity::new(level).ok()).or(written.verbosity);
     for server in section.list::<Server>("serversOff", findings).unwrap_or_default() {
@@ -401,6 +418,47 @@ fn write_switchyard(config: &Config) -> Json {
             "maxElements": limit(config.budget.in_all),
         },
     })
+}
+
+fn write_announcing(config: &AnnounceConfig) -> Json {
+    let AnnounceConfig { announce, on_stop, incumbency, namespace, class, pool } = config;
+    json!({
+        "switchyard": {
+            "announce": word_of(announce),
+            "announceOnStop": word_of(on_stop),
+            "announceFailback": *incumbency == Incumbency::Failback,
+            "loadBalancerNamespace": &**namespace,
+            "loadBalancerClass": class.as_deref().unwrap_or_default(),
+            "loadBalancerPool": pool.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
+    })
+}
+
+/// A word as the flag takes it.
+fn word_of(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |word| word.get_name().to_owned())
+}
+
+/// `switchyard.announce`.
+struct AnnounceWord(Announce);
+
+impl std::str::FromStr for AnnounceWord {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Announce::from_str(text, true).map(Self).map_err(|_| "must be off or on")
+    }
+}
+
+/// `switchyard.announceOnStop`.
+struct OnStopWord(OnStop);
+
+impl std::str::FromStr for OnStopWord {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        OnStop::from_str(text, true).map(Self).map_err(|_| "must be pause or leave")
+    }
 }
 
 /// 0 where any number is allowed.

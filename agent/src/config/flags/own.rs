@@ -9,8 +9,8 @@ use super::on;
 use crate::config::duration::GoDuration;
 use crate::config::ipvs::DrainTimeout;
 use crate::config::settings::Written;
-use crate::config::words::{Switch, Unless};
-use crate::config::{Backend, ByService, KubeProxyRules};
+use crate::config::words::{LoadBalancerClass, PoolNamespace, PoolRange, Switch, Unless};
+use crate::config::{Announce, Backend, ByService, KubeProxyRules, OnStop};
 use kubernetes::settings::NodeName;
 use kubernetes::source::{ServerUrl, ServerUrlError};
 
@@ -69,6 +69,33 @@ pub(super) struct OwnFlags {
     /// IPVS: how long TCP connections to a removed endpoint may continue; 0 cuts them within seconds [default: 24h]
     #[arg(long, value_name = "DURATION")]
     ipvs_drain_timeout: Option<DrainTimeout>,
+
+    /// Answer ARP and neighbour discovery for the addresses of LoadBalancer services that this node forwards and that
+    /// an L2Advertisement selects. Needs CAP_NET_RAW [default: off]
+    #[arg(long, value_name = "WHETHER", ignore_case = true)]
+    announce: Option<Announce>,
+
+    /// What becomes of the addresses that this node holds when the agent is told to end [default: pause]
+    #[arg(long, value_name = "WHAT", ignore_case = true)]
+    announce_on_stop: Option<OnStop>,
+
+    /// Take an address back from a node that is as good, if this one is the first in MetalLB's order. Each time that a
+    /// node comes back, connections break then [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    announce_failback: Option<Switch>,
+
+    /// Namespace whose IPAddressPools and L2Advertisements count [default: metallb-system]
+    #[arg(long, value_name = "NAME")]
+    load_balancer_namespace: Option<PoolNamespace>,
+
+    /// Announce addresses of services of this class, and of no others [default: services without a class]
+    #[arg(long, alias = "lb-class", value_name = "CLASS")]
+    load_balancer_class: Option<LoadBalancerClass>,
+
+    /// Announce these addresses, 192.0.2.0/24 or 192.0.2.10-192.0.2.20, on all interfaces, without an IPAddressPool and
+    /// an L2Advertisement. May be there several times
+    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
+    load_balancer_pool: Vec<PoolRange>,
 }
 
 /// URLs; none if empty.
@@ -89,6 +116,12 @@ impl OwnFlags {
             max_service_elements: self.max_service_elements,
             max_elements: self.max_elements,
             drain: self.ipvs_drain_timeout,
+            announce: self.announce,
+            announce_on_stop: self.announce_on_stop,
+            announce_failback: on(self.announce_failback),
+            load_balancer_namespace: self.load_balancer_namespace.clone(),
+            load_balancer_class: self.load_balancer_class.clone(),
+            load_balancer_pool: Some(self.load_balancer_pool.clone()).filter(|pool| !pool.is_empty()),
             ..Written::default()
         }
     }
