@@ -15,6 +15,7 @@
 //! [`crate::process::Views`] divides it among the parts.
 
 mod action;
+mod announcing;
 mod backend;
 mod duration;
 mod file;
@@ -29,15 +30,13 @@ mod verbosity;
 mod words;
 
 pub use action::{Action, ConfigFile, Order, parse_file};
+pub(crate) use announcing::POOL_NAMESPACE;
+pub use announcing::{Announce, AnnounceConfig, OnStop};
 pub use backend::Backend;
 pub use file::{configz, yaml};
 pub use findings::{ConfigError, Mistake, Place, Remark};
 pub use flags::{LogFlags, RunFlags};
 pub use ipvs::{IpvsConfig, IpvsTimeouts};
-pub(crate) use settings::POOL_NAMESPACE;
-pub use settings::{
-    Announce, AnnounceConfig, ByService, Config, ConntrackConfig, HostConfig, KubeProxyRules, OnStop, ServersConfig,
-    Unbound,
-};
+pub use settings::{ByService, Config, ConntrackConfig, HostConfig, KubeProxyRules, ServersConfig, Unbound};
 pub use verbosity::{Verbosity, VerbosityError};
 pub(crate) use words::PoolRange;

@@ -6,15 +6,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use allocation::AddressRange;
 use announce::election::Incumbency;
 use backend_api::{Family, Scheduler};
 use kubernetes::settings::{Budget, ClusterCidrs, LocalDetector, NodeName, NodePortSelection};
 use kubernetes::source::{ApiConfig, ServerUrl, SourceConfig};
 
+use super::announcing::{Announce, AnnounceConfig, OnStop};
 use super::backend::Backend;
 use super::findings::{ConfigError, Mistake, Place};
 use super::ipvs::{DEFAULT_SCHEDULER, DrainTimeout, IpvsConfig, IpvsTimeouts, KernelTimeout};
@@ -77,56 +76,6 @@ impl KubeProxyRules {
     /// As `--cleanup-kube-proxy` says it.
     pub(super) fn cleanup(wanted: bool) -> Self {
         if wanted { Self::Removed } else { Self::Left }
-    }
-}
-
-/// Whether and how addresses of LoadBalancer services are announced on the node's network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AnnounceConfig {
-    /// Whether they are.
-    pub announce: Announce,
-    /// What becomes of the addresses that are held when the agent is told to end.
-    pub on_stop: OnStop,
-    /// Whether another node's addresses come back to this one, if it is the first in the order.
-    pub incumbency: Incumbency,
-    /// The namespace whose pools and advertisements count.
-    pub namespace: Arc<str>,
-    /// The class whose services count; none: those without.
-    pub class: Option<Box<str>>,
-    /// Addresses that are announced on all interfaces without any object that says so.
-    pub pool: Vec<AddressRange>,
-}
-
-/// Whether addresses are announced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Announce {
-    /// Nothing is answered, opened or read for it.
-    #[default]
-    Off,
-    /// They are announced.
-    On,
-}
-
-/// What becomes of the addresses that an agent holds when it is told to end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum OnStop {
-    /// Other nodes answer in its place and keep them for it until it is back, or seems not to come back.
-    #[default]
-    Pause,
-    /// Other nodes take them over first.
-    Leave,
-}
-
-impl Default for AnnounceConfig {
-    fn default() -> Self {
-        Self {
-            announce: Announce::Off,
-            on_stop: OnStop::Pause,
-            incumbency: Incumbency::Sticky,
-            namespace: POOL_NAMESPACE.into(),
-            class: None,
-            pool: Vec::new(),
-        }
     }
 }
 
@@ -312,9 +261,6 @@ settings! {
     load_balancer_pool: Vec<PoolRange>,
     verbosity: Verbosity,
 }
-
-/// MetalLB's.
-pub(crate) const POOL_NAMESPACE: &str = "metallb-system";
 
 const HEALTHZ_PORT: u16 = 10256;
 const METRICS_PORT: u16 = 10249;

@@ -7,9 +7,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use announce::election::Incumbency;
 use backend_api::Family;
-use clap::ValueEnum;
 use kubernetes::settings::{ClusterCidrs, InterfaceName, LocalDetector, NodePortSelection};
 use kubernetes::source::{ApiConfig, SourceConfig};
 use serde_json::{Map, Value as Json, json};
@@ -17,14 +15,13 @@ use serde_json::{Map, Value as Json, json};
 use super::section::{Field, Section};
 use super::tree::{Node, Value};
 use super::{API_VERSION, KIND};
+use crate::config::announcing::{AnnounceWord, OnStopWord, write_announcing};
 use crate::config::backend::ProxyMode;
 use crate::config::duration::GoDuration;
 use crate::config::findings::{Findings, Mistake, Place};
 use crate::config::idle::IDLE;
 use crate::config::ipvs::{IpvsConfig, SchedulerName};
-use crate::config::settings::{
-    Announce, AnnounceConfig, Config, HostConfig, KubeProxyRules, OnStop, ServersConfig, Unbound, Written,
-};
+use crate::config::settings::{Config, HostConfig, KubeProxyRules, ServersConfig, Unbound, Written};
 use crate::config::words::{AnyText, DetectLocalMode, ServerAddress, detector};
 use crate::config::{ByService, Verbosity};
 
@@ -418,47 +415,6 @@ fn write_switchyard(config: &Config) -> Json {
             "maxElements": limit(config.budget.in_all),
         },
     })
-}
-
-fn write_announcing(config: &AnnounceConfig) -> Json {
-    let AnnounceConfig { announce, on_stop, incumbency, namespace, class, pool } = config;
-    json!({
-        "switchyard": {
-            "announce": word_of(announce),
-            "announceOnStop": word_of(on_stop),
-            "announceFailback": *incumbency == Incumbency::Failback,
-            "loadBalancerNamespace": &**namespace,
-            "loadBalancerClass": class.as_deref().unwrap_or_default(),
-            "loadBalancerPool": pool.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        },
-    })
-}
-
-/// A word as the flag takes it.
-fn word_of(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |word| word.get_name().to_owned())
-}
-
-/// `switchyard.announce`.
-struct AnnounceWord(Announce);
-
-impl std::str::FromStr for AnnounceWord {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Announce::from_str(text, true).map(Self).map_err(|_| "must be off or on")
-    }
-}
-
-/// `switchyard.announceOnStop`.
-struct OnStopWord(OnStop);
-
-impl std::str::FromStr for OnStopWord {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        OnStop::from_str(text, true).map(Self).map_err(|_| "must be pause or leave")
-    }
 }
 
 /// 0 where any number is allowed.
