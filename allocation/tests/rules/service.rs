@@ -117,8 +117,6 @@ fn two_that_ask_for_what_the_other_waits_for_move_in_turn() {
 #[test]
 fn each_family_policy_gets_what_it_says() {
     use FamilyPolicy::{PreferDualStack, RequireDualStack};
-    let v4 = || pool("a-v4", &["10.1.0.1/32"]);
-    let v6 = || pool("b-v6", &["fd01::1/128"]);
     for (pools, service, expected) in [
         (vec![v4(), both()], service("a"), "10.1.0.1 from a-v4"),
         (vec![v4(), both()], dual("a", RequireDualStack), "10.0.0.1 fd00::1 from both"),
@@ -140,6 +138,14 @@ fn each_family_policy_gets_what_it_says() {
     check(&[both()], &[Service { demand: reversed, ..service("a") }], &["fd00::1 10.0.0.1 from both"]);
     let words = "no IPv6 address: pool a-v4: no IPv6 range";
     problem(&[v4()], &[dual("a", PreferDualStack)], words);
+}
+
+fn v4() -> Pool {
+    pool("a-v4", &["10.1.0.1/32"])
+}
+
+fn v6() -> Pool {
+    pool("b-v6", &["fd01::1/128"])
 }
 
 #[test]
