@@ -53,6 +53,11 @@ pub struct Plan {
 }
 
 impl Announces {
+    /// Whether both come from the same objects.
+    fn reads_what(&self, other: &Self) -> bool {
+        (&self.node_name, &self.namespace) == (&other.node_name, &other.namespace)
+    }
+
     /// What is announced; nothing where announcing is off.
     pub fn of(config: &Config) -> Option<Self> {
         let announcing = &config.announcing;
@@ -77,9 +82,7 @@ impl Plan {
             return false;
         }
         if let Some(now) = &announces {
-            let before = self.announces.as_ref();
-            let same = |before: &Announces| (&before.node_name, &before.namespace) == (&now.node_name, &now.namespace);
-            if !before.is_some_and(same) {
+            if !self.announces.as_ref().is_some_and(|before| before.reads_what(now)) {
                 self.objects = None;
             }
             let class = now.class.as_deref();

@@ -120,9 +120,12 @@ async fn ticked(ticks: &mut Interval, shared: &Shared) {
     }
 }
 
+fn named(text: &str) -> io::Result<Name> {
+    Name::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no name")))
+}
+
 fn start(shared: &Arc<Shared>, setup: &Setup, outbox: &Outbox) -> io::Result<()> {
-    let name = |text| Name::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no name")));
-    let mut settings = Settings::new(name(CLUSTER)?, name(setup.node_name.as_str())?);
+    let mut settings = Settings::new(named(CLUSTER)?, named(setup.node_name.as_str())?);
     settings.incumbency = setup.incumbency;
     settings.watchdog = Some(WATCHDOG);
     let (announcer, told) = Announcer::start(settings)?;

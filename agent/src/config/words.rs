@@ -174,8 +174,8 @@ impl FromStr for PoolNamespace {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let is_name = (1..=63).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('-');
+        let is_plain = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        let is_name = (1..=63).contains(&text.len()) && is_plain && !text.starts_with('-');
         if is_name && !text.ends_with('-') {
             Ok(Self(text.to_owned()))
         } else {
