@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -213,17 +213,19 @@ fn an_address_without_an_advertisement_is_answered_by_no_node() {
     assert!(!segment.answers(), "{}", agent.log());
 }
 
+/// Writes a configuration file whose section `switchyard:` is this.
+fn configure(file: &Path, own: &str) {
+    let header = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+    fs::write(file, format!("{header}switchyard: {own}\n")).unwrap();
+}
+
 #[test]
 fn announcing_follows_the_configuration_file() {
     let Some(segment) = Segment::new() else { return };
     segment.put("pool.yaml", POOL);
     segment.put("advertisement.yaml", ADVERTISEMENT);
     let file = segment.logs.path().join("config.conf");
-    let write = |own: &str| {
-        let header = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
-        fs::write(&file, format!("{header}switchyard: {own}\n")).unwrap();
-    };
-    write("{announce: 'off'}");
+    configure(&file, "{announce: 'off'}");
     let agent = segment.start("node2", Backend::Nftables, &["--config", file.to_str().unwrap()]);
     agent.until_logged("every service was checked");
     assert!(!segment.answers(), "{}", agent.log());
@@ -236,7 +238,7 @@ fn announcing_follows_the_configuration_file() {
         ("{announce: 'off'}", false),
         ("{announce: 'on', announceOnStop: leave}", true),
     ] {
-        write(own);
+        configure(&file, own);
         until(&format!("{own} to be in force"), &agent, || segment.answers() == answers);
     }
     agent.terminate();

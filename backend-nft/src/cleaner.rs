@@ -217,15 +217,12 @@ async fn look(shared: &Shared, conntrack: &mut Conntrack) -> Result<(), ReadErro
     for (family, protocol) in kinds {
         let started = Instant::now();
         let mut found = Vec::new();
-        let each = |flow| {
+        show(conntrack, (family, protocol), |flow| {
             if shared.work().asked.is_stale(&as_seen(&flow, protocol)) {
                 found.push(flow);
             }
-        };
-        match protocol {
-            Protocol::Tcp => conntrack.unanswered(kernel_family(family), protocol.number(), each).await?,
-            Protocol::Udp | Protocol::Sctp => conntrack.flows(kernel_family(family), protocol.number(), each).await?,
-        }
+        })
+        .await?;
         // What changed during the dump counts too.
         found.retain(|flow| shared.work().asked.is_stale(&as_seen(flow, protocol)));
         let deleted = conntrack.delete(&found).await?;
@@ -235,6 +232,19 @@ async fn look(shared: &Shared, conntrack: &mut Conntrack) -> Result<(), ReadErro
         cleaning.took += started.elapsed();
     }
     Ok(())
+}
+
+/// Shows the flows that can be stale: of TCP those without an answer.
+async fn show(
+    conntrack: &mut Conntrack,
+    (family, protocol): (Family, Protocol),
+    each: impl FnMut(netlink::conntrack::Flow),
+) -> Result<(), ReadError> {
+    let (family, number) = (kernel_family(family), protocol.number());
+    match protocol {
+        Protocol::Tcp => conntrack.unanswered(family, number, each).await,
+        Protocol::Udp | Protocol::Sctp => conntrack.flows(family, number, each).await,
+    }
 }
 
 /// A tracked flow in the words of the desired state.

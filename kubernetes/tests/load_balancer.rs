@@ -412,6 +412,11 @@ fn an_address_behind_a_load_balancer_outside_or_of_no_pool_is_not_announced() {
     assert_eq!(why, ["10.9.9.9 no pool has the address"]);
 }
 
+/// Each address, and whether it is announced.
+fn announced_words(objects: &AdvertisedObjects) -> Vec<String> {
+    objects.announced().iter().map(|(address, how)| format!("{address} {}", how.is_ok())).collect()
+}
+
 #[test]
 fn a_pool_without_an_object_is_announced_and_a_class_can_change() {
     let mut objects = AdvertisedObjects::new("node1", "metallb-system", None);
@@ -419,16 +424,12 @@ fn a_pool_without_an_object_is_announced_and_a_class_can_change() {
     objects.take(&changed(&text));
     let range = AddressRange::parse("10.0.0.0/30").unwrap().0;
     objects.set_own_pool(Some(Pool::new("own", vec![range])));
-    let words = |objects: &AdvertisedObjects| -> Vec<String> {
-        let announced = objects.announced();
-        announced.iter().map(|(address, how)| format!("{address} {}", how.is_ok())).collect()
-    };
-    assert_eq!(words(&objects), ["10.0.0.1 true", "10.9.9.9 false"]);
+    assert_eq!(announced_words(&objects), ["10.0.0.1 true", "10.9.9.9 false"]);
     objects.set_class(Some("other"));
-    assert_eq!(words(&objects), Vec::<String>::new());
+    assert_eq!(announced_words(&objects), Vec::<String>::new());
     objects.set_class(None);
     objects.set_own_pool(None);
-    assert_eq!(words(&objects), ["10.0.0.1 false", "10.9.9.9 false"]);
+    assert_eq!(announced_words(&objects), ["10.0.0.1 false", "10.9.9.9 false"]);
 }
 
 #[test]

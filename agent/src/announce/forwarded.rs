@@ -120,10 +120,14 @@ mod tests {
     use super::*;
     use backend_api::{Pool, Route};
 
+    /// Clients inside are balanced, and others meet this.
+    fn split(outside: Answer) -> Route {
+        Route::Split { inside: Answer::Balance(Pool::Cluster), outside }
+    }
+
     #[test]
     fn an_address_counts_if_a_client_from_outside_is_answered() {
         let (balance, local) = (Answer::Balance(Pool::Cluster), Answer::Balance(Pool::Local));
-        let split = |outside| Route::Split { inside: balance, outside };
         for (routes, expected) in [
             (vec![(Route::Everyone(balance), 1)], Some(Offer::Endpoint)),
             (vec![(Route::Everyone(balance), 0)], Some(Offer::Refusal)),

@@ -118,23 +118,27 @@ mod tests {
 
     /// A service with a port for each route, which has so many endpoints, on another node.
     pub(super) fn service(name: &str, routes: &[(Route, u16)]) -> Service {
-        let port = |(index, (route, endpoints)): (usize, &(Route, u16))| {
-            let number = u16::try_from(index).unwrap() + u16::from(name.as_bytes()[0]) * 100;
-            let frontend = Frontend { route: *route, ..Frontend::external(ADDRESS, Protocol::Tcp, 80 + number) };
-            let endpoint = |last: u16| Endpoint {
-                address: EndpointAddress { ip: [10, 244, 1, last as u8 + 1].into(), port: 80 },
-                weight: 1,
-                pools: Pools::BOTH,
-                on_this_node: false,
-            };
-            ServicePort {
+        let mut ports = Vec::new();
+        for (index, (route, endpoints)) in (0u16..).zip(routes) {
+            // Services of different names share the address, and no port.
+            let number = 80 + index + u16::from(name.as_bytes()[0]) * 100;
+            ports.push(ServicePort {
                 name: format!("port-{index}").into(),
-                frontends: vec![frontend],
+                frontends: vec![Frontend { route: *route, ..Frontend::external(ADDRESS, Protocol::Tcp, number) }],
                 endpoints: (0..*endpoints).map(endpoint).collect(),
                 ..ServicePort::new(Family::V4, Protocol::Tcp)
-            }
-        };
-        Service::new(ServiceName::new("default", name), routes.iter().enumerate().map(port).collect())
+            });
+        }
+        Service::new(ServiceName::new("default", name), ports)
+    }
+
+    fn endpoint(number: u16) -> Endpoint {
+        Endpoint {
+            address: EndpointAddress { ip: [10, 244, 1, number as u8 + 1].into(), port: 80 },
+            weight: 1,
+            pools: Pools::BOTH,
+            on_this_node: false,
+        }
     }
 
     pub(super) fn state(services: Vec<Service>) -> ServiceState {
@@ -155,10 +159,13 @@ mod tests {
     }
 
     pub(super) fn events(objects: &str) -> Vec<Event> {
-        let object = |item| match item {
+        read(objects).into_iter().map(changed).collect()
+    }
+
+    fn changed(item: Item) -> Event {
+        match item {
             Item::Object(object) => Event::Changed(object),
             other => panic!("{other:?}"),
-        };
-        read(objects).into_iter().map(object).collect()
+        }
     }
 }

@@ -257,20 +257,24 @@ mod tests {
         }
     }
 
+    fn answered() -> ServiceState {
+        state(vec![service("web", &[(Route::Everyone(Answer::Balance(Pool::Cluster)), 1)])])
+    }
+
     #[test]
     fn each_change_says_whether_something_changed() {
-        let answered = || state(vec![service("web", &[(Route::Everyone(Answer::Balance(Pool::Cluster)), 1)])]);
+        let web = answered();
         let all = format!("{POOL}{EVERYWHERE}{WEB}");
         let mut plan = Plan::default();
-        assert!(!plan.synced(&answered(), Scope::All, &Report::default()));
+        assert!(!plan.synced(&web, Scope::All, &Report::default()));
         assert!(!plan.told(&events(&all)), "nothing is announced yet");
         assert!(!plan.configure(announces(&[])), "objects are to be told again");
         assert!(plan.told(&events(&all)));
         assert!(!plan.told(&events(&all)));
-        assert!(!plan.synced(&answered(), Scope::All, &Report::default()));
-        assert!(plan.synced(&answered(), Scope::All, &failed("web")));
+        assert!(!plan.synced(&web, Scope::All, &Report::default()));
+        assert!(plan.synced(&web, Scope::All, &failed("web")));
         assert_eq!(words(&plan), "no service with this address is programmed on this node");
-        assert!(plan.synced(&answered(), Scope::All, &Report::default()));
+        assert!(plan.synced(&web, Scope::All, &Report::default()));
         assert_eq!(plan.services(ADDRESS).map(ToString::to_string).collect::<Vec<_>>(), ["default/web"]);
         let other_class = announces(&[]).map(|announces| Announces { class: Some("other".into()), ..announces });
         assert!(plan.configure(other_class));
@@ -282,11 +286,11 @@ mod tests {
 
     #[test]
     fn a_range_of_the_configuration_needs_no_object() {
-        let answered = state(vec![service("web", &[(Route::Everyone(Answer::Balance(Pool::Cluster)), 1)])]);
+        let web = answered();
         let mut plan = Plan::default();
         plan.configure(announces(&["192.168.67.240-192.168.67.250"]));
         plan.told(&events(WEB));
-        assert!(plan.synced(&answered, Scope::All, &Report::default()));
+        assert!(plan.synced(&web, Scope::All, &Report::default()));
         assert_eq!(words(&plan), "Sound OnLink");
         assert!(plan.configure(announces(&[])));
         assert_eq!(words(&plan), "no pool has the address");

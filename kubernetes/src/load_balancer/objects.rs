@@ -275,8 +275,8 @@ impl AdvertisedObjects {
                 let service = advertised_service(object, class);
                 let now = service.map(|service| Classed { class: class.map(Into::into), service });
                 let before = self.services.remove(&key);
-                let counts = |classed: &Option<Classed>| classed.as_ref().is_some_and(|it| it.class == self.class);
-                let changed = before != now && (counts(&before) || counts(&now));
+                let counts = [&before, &now].into_iter().flatten().any(|classed| classed.class == self.class);
+                let changed = before != now && counts;
                 self.services.extend(now.map(|now| (key, now)));
                 changed
             }
